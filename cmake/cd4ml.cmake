@@ -1,0 +1,55 @@
+# What every target shares: warnings, the linker, ccache, and the one helper that declares a module.
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+find_program(MOLD_PROGRAM mold)
+if(MOLD_PROGRAM)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(absl REQUIRED)
+find_package(SQLite3 REQUIRED)
+find_package(CURL REQUIRED)
+find_package(GTest REQUIRED)
+pkg_check_modules(SPDLOG REQUIRED IMPORTED_TARGET spdlog)
+pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
+pkg_check_modules(LIBGIT2 REQUIRED IMPORTED_TARGET libgit2)
+pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++ protobuf)
+
+add_library(cd4ml_warnings INTERFACE)
+# g++ 12 reports -Wrestrict for `"text" + std::string` (GCC bug 105329); nothing else is switched off.
+target_compile_options(cd4ml_warnings INTERFACE
+  -Wall -Wextra -Wno-restrict -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual $<$<BOOL:${CD4ML_WERROR}>:-Werror>)
+
+# cd4ml_add_module(NAME SOURCES file... [DEPENDS module...] [PRIVATE library...])
+#
+# Declares the static library cd4ml_NAME of src/NAME: namespace cd4ml::NAME, contracts in
+# include/cd4ml/NAME. DEPENDS names cd4ml modules, PRIVATE names third-party targets that only this
+# module's sources may see.
+function(cd4ml_add_module name)
+  cmake_parse_arguments(MODULE "" "" "SOURCES;DEPENDS;PRIVATE" ${ARGN})
+  add_library(cd4ml_${name} STATIC ${MODULE_SOURCES})
+  target_include_directories(cd4ml_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include
+                                           PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  list(TRANSFORM MODULE_DEPENDS PREPEND cd4ml_)
+  target_link_libraries(cd4ml_${name} PUBLIC ${MODULE_DEPENDS} PRIVATE ${MODULE_PRIVATE} cd4ml_warnings)
+endfunction()
+
+# cd4ml_add_test(NAME SOURCES file... [DEPENDS module...] [PRIVATE library...])
+#
+# Declares one GoogleTest program NAME and registers it with ctest as one test.
+function(cd4ml_add_test name)
+  cmake_parse_arguments(TEST "" "" "SOURCES;DEPENDS;PRIVATE" ${ARGN})
+  add_executable(${name} ${TEST_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+  target_compile_definitions(${name} PRIVATE CD4ML_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  list(TRANSFORM TEST_DEPENDS PREPEND cd4ml_)
+  target_link_libraries(${name} PRIVATE ${TEST_DEPENDS} ${TEST_PRIVATE} GTest::gtest_main GTest::gmock
+                                        cd4ml_warnings)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

@@ -1,0 +1,60 @@
+// Judges rules from measurements. Pure: who measured, and where, does not matter here.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cd4ml/base/value.h"
+#include "cd4ml/core/profile.h"
+#include "cd4ml/core/rule.h"
+#include "cd4ml/core/verdict.h"
+
+namespace cd4ml::core {
+
+// Metrics of one slice value, and how many rows stand behind them.
+struct SliceMetrics {
+  std::string value;
+  int64_t count = 0;
+  std::map<std::string, double> metrics;
+};
+
+// Everything a model rule may look at.
+struct MetricSet {
+  std::map<std::string, double> overall;                       // Dotted names; may hold NaN.
+  std::optional<int64_t> sample_size;                          // Rows behind `overall`, if known.
+  std::map<std::string, std::vector<SliceMetrics>> slices;     // By slice column.
+};
+
+// Judges a metric rule (overall or per slice). A missing metric or NaN is kError, with the nearest
+// name suggested.
+RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricSet& metrics);
+
+// Judges an expression over metrics; the message shows the value of every name in it.
+RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet& metrics);
+
+// Judges drift of `current` columns against `reference`; the worst column decides. `reference` is
+// null while there is no baseline. `baseline` names it.
+RuleResult JudgeDrift(const Rule& rule, const DriftRule& drift, const TableProfile* reference,
+                      const std::string& baseline, const std::map<std::string, ColumnProfile>& current,
+                      int64_t sample_size);
+
+// Makes the result of a rule that was measured as one number against bounds.
+RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed, std::string_view unit,
+                       const Bounds& bounds, std::optional<int64_t> sample_size);
+
+// Makes the result of a rule that could not be judged; `why` is a sentence.
+RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why);
+
+// Returns kFail or kWarn for a broken rule, as its severity says.
+VerdictOutcome Broken(const Rule& rule);
+
+// Returns "<= 1200", ">= 5", "2 .. 8" or "none", with `unit` (" rows") after it.
+std::string FormatBounds(const Bounds& bounds, std::string_view unit);
+// Returns a number as people write it: no exponent between 1e-4 and 1e15, at most 6 significant digits
+// after the point's first non-zero.
+std::string FormatNumber(double number);
+
+}  // namespace cd4ml::core

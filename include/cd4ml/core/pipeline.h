@@ -1,0 +1,229 @@
+// A pipeline as its file says it: checked for form, expressions resolved, nothing looked up yet.
+//
+// Instances come from a parser (ports/pipeline_parser.h). Every part keeps its place in the file, so
+// that later checks (core/validate.h) can point at it. See docs/reference/pipeline.md.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cd4ml/base/time.h"
+#include "cd4ml/base/value.h"
+#include "cd4ml/core/diagnostic.h"
+#include "cd4ml/core/rule.h"
+
+namespace cd4ml::core {
+
+enum class StageKind {
+  kDataGate,      // First gate: is there enough good data?
+  kTrain,         // Produces models with metrics.
+  kModelGate,     // Second gate: is the error acceptable?
+  kPackage,       // Turns a model into something deployable.
+  kContractGate,  // Third gate: does the package answer as the model did, and keep its contracts?
+  kDeploy,        // Moves a package into an environment.
+  kMonitor,       // Armed by a deploy; outlives the run.
+  kCommand,       // Anything else.
+};
+
+std::string_view ToText(StageKind kind);                       // "data_gate"
+std::optional<StageKind> ParseStageKind(std::string_view text);
+bool IsGate(StageKind kind);
+
+enum class OutputType { kDataset, kModel, kProbeSet, kDeployable, kReport, kFile };
+std::string_view ToText(OutputType type);                      // "probe_set"
+std::optional<OutputType> ParseOutputType(std::string_view text);
+
+// How a table's text is to be read. Absent parts are sniffed, except the encoding: it is UTF-8.
+struct CsvFormat {
+  std::string encoding = "utf-8";    // "utf-8", "latin-1", "windows-1252", "utf-16".
+  std::string delimiter;             // One character; empty: sniffed.
+  std::optional<bool> header;
+  std::map<std::string, std::string> columns;   // Forced column types: {price: text}.
+
+  bool operator==(const CsvFormat&) const = default;
+};
+
+// A version source outside the run: the code, or data. `${name}` is how stages refer to it.
+struct MaterialSpec {
+  enum class Kind { kGit, kData };
+  std::string name;
+  Kind kind = Kind::kData;
+  std::string branch;                // kGit.
+  std::string location;              // kData: a path (relative to the daemon's data root) or file://.
+  std::string pattern;               // kData: glob within the folder `location`; empty: one file.
+  std::optional<CsvFormat> csv;
+  std::string at;                    // Where it lies in a work directory; empty: inputs/NAME.
+  Place place;
+};
+
+struct InputSpec {
+  std::string name;                  // Names the variable CD4ML_IN_NAME.
+  std::string from;                  // "stage.output" or a material's name.
+  std::string at;                    // Empty: where its producer wrote it, or inputs/NAME.
+  Place place;
+};
+
+struct OutputSpec {
+  std::string name;
+  std::string path;                  // Relative to the work directory; a file or a folder.
+  OutputType type = OutputType::kFile;
+  bool always = false;               // `when: always`: also kept when the stage fails.
+  Place place;
+};
+
+// What a stage executes: a script for `bash -euo pipefail`, or an argument list. Both may be empty.
+struct CommandSpec {
+  std::string script;
+  std::vector<std::string> argv;
+
+  bool empty() const { return script.empty() && argv.empty(); }
+};
+
+// A file that holds metrics: JSON, or one number found by a pattern, or one row per slice value.
+struct MetricsSpec {
+  std::string file;
+  std::string name, pattern;         // A single metric from text; both or neither.
+  std::string slice, count;          // A table of slices; `slice` names its key column.
+  Place place;
+};
+
+struct PredictionsSpec {
+  std::string file, truth, prediction;
+  std::vector<std::string> slices;
+  Place place;
+};
+
+// How a packaged service is started and when it counts as ready.
+struct ServiceSpec {
+  CommandSpec run;
+  std::string ready_path;            // HTTP GET that answers 2xx; empty: an open port is enough.
+  Duration ready_within{60'000};
+  Place place;
+};
+
+// `apply` and `rollback` hooks of a deploy: scripts run in the work directory.
+struct DeployHooks {
+  CommandSpec apply, rollback;
+};
+
+// A monitor's check: a rule plus how often in a row it must be broken.
+struct CheckSpec {
+  std::string name;
+  bool blocks = true;                // false: severity warn, never triggers.
+  int consecutive = 1;
+  std::variant<DriftRule, MetricRule> rule;
+  Place place;
+};
+
+struct RetrainSpec {
+  std::vector<std::string> checks;   // Which breaches retrain; empty: every blocking one.
+  std::string lane;
+  std::map<std::string, Value> params;
+  Duration cooldown{0};
+  int max_per_week = 0;              // 0: no cap.
+  int give_up_after = 0;             // Retrains in a row that did not end the breach; 0: never.
+};
+
+struct MonitorSpec {
+  Duration every{0};
+  Duration window{0};
+  std::string predictions_source;    // "grpc": the service calls RecordPredictions; "jsonl": it
+                                     // appends to $CD4ML_PREDICTIONS and the agent forwards.
+  std::vector<CheckSpec> checks;
+  std::optional<RetrainSpec> retrain;
+};
+
+struct RetrySpec {
+  int limit = 0;                     // Attempts beyond the first.
+  std::vector<std::string> when = {"agent_lost", "infra"};  // agent_lost, infra, timeout, exit_code
+  Duration backoff{0};
+};
+
+struct StageSpec {
+  std::string name;
+  StageKind kind = StageKind::kCommand;
+  std::vector<std::string> needs;
+  std::vector<InputSpec> inputs;
+  std::vector<OutputSpec> outputs;
+  std::vector<std::string> code;     // Paths of the repository that it depends on; empty: all.
+  std::vector<std::string> params;   // Parameters or sub-trees that it depends on.
+  std::map<std::string, std::string> env;
+  CommandSpec run;
+  std::string condition;             // `if:`; empty: always. Evaluated when the stage could start.
+  std::vector<std::string> labels;   // The agent must have all of them.
+  Duration timeout{0};               // 0: the daemon's default.
+  Duration assign_timeout{0};        // 0: waits for an agent for ever.
+  RetrySpec retry;
+  std::vector<MetricsSpec> metrics;
+  std::map<std::string, bool> goals; // metric -> higher is better
+  std::vector<Rule> rules;
+  std::optional<PredictionsSpec> predictions;   // kModelGate
+  std::string champion_environment;             // kModelGate, `champion: {environment: …}`
+  std::string package;                          // kContractGate, kDeploy: "stage.output".
+  std::optional<ServiceSpec> service;           // kContractGate `serve`, kDeploy `service`.
+  DeployHooks hooks;                            // kDeploy
+  std::string environment;                      // kDeploy, kMonitor
+  std::optional<MonitorSpec> monitor;           // kMonitor
+  Place place;
+};
+
+struct ParamSchema {
+  enum class Type { kInt, kFloat, kBool, kString, kEnum, kList, kMap };
+  std::string name;                  // Dotted.
+  Type type = Type::kString;
+  std::vector<std::string> values;   // kEnum
+  Bounds bounds;
+  std::optional<Value> fallback;     // `default`
+  Place place;
+};
+
+struct ParamsSpec {
+  std::vector<std::string> files;    // YAML or JSON files of the repository, in order.
+  bool experiment_only = false;      // `overrides: experiment`: only that lane may differ.
+  std::vector<ParamSchema> schema;
+};
+
+struct EnvironmentSpec {
+  std::string name;
+  std::string target;                // URL; empty: the agent picks a free local port and keeps it.
+  std::vector<std::string> lanes;    // Lanes that may deploy here; empty: all.
+  Place place;
+};
+
+struct TriggersSpec {
+  bool dispatch = true;              // May be started over gRPC and the CLI.
+  std::vector<std::string> dispatch_lanes;   // Empty: any.
+  std::string monitor;               // The monitor stage that may retrain; empty: none.
+};
+
+struct PipelineSpec {
+  std::string name;
+  std::string file;                  // Path of the definition in the repository.
+  std::string description;
+  std::string group;
+  TriggersSpec triggers;
+  ParamsSpec params;
+  std::vector<MaterialSpec> materials;
+  std::vector<EnvironmentSpec> environments;
+  std::vector<StageSpec> stages;     // In the order of the file.
+
+  const StageSpec* FindStage(std::string_view stage) const;
+  const MaterialSpec* FindMaterial(std::string_view material) const;
+  const EnvironmentSpec* FindEnvironment(std::string_view environment) const;
+};
+
+// The two halves of "stage.output"; `output` is empty when there is no dot (a material).
+struct Reference {
+  std::string_view stage;
+  std::string_view output;
+};
+Reference ParseReference(std::string_view from);
+
+// Returns every "stage.output" or material that `stage` reads: inputs, the subjects of its rules
+// that are not its own outputs, its package and its probes; each once, sorted.
+std::vector<std::string> ReferencesOf(const StageSpec& stage);
+
+}  // namespace cd4ml::core

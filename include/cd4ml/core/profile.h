@@ -1,0 +1,47 @@
+// A summary of a table's columns, kept with every accepted data version, and how far two differ.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/value.h"
+
+namespace cd4ml::core {
+
+// One column: a histogram over quantile bins for numbers, counts of the most frequent values for text.
+struct ColumnProfile {
+  bool numeric = false;
+  int64_t rows = 0;
+  int64_t nulls = 0;
+  std::vector<double> edges;      // Numeric: ascending inner bin borders; n edges make n+1 bins.
+  std::vector<int64_t> counts;    // Numeric: rows per bin. A value equal to an edge is in the lower bin.
+  double min = 0, max = 0, mean = 0;
+  std::map<std::string, int64_t> top;   // Text: the kTopValues most frequent values.
+  int64_t other = 0;              // Text: rows with any other value.
+};
+
+constexpr int kProfileBins = 10;
+constexpr int kTopValues = 50;
+
+struct TableProfile {
+  int64_t rows = 0;
+  std::map<std::string, ColumnProfile> columns;
+};
+
+Value ToValue(const TableProfile& profile);
+absl::StatusOr<TableProfile> ProfileFromValue(const Value& value);
+
+// Counts `values` into the bins or categories of `reference`, as a column profile with the same
+// edges or top values. Values that do not parse as numbers in a numeric column count as nulls.
+ColumnProfile CountLike(const ColumnProfile& reference, const std::vector<Value>& values);
+
+// Returns the population stability index between two columns with the same bins or categories;
+// nulls are a bin of their own. Empty bins are smoothed, so that the result is finite.
+// REQUIRES: both have at least one row.
+double PopulationStabilityIndex(const ColumnProfile& reference, const ColumnProfile& current);
+
+}  // namespace cd4ml::core

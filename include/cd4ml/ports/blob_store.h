@@ -1,0 +1,94 @@
+// Bytes by digest: where every artifact lives before any row names it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/digest.h"
+
+namespace cd4ml {
+
+// Reads one blob from front to back, verifying as it goes.
+class BlobReader {
+ public:
+  virtual ~BlobReader() = default;
+  // Returns the next at most `size_max` bytes, "" at the end. DATA_LOSS when the stored bytes do not
+  // hash to the digest: found before or with the last piece, never after it.
+  virtual absl::StatusOr<std::string> Read(size_t size_max) = 0;
+  virtual int64_t size() const = 0;
+};
+
+// Takes one blob piece by piece. Destroying it without Commit leaves nothing behind.
+class BlobWriter {
+ public:
+  virtual ~BlobWriter() = default;
+  virtual absl::Status Append(std::string_view bytes) = 0;
+  // Makes the bytes durable and visible under their digest. DATA_LOSS when `expected` is set and
+  // differs. Storing what is already there succeeds.
+  virtual absl::StatusOr<Digest> Commit(const Digest& expected) = 0;
+};
+
+// A content-addressed store. Thread-safe.
+//
+// A folder is stored as a *tree*: a blob whose text has one line per file, sorted by path:
+// `<sha256> <size> <x|-> <path>\n`. Its digest is the version of the folder.
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create() = 0;
+  // NOT_FOUND when there is no such blob. Reading starts at `offset` bytes.
+  virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) = 0;
+  // Returns the blob's size, or NOT_FOUND. Does not read the bytes.
+  virtual absl::StatusOr<int64_t> Size(const Digest& digest) = 0;
+  virtual absl::Status Remove(const Digest& digest) = 0;
+
+  // Stores the file at `path` without passing its bytes through memory: reflink or hard link where the file
+  // system allows and `may_link`, otherwise a copy. A linked file becomes read-only.
+  virtual absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) = 0;
+
+  // Makes the blob appear as a new file at `path` (parents exist): reflink, else hard link when
+  // `may_link`, else a verified copy. `executable` sets the mode, read-only otherwise.
+  virtual absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
+                                   bool may_link) = 0;
+};
+
+// What an artifact is and how much: enough to show, move and place it.
+struct ArtifactRef {
+  Digest digest;          // Of the bytes, or of the tree's text.
+  bool is_tree = false;
+  int64_t size = 0;       // Sum over the files.
+  int64_t files = 1;
+
+  bool operator==(const ArtifactRef&) const = default;
+};
+
+// One line of a tree.
+struct TreeEntry {
+  std::string path;       // Relative, '/' between parts, no "." or "..".
+  Digest digest;
+  int64_t size = 0;
+  bool executable = false;
+};
+std::string FormatTree(const std::vector<TreeEntry>& entries);
+// Refuses paths that would leave the folder.
+absl::StatusOr<std::vector<TreeEntry>> ParseTree(std::string_view text);
+
+// Reads a whole blob into memory; RESOURCE_EXHAUSTED when larger than `size_max`.
+absl::StatusOr<std::string> ReadBlob(BlobStore& store, const Digest& digest, int64_t size_max);
+absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes);
+
+// Stores the file or folder at `path`, following no symbolic link that leaves it.
+absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link);
+// Makes the artifact appear at `path`, which must not exist.
+absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
+                           bool may_link);
+// Copies what `to` lacks of an artifact (its tree and all files) from `from`, verifying.
+absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact);
+
+}  // namespace cd4ml

@@ -1,0 +1,40 @@
+// Text to pipeline: the port that hides YAML from daemon, agent and CLI.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "cd4ml/core/diagnostic.h"
+#include "cd4ml/core/expression.h"
+#include "cd4ml/core/pipeline.h"
+
+namespace cd4ml {
+
+struct ParsedPipeline {
+  core::PipelineSpec spec;        // Meaningful only when there is no error among the diagnostics.
+  core::Diagnostics diagnostics;  // All findings of the file at once, in the order of their places.
+  // The definition with every ${{ }} replaced, as canonical JSON, which is itself a definition: it is
+  // what a run keeps, what its digest is taken of, and what an agent parses again. Empty on errors.
+  std::string expanded;
+};
+
+// Parses and checks pipeline definitions and parameter files. Thread-safe; no I/O.
+class PipelineParser {
+ public:
+  virtual ~PipelineParser() = default;
+
+  // Parses `text`, which came from `file`. With a scope, expressions are evaluated in it; without
+  // (null), only their form is checked and typed fields keep a stand-in value.
+  virtual ParsedPipeline Parse(std::string_view text, std::string_view file,
+                               const core::Scope* scope) const = 0;
+
+  // Reads a parameter file (YAML or JSON, told by its name) with the same strictness.
+  virtual absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const = 0;
+
+  // Rewrites the text of a parameter file so that it holds exactly `params` (YAML or JSON, told by
+  // the name of the file).
+  virtual absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view file) const = 0;
+};
+
+}  // namespace cd4ml

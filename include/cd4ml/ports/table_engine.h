@@ -1,0 +1,61 @@
+// Tables as a data gate sees them: measured by an engine, never loaded into memory whole.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/core/gate.h"
+#include "cd4ml/core/pipeline.h"
+#include "cd4ml/core/profile.h"
+#include "cd4ml/core/rule.h"
+#include "cd4ml/core/verdict.h"
+
+namespace cd4ml {
+
+// A table on disk: one file, or all files of a folder that have one of the known endings
+// (.csv .tsv .txt .jsonl .ndjson .json .parquet; .gz after them).
+struct TableSource {
+  std::string name;                        // As rules call it: "clean", "listings".
+  std::string path;
+  std::optional<core::CsvFormat> csv;      // For text tables; absent: UTF-8, sniffed.
+};
+
+// What a drift rule compares with.
+struct Baseline {
+  core::TableProfile profile;
+  std::string identity;                    // For messages: "used-car-price/1 data sha256:3fa1…".
+};
+
+// Evaluates data rules and makes profiles. Not thread-safe: one per thread.
+class TableEngine {
+ public:
+  virtual ~TableEngine() = default;
+
+  // Makes `source` known under its name. INVALID_ARGUMENT with file, line and reason when the file is
+  // empty, no table, or not in the stated encoding. No row is ever dropped in silence: a row that does not fit
+  // the table is part of it with its raw text, counted by BadRows.
+  virtual absl::Status AddTable(const TableSource& source) = 0;
+
+  // Judges one data rule. Never fails as a call: what cannot be judged is an `error` result that says why.
+  // `baselines` holds what `versus` names; an absent name means "no baseline yet".
+  virtual core::RuleResult Judge(const core::Rule& rule,
+                                 const std::map<std::string, Baseline>& baselines) = 0;
+
+  // Returns the segments that qualify under a segments rule, "brand/model" each, sorted.
+  virtual absl::StatusOr<std::vector<std::string>> QualifyingSegments(const core::SegmentsRule& rule) = 0;
+
+  // Returns the profile of a table made known by AddTable.
+  virtual absl::StatusOr<core::TableProfile> Profile(const std::string& table) = 0;
+
+  // Computes regression metrics (mae, rmse, mape, r2, bias, median_ae) from a predictions file, overall and
+  // for each value of each slice column. Rows whose truth or prediction is no number make every
+  // metric NaN, and the message of the gate says how many.
+  virtual absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string& path,
+                                                            const core::PredictionsSpec& spec) = 0;
+};
+
+}  // namespace cd4ml
