@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/base/digest.h"
+#include "cd4ml/core/version.h"
 
 namespace cd4ml {
 
@@ -56,16 +57,6 @@ class BlobStore {
   // `may_link`, else a verified copy. `executable` sets the mode, read-only otherwise.
   virtual absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
                                    bool may_link) = 0;
-};
-
-// What an artifact is and how much: enough to show, move and place it.
-struct ArtifactRef {
-  Digest digest;          // Of the bytes, or of the tree's text.
-  bool is_tree = false;
-  int64_t size = 0;       // Sum over the files.
-  int64_t files = 1;
-
-  bool operator==(const ArtifactRef&) const = default;
 };
 
 // One line of a tree.

@@ -1,0 +1,89 @@
+// Facts about a run. An event is never refused: it has been decided and committed.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "cd4ml/core/deployment.h"
+#include "cd4ml/core/run.h"
+
+namespace cd4ml::core {
+
+struct RunStarted {
+  RunId id;
+  std::string pipeline;
+  int64_t number = 0;
+  std::string lane;
+  TriggerFacts trigger;
+  Pins pins;
+  std::vector<StagePlan> stages;      // In topological order.
+};
+
+struct StageReady {
+  std::string stage;
+  UtcTime not_before;                 // Back-off of a retry; unset: at once.
+};
+
+struct LeaseGranted {
+  std::string stage;
+  int number = 0;
+  std::string agent;
+};
+
+struct AttemptStarted {
+  std::string stage;
+  int number = 0;
+};
+
+struct AttemptEnded {
+  std::string stage;
+  int number = 0;
+  AttemptState state = AttemptState::kFailed;
+  Outcome outcome;                    // For lost attempts only reason and message are set.
+};
+
+// What an accepted attempt used and produced: the edges of lineage.
+struct VersionsProduced {
+  std::string stage;
+  int number = 0;
+  std::vector<Version> used;
+  std::vector<Version> produced;
+};
+
+struct Deployed {
+  std::string stage;
+  Deployment deployment;              // `replaced` and times are filled in by whoever knows the ledger.
+};
+
+struct MonitorArmed {
+  std::string stage;
+  std::string environment;
+  std::string deployment;             // The deployment it watches.
+};
+
+struct StageEnded {
+  std::string stage;
+  StageState state = StageState::kSucceeded;
+  Reason reason = Reason::kNone;
+  std::string message;
+};
+
+struct CancelRequested {
+  std::string reason;
+};
+
+struct RunEnded {
+  RunState state = RunState::kSucceeded;
+  Reason reason = Reason::kNone;
+  std::string message;
+};
+
+using Event = std::variant<RunStarted, StageReady, LeaseGranted, AttemptStarted, AttemptEnded,
+                           VersionsProduced, Deployed, MonitorArmed, StageEnded, CancelRequested, RunEnded>;
+
+// Returns "run_started", "stage_ready", ...
+std::string_view EventName(const Event& event);
+
+}  // namespace cd4ml::core

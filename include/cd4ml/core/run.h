@@ -1,0 +1,239 @@
+// One execution of a pipeline: plain values that only Decide reads and only Apply changes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cd4ml/base/time.h"
+#include "cd4ml/base/value.h"
+#include "cd4ml/core/pipeline.h"
+#include "cd4ml/core/verdict.h"
+#include "cd4ml/core/version.h"
+
+namespace cd4ml::core {
+
+using RunId = std::string;   // "used-car-price/12": pipeline and number.
+
+// An attempt's identity and its fence: a report with another number than the stage's latest is stale.
+struct AttemptId {
+  RunId run;
+  std::string stage;
+  int number = 0;            // From 1.
+
+  auto operator<=>(const AttemptId&) const = default;
+};
+std::string ToText(const AttemptId& id);                       // "used-car-price/12/train/1"
+std::optional<AttemptId> ParseAttemptId(std::string_view text);
+
+enum class RunState {
+  kRunning,
+  kSucceeded,   // Every stage succeeded or was skipped by its own condition.
+  kFailed,      // A stage failed, or a gate rejected.
+  kCancelled,   // Asked for; no process of it is left.
+};
+
+enum class StageState {
+  kBlocked,     // A need has not ended yet.
+  kReady,       // Waits for an agent (or for its environment, or for its back-off).
+  kLeased,      // An agent has the right to perform it.
+  kRunning,     // The agent has started it.
+  kSucceeded,
+  kFailed,
+  kCancelled,
+  kSkipped,     // A need did not succeed, or its condition is false. Not a success.
+};
+
+enum class AttemptState {
+  kGranted,
+  kStarted,
+  kSucceeded,
+  kFailed,
+  kLost,        // The agent went silent; whatever it still reports is refused.
+  kCancelled,
+};
+
+// Why something ended as it did. `error` reasons are our side's, `failure` reasons the user's code's.
+enum class Reason {
+  kNone,
+  kExitCode,          // The command exited non-zero.
+  kTimeout,           // It took longer than `timeout`.
+  kOutputMissing,     // A declared output was not written.
+  kMetricsUnreadable, // A declared metrics or predictions file is missing or makes no sense.
+  kGateRejected,      // Verdict fail.
+  kGateError,         // Verdict error.
+  kNotReady,          // A deployed service did not become ready; the old one was put back.
+  kNotAvailable,      // The definition asks for what this version cannot do.
+  kCancelled,
+  kNeedFailed,        // Skipped: a need did not succeed.
+  kConditionFalse,    // Skipped: `if:` is false.
+  kAgentLost,         // error: the agent went silent.
+  kInfra,             // error: our side failed (disk full, checkout, transfer).
+  kNoAgent,           // error: no agent took it within `assign_timeout`.
+};
+
+std::string_view ToText(RunState state);       // "running", "succeeded", ...
+std::string_view ToText(StageState state);
+std::string_view ToText(AttemptState state);
+std::string_view ToText(Reason reason);        // "exit_code", ...
+std::optional<RunState> ParseRunState(std::string_view text);
+std::optional<StageState> ParseStageState(std::string_view text);
+std::optional<AttemptState> ParseAttemptState(std::string_view text);
+std::optional<Reason> ParseReason(std::string_view text);
+
+bool IsTerminal(RunState state);
+bool IsTerminal(StageState state);
+bool IsTerminal(AttemptState state);
+// Returns whether the reason is our side's fault ("error") and not the user's ("failure").
+bool IsInfrastructure(Reason reason);
+
+// Every allowed change of a stage's state; all others are bugs. Tests walk all pairs.
+constexpr std::array<std::pair<StageState, StageState>, 17> kStageEdges = {{
+    {StageState::kBlocked, StageState::kReady},
+    {StageState::kBlocked, StageState::kSkipped},
+    {StageState::kBlocked, StageState::kCancelled},
+    {StageState::kReady, StageState::kLeased},
+    {StageState::kReady, StageState::kSucceeded},    // Monitors are armed without an agent.
+    {StageState::kReady, StageState::kFailed},       // No agent in time; a monitor that cannot be armed.
+    {StageState::kReady, StageState::kCancelled},
+    {StageState::kLeased, StageState::kRunning},
+    {StageState::kLeased, StageState::kReady},       // Lost or refused before it began, attempts left.
+    {StageState::kLeased, StageState::kSucceeded},   // The start report was overtaken by the result.
+    {StageState::kLeased, StageState::kFailed},
+    {StageState::kLeased, StageState::kCancelled},
+    {StageState::kRunning, StageState::kReady},      // Attempt lost or failed, attempts left.
+    {StageState::kRunning, StageState::kSucceeded},
+    {StageState::kRunning, StageState::kFailed},
+    {StageState::kRunning, StageState::kCancelled},
+    {StageState::kBlocked, StageState::kFailed},     // Its condition could not be evaluated.
+}};
+
+// An output that an attempt produced and stored.
+struct ProducedOutput {
+  std::string name;
+  std::string path;              // Where the producer wrote it, relative to the work directory.
+  OutputType type = OutputType::kFile;
+  ArtifactRef artifact;
+  std::optional<ArtifactRef> profile;   // Datasets judged by a data gate: their table profile.
+
+  bool operator==(const ProducedOutput&) const = default;
+};
+
+// The service that a deploy stage started and proved to be ready.
+struct StartedService {
+  std::string endpoint;          // "http://127.0.0.1:40123"; empty for deploys by hooks.
+  std::string agent;
+
+  bool operator==(const StartedService&) const = default;
+};
+
+// How an attempt ended, as its agent reports it.
+struct Outcome {
+  AttemptState state = AttemptState::kFailed;     // kSucceeded, kFailed or kCancelled.
+  Reason reason = Reason::kNone;
+  std::string message;                            // One sentence for people; empty on success.
+  int exit_code = 0;
+  std::vector<ProducedOutput> outputs;
+  std::map<std::string, double> metrics;          // Dotted names; may hold NaN.
+  std::optional<Verdict> verdict;                 // Gates.
+  std::optional<StartedService> service;          // Deploys.
+  Value environment;                              // What it ran with: interpreter, system, agent.
+  int64_t log_bytes = 0;
+  double cpu_seconds = 0;
+  int64_t max_rss_bytes = 0;
+};
+
+struct Attempt {
+  int number = 0;
+  std::string agent;
+  AttemptState state = AttemptState::kGranted;
+  UtcTime granted, started, ended;
+  Outcome outcome;                                // Meaningful once ended.
+};
+
+// What of a stage's definition the rules below need; kept with the run, never re-read.
+struct StagePlan {
+  std::string name;
+  StageKind kind = StageKind::kCommand;
+  std::vector<std::string> needs;                 // Explicit needs and producers of inputs; sorted.
+  std::vector<std::string> references;            // ReferencesOf(stage).
+  std::string condition;
+  std::vector<std::string> labels;
+  Duration timeout{0};
+  Duration assign_timeout{0};
+  RetrySpec retry;
+  std::string environment;                        // kDeploy: locked while leased; kMonitor.
+  std::string package;                            // kDeploy: "stage.output".
+};
+
+struct StageRun {
+  StagePlan plan;
+  StageState state = StageState::kBlocked;
+  Reason reason = Reason::kNone;
+  std::string message;
+  UtcTime ready, ended;
+  UtcTime not_before;                             // kReady: back-off of a retry.
+  std::vector<Attempt> attempts;                  // Ended ones stay: a repeated report is told from an unknown one.
+
+  const Attempt* latest() const { return attempts.empty() ? nullptr : &attempts.back(); }
+  // Returns the result that counts, or null while there is none.
+  const Outcome* result() const;
+};
+
+// What was fixed when the run was created.
+struct Pins {
+  std::string repo;                               // Location of the repository.
+  std::string commit;                             // 40 hexadecimal digits.
+  std::string commit_subject;
+  std::string file;                               // The definition's path in the repository.
+  Digest definition;                              // The expanded definition; its bytes are a blob.
+  std::map<std::string, Version> materials;       // By name; data only.
+  Value params;
+  std::map<std::string, std::string> param_sources;   // Dotted name -> "default", file or "trigger".
+  Digest params_digest;
+};
+
+enum class TriggerKind { kDispatch, kMonitor };
+std::string_view ToText(TriggerKind kind);
+std::optional<TriggerKind> ParseTriggerKind(std::string_view text);
+
+struct TriggerFacts {
+  TriggerKind kind = TriggerKind::kDispatch;
+  std::string key;                                // Idempotency key; empty: none given.
+  std::string by;                                 // Who asked: user@host, or the monitor's name.
+  std::string reason;                             // In words: `input-drift: psi(age) 0.61 > 0.25`.
+};
+
+struct Run {
+  RunId id;
+  std::string pipeline;
+  int64_t number = 0;
+  std::string lane;                               // "production" by default.
+  RunState state = RunState::kRunning;
+  Reason reason = Reason::kNone;
+  std::string message;                            // Why it did not succeed: the first failed stage's message.
+  bool cancel_requested = false;
+  std::string cancel_reason;
+  TriggerFacts trigger;
+  Pins pins;
+  UtcTime created, ended;
+  int64_t next_seq = 1;                           // Number of its next event.
+  std::vector<StageRun> stages;                   // In topological order.
+
+  const StageRun* FindStage(std::string_view name) const;
+  StageRun* FindStage(std::string_view name);
+};
+
+// Returns the output that "stage.output" names in this run, or null when it is not there (yet).
+const ProducedOutput* FindOutput(const Run& run, std::string_view reference);
+
+// Returns the run as its users see it in one word: "running", "passed", "failed", "gate rejected",
+// "cancelled", "infra error".
+std::string_view Word(const Run& run);
+
+}  // namespace cd4ml::core

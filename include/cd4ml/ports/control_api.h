@@ -1,0 +1,61 @@
+// What operators and CI systems may ask the daemon to do.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cd4ml/ports/done.h"
+#include "cd4ml/ports/state_store.h"
+
+namespace cd4ml {
+
+struct RegisterRequest {
+  std::string repo;            // Path of a git repository on the daemon's host.
+  std::string branch;          // Empty: the repository's HEAD.
+  std::string file;            // Empty: every *.cd4ml.yaml of the branch.
+};
+
+struct RegisterResult {
+  std::string commit;
+  std::vector<PipelineRecord> pipelines;           // Registered, good or with problems shown.
+  std::vector<core::Diagnostic> problems;          // Of files that could not be registered at all.
+};
+
+struct StartRequest {
+  std::string pipeline;
+  std::string lane;                                // Empty: "production".
+  std::string ref;                                 // Empty: the registered branch.
+  std::map<std::string, std::string> params;       // Overrides as text: {"train.max_depth": "1"}.
+  std::string reason;
+  std::string by;
+  std::string key;                                 // Idempotency key; the same key gives the same run.
+};
+
+// What a run would do: shown by `plan`, and nothing is changed.
+struct PlannedRun {
+  std::string pipeline, commit, commit_subject, file;
+  std::vector<core::StagePlan> stages;
+  std::map<std::string, core::Version> materials;
+  Value params;
+  std::map<std::string, std::string> param_sources;
+  std::map<std::string, std::string> agents;       // Stage -> agent that could take it, or why none can.
+  Digest definition;
+};
+
+// Implemented by the daemon, and by rpc::ControlClient. All methods return at once and call `done` exactly once.
+// A definition with errors is INVALID_ARGUMENT; its diagnostics travel in the status payload
+// (see core::Diagnostics in ports/diagnostic_payload.h).
+class ControlApi {
+ public:
+  virtual ~ControlApi() = default;
+
+  virtual void RegisterPipeline(RegisterRequest request, Done<RegisterResult> done) = 0;
+  // Answers after the run is durable. NOT_FOUND: unknown pipeline, with a suggestion; missing file or data.
+  virtual void StartRun(StartRequest request, Done<core::Run> done) = 0;
+  virtual void PlanRun(StartRequest request, Done<PlannedRun> done) = 0;
+  // Answers the run as it is after the request; it ends when none of its processes is left.
+  virtual void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) = 0;
+};
+
+}  // namespace cd4ml

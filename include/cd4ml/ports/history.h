@@ -1,0 +1,78 @@
+// The store as readers see it. Every method opens a short read transaction of its own.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/core/run.h"
+#include "cd4ml/ports/state_store.h"
+
+namespace cd4ml {
+
+struct RunFilter {
+  std::string pipeline;                       // Empty: all.
+  std::optional<core::RunState> state;
+  int limit = 20;                             // At most 1,000.
+  std::string before;                         // Page token: a run's id; runs older than it follow.
+};
+
+// A run in one line.
+struct RunSummary {
+  core::RunId id;
+  std::string pipeline, lane;
+  core::RunState state = core::RunState::kRunning;
+  std::string word;                           // core::Word.
+  std::string message;
+  core::TriggerKind trigger = core::TriggerKind::kDispatch;
+  std::string trigger_by, trigger_reason;
+  std::string commit, commit_subject;
+  UtcTime created, ended;
+  int stages_done = 0, stages_total = 0;
+  int gates_passed = 0, gates_judged = 0;
+};
+
+// A node of the lineage graph.
+struct LineageNode {
+  enum class Kind { kVersion, kAttempt, kDeployment, kPrediction };
+  Kind kind = Kind::kVersion;
+  std::string id;                             // VersionId, attempt id, deployment id or prediction key.
+  std::string label;                          // For people.
+  UtcTime at;
+  Value facts;                                // What else is known, as a map.
+};
+// `to` was made from or with `from`.
+struct LineageEdge {
+  std::string from, to;
+};
+struct LineageGraph {
+  std::string root;
+  std::vector<LineageNode> nodes;
+  std::vector<LineageEdge> edges;
+};
+
+enum class LineageDirection { kUp, kDown };   // Up: what it was made from. Down: what was made of it.
+
+// Thread-safe.
+class History {
+ public:
+  virtual ~History() = default;
+
+  virtual absl::StatusOr<core::Run> GetRun(const core::RunId& id) = 0;
+  virtual absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) = 0;
+  // Newest first. Empty environment: all. `at`, when set: only what was live then.
+  virtual absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
+                                                                        UtcTime at, int limit) = 0;
+  // `reference`: a run, "pipeline/latest", an environment, a deployment, a prediction key, a version id or a unique
+  // prefix of a digest or commit. NOT_FOUND says what was tried.
+  virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
+                                                    LineageDirection direction, int depth_max) = 0;
+  // Oldest first, within [from, to), at most `limit` (the newest ones are kept).
+  virtual absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,
+                                                                    UtcTime from, UtcTime to, int limit) = 0;
+  virtual absl::StatusOr<std::vector<MonitorCheckRecord>> MonitorChecks(const std::string& monitor,
+                                                                        int limit) = 0;
+};
+
+}  // namespace cd4ml

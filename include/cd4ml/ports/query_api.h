@@ -1,0 +1,76 @@
+// What operators may ask the daemon about. Answers come from committed facts only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/ports/history.h"
+#include "cd4ml/ports/state_store.h"
+
+namespace cd4ml {
+
+struct RunView {
+  core::Run run;
+  std::map<std::string, std::string> waiting;      // Ready stages without an agent: why, in words.
+};
+
+struct AgentView {
+  AgentRecord agent;
+  std::string state;                               // "idle", "busy", "draining", "lost".
+  std::vector<core::AttemptId> running;
+};
+
+struct MonitorView {
+  core::MonitorState monitor;
+  std::vector<MonitorCheckRecord> checks;          // Newest first.
+};
+
+struct LogChunk {
+  int64_t offset = 0;
+  std::string bytes;
+  bool end = false;                                // Nothing more will come.
+};
+
+struct ServerFacts {
+  std::string version, instance;
+  std::string state_dir, database;
+  UtcTime started;
+};
+
+// Ends a subscription when destroyed; no callback runs after that.
+class Subscription {
+ public:
+  virtual ~Subscription() = default;
+};
+
+// Implemented by the daemon, and by rpc::QueryClient. May block shortly; never call it on the loop.
+// A run is named "pipeline/12", "pipeline/latest" or "pipeline/latest-passed".
+class QueryApi {
+ public:
+  virtual ~QueryApi() = default;
+
+  virtual absl::StatusOr<ServerFacts> GetServer() = 0;
+  virtual absl::StatusOr<RunView> GetRun(const std::string& run) = 0;
+  virtual absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) = 0;
+  // Calls `on_change` with the run as it is now and after every change (changes close together come as one), until
+  // the run has ended; then `on_end` once. Callbacks come from one thread at a time.
+  virtual absl::StatusOr<std::unique_ptr<Subscription>> WatchRun(
+      const std::string& run, std::function<void(RunView)> on_change,
+      std::function<void(absl::Status)> on_end) = 0;
+  // Reads an attempt's log from `offset`. With `follow` waits up to some seconds for more; `end` says that the
+  // attempt has ended and all is read. Empty stage attempts (number 0) mean the latest.
+  virtual absl::StatusOr<LogChunk> ReadLog(const core::AttemptId& attempt, int64_t offset, bool follow) = 0;
+  virtual absl::StatusOr<std::vector<PipelineRecord>> ListPipelines() = 0;
+  virtual absl::StatusOr<PipelineRecord> GetPipeline(const std::string& name) = 0;
+  virtual absl::StatusOr<std::vector<AgentView>> ListAgents() = 0;
+  virtual absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
+                                                                        UtcTime at, int limit) = 0;
+  virtual absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) = 0;
+  virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
+                                                    int depth_max) = 0;
+};
+
+}  // namespace cd4ml

@@ -1,0 +1,114 @@
+// The store as its one writer sees it: commit facts, and load them again at start.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/time.h"
+#include "cd4ml/base/value.h"
+#include "cd4ml/core/deployment.h"
+#include "cd4ml/core/diagnostic.h"
+#include "cd4ml/core/event.h"
+#include "cd4ml/core/monitor.h"
+#include "cd4ml/core/run.h"
+
+namespace cd4ml {
+
+// A registered pipeline: where its definition lives and its last good revision.
+struct PipelineRecord {
+  std::string name;
+  std::string repo;                    // Absolute path of the repository on the daemon's host.
+  std::string branch;
+  std::string file;
+  std::string description;
+  std::string good_commit;             // Newest commit whose definition had no error.
+  UtcTime registered, checked;
+  std::vector<core::Diagnostic> problems;   // Of the newest commit looked at; empty when it is good.
+  std::string bad_commit;              // The commit that `problems` speak of.
+};
+
+// An agent that has ever connected.
+struct AgentRecord {
+  std::string name;
+  std::string instance;                // Changes when its state directory is new.
+  std::string host;
+  std::string version;
+  std::vector<std::string> labels;
+  int slots = 0;
+  Value facts;                         // CPU, memory, system.
+  UtcTime first_seen, last_seen;
+};
+
+// One answered request of a live service.
+struct PredictionRecord {
+  std::string deployment;
+  std::string key;                     // Request id; unique within the deployment.
+  UtcTime at;
+  Value input;                         // A map of features.
+  double prediction = 0;
+};
+
+// One check of a monitor and what it led to.
+struct MonitorCheckRecord {
+  std::string monitor;                 // "used-car-price/watch"
+  int64_t number = 0;
+  UtcTime at;
+  std::string deployment;
+  int64_t requests = 0;
+  core::Verdict verdict;
+  std::string breach, held_back;
+  std::string retrain_run;             // The run it triggered; empty: none.
+};
+
+// --- what one transaction may hold ---------------------------------------------------------------
+
+// Events of one run, numbered from `first_seq`. The store writes the events and every table that follows from
+// them (run, stage_run, attempt, version, lineage edges, metrics, verdicts, deployments).
+struct RunChange {
+  core::RunId run;
+  int64_t first_seq = 1;
+  UtcTime at;
+  std::vector<core::Event> events;
+};
+struct PipelineChange { PipelineRecord pipeline; };                 // Insert or replace.
+struct AgentChange { AgentRecord agent; };                          // Insert or replace.
+struct MonitorChange {                                              // Insert or replace.
+  core::MonitorState monitor;
+  std::optional<MonitorCheckRecord> check;
+};
+struct PredictionChange { std::vector<PredictionRecord> predictions; };   // Known keys are left as they are.
+
+using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange>;
+
+// Everything that the loop needs to go on where it stopped.
+struct StoredState {
+  std::vector<core::Run> open_runs;                 // With their attempts, in order of creation.
+  std::vector<PipelineRecord> pipelines;
+  std::vector<AgentRecord> agents;
+  std::vector<core::Deployment> live;               // One per environment that has one.
+  std::vector<core::MonitorState> monitors;
+  std::map<std::string, int64_t> last_run_number;   // By pipeline.
+};
+
+// Called from the loop's thread only. Only the orchestrator calls Commit.
+class StateStore {
+ public:
+  virtual ~StateStore() = default;
+
+  // Makes all changes durable in one transaction, or none. After any error but INVALID_ARGUMENT the outcome
+  // is unknown and the caller must stop: the truth is on disk.
+  virtual absl::Status Commit(const std::vector<Change>& changes) = 0;
+
+  virtual absl::StatusOr<StoredState> Load() = 0;
+
+  // Returns the run that was started under an idempotency key, or nullopt.
+  virtual absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key) = 0;
+
+  // Housekeeping when nothing waits (a passive checkpoint). Never fails the caller.
+  virtual void Idle() = 0;
+};
+
+}  // namespace cd4ml
