@@ -180,6 +180,10 @@ struct StageRun {
   UtcTime not_before;                             // kReady: back-off of a retry.
   std::vector<Attempt> attempts;                  // Ended ones stay: a repeated report is told from an unknown one.
 
+  // Derived from the plan by Reindex, as positions in Run::stages.
+  std::vector<int> dependents;                    // Stages that need this one.
+  int open_needs = 0;                             // Needs that have not ended.
+
   const Attempt* latest() const { return attempts.empty() ? nullptr : &attempts.back(); }
   // Returns the result that counts, or null while there is none.
   const Outcome* result() const;
@@ -225,12 +229,28 @@ struct Run {
   int64_t next_seq = 1;                           // Number of its next event.
   std::vector<StageRun> stages;                   // In topological order.
 
+  // Derived by Reindex.
+  std::map<std::string, int, std::less<>> positions;   // Stage name -> position in `stages`.
+  int open_stages = 0;                            // Stages that have not ended.
+
   const StageRun* FindStage(std::string_view name) const;
   StageRun* FindStage(std::string_view name);
 };
 
+// Fills in what is derived from plans and states: after loading, and when a run starts.
+void Reindex(Run& run);
+
 // Returns the output that "stage.output" names in this run, or null when it is not there (yet).
 const ProducedOutput* FindOutput(const Run& run, std::string_view reference);
+
+// Returns the version that a reference names in this run ("train.model", "listings"), if it is there.
+std::optional<Version> FindVersion(const Run& run, std::string_view reference);
+
+// Returns the model that went into the output `reference`, looking upwards through what its stage read.
+std::optional<Version> FindModel(const Run& run, std::string_view reference);
+
+// Returns the dataset that the run's models were trained on, as a reference ("validate-data.clean").
+std::optional<std::string> FindTrainData(const Run& run);
 
 // Returns the run as its users see it in one word: "running", "passed", "failed", "gate rejected",
 // "cancelled", "infra error".

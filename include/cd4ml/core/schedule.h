@@ -1,6 +1,7 @@
 // Which agent gets which ready stage. Pure; in the order of readiness, so that nothing starves.
 #pragma once
 
+#include <map>
 #include <set>
 #include <string>
 #include <vector>

@@ -1,0 +1,410 @@
+// The rules of a run. Everything that follows from a command is decided at once, down to the end of the
+// run, so that no state ever waits for somebody to look again.
+#include "cd4ml/core/decide.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <utility>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/core/expression.h"
+
+namespace cd4ml::core {
+namespace {
+
+// Collects the events of one command. It sees the run through the ends that it has decided so far; costs
+// depend on the stages touched, never on the size of the run.
+class Decision {
+ public:
+  Decision(const Run& run, UtcTime now) : run_(run), now_(now) {}
+
+  absl::StatusOr<std::vector<Event>> operator()(const StartRun& command);
+  absl::StatusOr<std::vector<Event>> operator()(const CancelRun& command);
+  absl::StatusOr<std::vector<Event>> operator()(const GrantLease& command);
+  absl::StatusOr<std::vector<Event>> operator()(const ReportStarted& command);
+  absl::StatusOr<std::vector<Event>> operator()(const ReportFinished& command);
+  absl::StatusOr<std::vector<Event>> operator()(const LoseLease& command);
+  absl::StatusOr<std::vector<Event>> operator()(const Tick& command);
+
+ private:
+  // A report either concerns the live attempt, or repeats an ended one, or is refused.
+  absl::StatusOr<const StageRun*> FindReported(const std::string& stage, int number, const std::string& agent,
+                                               bool& repeated) const;
+  const StageRun& At(int position) const { return run_.stages[static_cast<size_t>(position)]; }
+  StageState StateOf(std::string_view stage) const;
+  int PositionOf(std::string_view stage) const { return run_.positions.find(stage)->second; }
+
+  void End(int position, StageState state, Reason reason, std::string message);
+  void EndAttempt(const StageRun& stage, AttemptState state, Outcome outcome);
+  bool MayRetry(const StageRun& stage, Reason reason) const;
+  void RecordVersions(const StageRun& stage, const Outcome& outcome);
+  void RecordDeployment(const StageRun& stage, const Outcome& outcome);
+
+  // Lets everything follow from the ends so far.
+  std::vector<Event> Settle();
+  void Unblock(int position);
+  void ArmMonitor(int position);
+  absl::StatusOr<bool> Evaluate(const StageRun& stage) const;
+  RunEnded Conclude() const;
+
+  const Run& run_;
+  UtcTime now_;
+  std::vector<Event> events_;
+  std::map<int, StageEnded> ended_;     // By position: what this decision has ended.
+  std::map<int, int> needs_ended_;      // By position: how many of its needs this decision has ended.
+  std::deque<int> unsettled_;           // Ended, dependents not looked at yet.
+};
+
+std::string_view RetryCategory(Reason reason) {
+  switch (reason) {
+    case Reason::kAgentLost: return "agent_lost";
+    case Reason::kInfra: return "infra";
+    case Reason::kTimeout: return "timeout";
+    case Reason::kExitCode: return "exit_code";
+    default: return "";
+  }
+}
+
+// A version without an artifact.
+Version Bare(VersionKind kind, std::string name, std::string digest, std::string summary) {
+  Version version;
+  version.kind = kind;
+  version.name = std::move(name);
+  version.digest = std::move(digest);
+  version.summary = std::move(summary);
+  return version;
+}
+
+bool ConditionLooksAtFailures(const std::string& condition) {
+  return condition.find("always(") != std::string::npos || condition.find("failed(") != std::string::npos;
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const StartRun& command) {
+  if (!run_.id.empty()) return absl::AlreadyExistsError("run " + run_.id + " has been started already");
+  events_.push_back(RunStarted{.id = command.id,
+                               .pipeline = command.pipeline,
+                               .number = command.number,
+                               .lane = command.lane,
+                               .trigger = command.trigger,
+                               .pins = command.pins,
+                               .stages = command.stages});
+  // The rules below need a run to look at: the one that this event makes.
+  Run started;
+  Apply(events_.front(), now_, started);
+  Decision next(started, now_);
+  for (size_t i = 0; i < started.stages.size(); ++i) {
+    if (started.stages[i].plan.needs.empty()) next.Unblock(static_cast<int>(i));
+  }
+  std::vector<Event> rest = next.Settle();
+  std::move(rest.begin(), rest.end(), std::back_inserter(events_));
+  return std::move(events_);
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command) {
+  if (IsTerminal(run_.state)) {
+    return absl::FailedPreconditionError("run " + run_.id + " has ended already: " + std::string(Word(run_)));
+  }
+  if (run_.cancel_requested) return std::vector<Event>();
+  events_.push_back(CancelRequested{command.reason});
+  for (size_t i = 0; i < run_.stages.size(); ++i) {
+    const StageState state = run_.stages[i].state;
+    if (state == StageState::kBlocked || state == StageState::kReady) {
+      End(static_cast<int>(i), StageState::kCancelled, Reason::kCancelled, command.reason);
+    }
+  }
+  return Settle();
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const GrantLease& command) {
+  const StageRun* stage = run_.FindStage(command.stage);
+  if (stage == nullptr) return absl::NotFoundError("run " + run_.id + " has no stage \"" + command.stage + "\"");
+  if (stage->state != StageState::kReady) {
+    return absl::FailedPreconditionError("stage " + run_.id + "/" + command.stage + " is " +
+                                         std::string(ToText(stage->state)) + ", not ready");
+  }
+  events_.push_back(LeaseGranted{command.stage, static_cast<int>(stage->attempts.size()) + 1, command.agent});
+  return std::move(events_);
+}
+
+absl::StatusOr<const StageRun*> Decision::FindReported(const std::string& name, int number,
+                                                       const std::string& agent, bool& repeated) const {
+  const StageRun* stage = run_.FindStage(name);
+  if (stage == nullptr || number < 1 || number > static_cast<int>(stage->attempts.size())) {
+    return absl::NotFoundError("there is no attempt " + ToText(AttemptId{run_.id, name, number}));
+  }
+  const Attempt& attempt = stage->attempts[static_cast<size_t>(number) - 1];
+  if (attempt.agent != agent) {
+    return absl::AbortedError("attempt " + ToText(AttemptId{run_.id, name, number}) + " was leased to agent \"" +
+                              attempt.agent + "\", not to \"" + agent + "\"");
+  }
+  if (number != static_cast<int>(stage->attempts.size()) || attempt.state == AttemptState::kLost) {
+    return absl::AbortedError("attempt " + ToText(AttemptId{run_.id, name, number}) + " is no longer leased");
+  }
+  repeated = IsTerminal(attempt.state);
+  return stage;
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const ReportStarted& command) {
+  bool repeated = false;
+  auto stage = FindReported(command.stage, command.number, command.agent, repeated);
+  if (!stage.ok()) return stage.status();
+  if (!repeated && (*stage)->latest()->state == AttemptState::kGranted) {
+    events_.push_back(AttemptStarted{command.stage, command.number});
+  }
+  return std::move(events_);
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const ReportFinished& command) {
+  bool repeated = false;
+  auto found = FindReported(command.stage, command.number, command.agent, repeated);
+  if (!found.ok()) return found.status();
+  if (repeated) return std::vector<Event>();
+  const StageRun& stage = **found;
+  Outcome outcome = command.outcome;
+  if (!IsTerminal(outcome.state) || outcome.state == AttemptState::kLost) {
+    return absl::InvalidArgumentError("an outcome is succeeded, failed or cancelled");
+  }
+  // The gate's own record decides, whatever else the agent says.
+  if (outcome.state == AttemptState::kSucceeded && IsGate(stage.plan.kind)) {
+    if (!outcome.verdict.has_value() || Blocks(outcome.verdict->outcome)) {
+      outcome.state = AttemptState::kFailed;
+      outcome.reason = outcome.verdict.has_value() && outcome.verdict->outcome == VerdictOutcome::kFail
+                           ? Reason::kGateRejected
+                           : Reason::kGateError;
+      outcome.message = outcome.verdict.has_value() ? BlockingReason(*outcome.verdict)
+                                                    : "the gate ended without a verdict";
+    }
+  }
+  const int position = PositionOf(command.stage);
+  const AttemptState state = outcome.state;
+  const Reason reason = outcome.reason;
+  const std::string message = outcome.message;
+  EndAttempt(stage, state, outcome);
+  if (state != AttemptState::kCancelled) RecordVersions(stage, outcome);
+  if (state == AttemptState::kSucceeded) {
+    if (stage.plan.kind == StageKind::kDeploy) RecordDeployment(stage, outcome);
+    End(position, StageState::kSucceeded, Reason::kNone, "");
+  } else if (state == AttemptState::kCancelled && run_.cancel_requested) {
+    End(position, StageState::kCancelled, Reason::kCancelled, run_.cancel_reason);
+  } else if (MayRetry(stage, reason)) {
+    events_.push_back(StageReady{command.stage, now_ + stage.plan.retry.backoff});
+  } else {
+    End(position, StageState::kFailed, reason, message);
+  }
+  return Settle();
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const LoseLease& command) {
+  const StageRun* stage = run_.FindStage(command.stage);
+  const Attempt* attempt = stage == nullptr ? nullptr : stage->latest();
+  if (attempt == nullptr || attempt->number != command.number || IsTerminal(attempt->state)) {
+    return std::vector<Event>();
+  }
+  Outcome outcome;
+  outcome.state = AttemptState::kLost;
+  outcome.reason = Reason::kAgentLost;
+  outcome.message = command.why;
+  EndAttempt(*stage, AttemptState::kLost, outcome);
+  const int position = PositionOf(command.stage);
+  if (run_.cancel_requested) {
+    End(position, StageState::kCancelled, Reason::kCancelled, run_.cancel_reason);
+  } else if (MayRetry(*stage, Reason::kAgentLost)) {
+    events_.push_back(StageReady{command.stage, now_ + stage->plan.retry.backoff});
+  } else {
+    End(position, StageState::kFailed, Reason::kAgentLost, command.why);
+  }
+  return Settle();
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const Tick&) {
+  for (size_t i = 0; i < run_.stages.size(); ++i) {
+    const StageRun& stage = run_.stages[i];
+    const bool late = stage.state == StageState::kReady && stage.plan.assign_timeout.count() > 0 &&
+                      now_ >= stage.ready + stage.plan.assign_timeout;
+    if (late) {
+      End(static_cast<int>(i), StageState::kFailed, Reason::kNoAgent,
+          "no agent took it within " + FormatDuration(stage.plan.assign_timeout));
+    }
+  }
+  return Settle();
+}
+
+StageState Decision::StateOf(std::string_view stage) const {
+  const int position = PositionOf(stage);
+  const auto ended = ended_.find(position);
+  return ended == ended_.end() ? At(position).state : ended->second.state;
+}
+
+void Decision::End(int position, StageState state, Reason reason, std::string message) {
+  StageEnded event{At(position).plan.name, state, reason, std::move(message)};
+  ended_[position] = event;
+  events_.push_back(std::move(event));
+  unsettled_.push_back(position);
+}
+
+void Decision::EndAttempt(const StageRun& stage, AttemptState state, Outcome outcome) {
+  events_.push_back(AttemptEnded{stage.plan.name, stage.latest()->number, state, std::move(outcome)});
+}
+
+bool Decision::MayRetry(const StageRun& stage, Reason reason) const {
+  const RetrySpec& retry = stage.plan.retry;
+  const std::string_view category = RetryCategory(reason);
+  // A deploy acts on the world: half of it may have happened, so a human or a new run decides.
+  return !run_.cancel_requested && stage.plan.kind != StageKind::kDeploy &&
+         static_cast<int>(stage.attempts.size()) <= retry.limit &&
+         std::find(retry.when.begin(), retry.when.end(), category) != retry.when.end();
+}
+
+void Decision::RecordVersions(const StageRun& stage, const Outcome& outcome) {
+  VersionsProduced event{stage.plan.name, stage.latest()->number, {}, {}};
+  event.used.push_back(Bare(VersionKind::kCode, run_.pipeline, run_.pins.commit, run_.pins.commit_subject));
+  event.used.push_back(Bare(VersionKind::kParams, run_.pipeline, run_.pins.params_digest.hex(), ""));
+  if (!outcome.environment.is_null()) {
+    const Digest digest = Sha256(ToJson(outcome.environment));
+    event.used.push_back(Bare(VersionKind::kEnvironment, run_.pipeline, digest.hex(), ""));
+  }
+  for (const std::string& reference : stage.plan.references) {
+    if (std::optional<Version> version = FindVersion(run_, reference)) event.used.push_back(*std::move(version));
+  }
+  for (const ProducedOutput& output : outcome.outputs) {
+    Version version = Bare(VersionKindOf(output.type), run_.pipeline + "/" + stage.plan.name + "." + output.name,
+                           output.artifact.digest.hex(), "");
+    version.artifact = output.artifact;
+    event.produced.push_back(std::move(version));
+  }
+  events_.push_back(std::move(event));
+}
+
+void Decision::RecordDeployment(const StageRun& stage, const Outcome& outcome) {
+  Deployment deployment;
+  deployment.id = run_.id + "/" + stage.plan.name;
+  deployment.environment = stage.plan.environment;
+  deployment.pipeline = run_.pipeline;
+  deployment.run = run_.id;
+  deployment.stage = stage.plan.name;
+  deployment.package = FindVersion(run_, stage.plan.package).value_or(Version{});
+  deployment.model = FindModel(run_, stage.plan.package).value_or(Version{});
+  if (outcome.service.has_value()) {
+    deployment.agent = outcome.service->agent;
+    deployment.endpoint = outcome.service->endpoint;
+  }
+  deployment.started = now_;
+  events_.push_back(Deployed{stage.plan.name, std::move(deployment)});
+}
+
+std::vector<Event> Decision::Settle() {
+  while (!unsettled_.empty()) {
+    const int position = unsettled_.front();
+    unsettled_.pop_front();
+    for (int dependent : At(position).dependents) {
+      const bool free = ++needs_ended_[dependent] == At(dependent).open_needs;
+      if (free && At(dependent).state == StageState::kBlocked && !ended_.contains(dependent)) Unblock(dependent);
+    }
+  }
+  if (run_.open_stages > 0 && static_cast<int>(ended_.size()) == run_.open_stages) events_.push_back(Conclude());
+  return std::move(events_);
+}
+
+// All needs of this blocked stage have ended: is it to be run?
+void Decision::Unblock(int position) {
+  const StageRun& stage = At(position);
+  const auto failed = std::find_if(stage.plan.needs.begin(), stage.plan.needs.end(), [&](const std::string& need) {
+    return StateOf(need) != StageState::kSucceeded;
+  });
+  if (failed != stage.plan.needs.end() && !ConditionLooksAtFailures(stage.plan.condition)) {
+    End(position, StageState::kSkipped, Reason::kNeedFailed,
+        "needs " + *failed + ", which " + (StateOf(*failed) == StageState::kSkipped ? "was skipped" : "did not succeed"));
+    return;
+  }
+  const absl::StatusOr<bool> wanted = Evaluate(stage);
+  if (!wanted.ok()) {
+    End(position, StageState::kFailed, Reason::kNotAvailable,
+        "its condition cannot be evaluated: " + Message(wanted.status()));
+  } else if (!*wanted) {
+    End(position, StageState::kSkipped, Reason::kConditionFalse, "its condition is false: " + stage.plan.condition);
+  } else {
+    events_.push_back(StageReady{stage.plan.name, UtcTime{}});
+    if (stage.plan.kind == StageKind::kMonitor) ArmMonitor(position);
+  }
+}
+
+// A monitor holds no agent: it is armed for the deployment that this run made in its environment.
+void Decision::ArmMonitor(int position) {
+  const StageRun& stage = At(position);
+  for (const StageRun& deploy : run_.stages) {
+    if (deploy.plan.kind == StageKind::kDeploy && deploy.plan.environment == stage.plan.environment &&
+        StateOf(deploy.plan.name) == StageState::kSucceeded) {
+      events_.push_back(
+          MonitorArmed{stage.plan.name, stage.plan.environment, run_.id + "/" + deploy.plan.name});
+      End(position, StageState::kSucceeded, Reason::kNone, "");
+      return;
+    }
+  }
+  End(position, StageState::kFailed, Reason::kNeedFailed,
+      "this run deployed nothing to environment \"" + stage.plan.environment + "\", so there is nothing to watch");
+}
+
+absl::StatusOr<bool> Decision::Evaluate(const StageRun& stage) const {
+  if (stage.plan.condition.empty()) return true;
+  auto expression = Expression::Parse(stage.plan.condition);
+  if (!expression.ok()) return expression.status();
+  Scope scope;
+  scope.name = [this](std::string_view name) -> std::optional<Value> {
+    if (name == "run.lane") return Value(run_.lane);
+    if (name == "run.id") return Value(run_.id);
+    if (name == "run.trigger") return Value(ToText(run_.trigger.kind));
+    if (!name.starts_with("params.")) return std::nullopt;
+    const Value* value = run_.pins.params.FindPath(name.substr(7));
+    return value == nullptr ? std::nullopt : std::optional<Value>(*value);
+  };
+  scope.call = [this](std::string_view function, const std::vector<Value>& arguments) -> std::optional<Value> {
+    if (function == "always" && arguments.empty()) return Value(true);
+    if (arguments.size() != 1 || !arguments[0].is_string() || run_.FindStage(arguments[0].string()) == nullptr) {
+      return std::nullopt;
+    }
+    const StageState state = StateOf(arguments[0].string());
+    if (function == "passed") return Value(state == StageState::kSucceeded);
+    if (function == "failed") return Value(state == StageState::kFailed);
+    return std::nullopt;
+  };
+  auto value = expression->Evaluate(scope);
+  if (!value.ok()) return value.status();
+  if (!value->is_bool()) return absl::InvalidArgumentError("\"" + stage.plan.condition + "\" is not true or false");
+  return value->boolean();
+}
+
+RunEnded Decision::Conclude() const {
+  bool cancelled = false;
+  for (size_t i = 0; i < run_.stages.size(); ++i) {
+    const StageRun& stage = run_.stages[i];
+    const auto now_ended = ended_.find(static_cast<int>(i));
+    const StageState state = now_ended == ended_.end() ? stage.state : now_ended->second.state;
+    if (state == StageState::kFailed) {
+      const Reason reason = now_ended == ended_.end() ? stage.reason : now_ended->second.reason;
+      const std::string& message = now_ended == ended_.end() ? stage.message : now_ended->second.message;
+      return RunEnded{RunState::kFailed, reason, stage.plan.name + ": " + message};
+    }
+    cancelled = cancelled || state == StageState::kCancelled;
+  }
+  if (cancelled) return RunEnded{RunState::kCancelled, Reason::kCancelled, run_.cancel_reason};
+  return RunEnded{RunState::kSucceeded, Reason::kNone, ""};
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Event>> Decide(const Run& run, const Command& command, UtcTime now) {
+  return std::visit(Decision(run, now), command);
+}
+
+std::optional<UtcTime> NextDeadline(const Run& run) {
+  std::optional<UtcTime> next;
+  for (const StageRun& stage : run.stages) {
+    if (stage.state != StageState::kReady || stage.plan.assign_timeout.count() == 0) continue;
+    const UtcTime deadline = stage.ready + stage.plan.assign_timeout;
+    if (!next.has_value() || deadline < *next) next = deadline;
+  }
+  return next;
+}
+
+}  // namespace cd4ml::core
