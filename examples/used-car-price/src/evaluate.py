@@ -1,0 +1,51 @@
+"""Prices the held-out cars with the portable model, which is what will be served.
+
+    evaluate.py --model model.json --data clean.csv --out eval.csv --metrics metrics.json
+
+The errors themselves are not computed here: cd4ml does that from eval.csv, overall and for each car model, the same way for
+every project. Only what it cannot know is added: how much better the model does on the rows that it was trained on.
+"""
+import argparse
+import csv
+import json
+
+import numpy
+
+import features
+
+
+def r2(truth, estimate):
+    return float(1 - numpy.sum((truth - estimate) ** 2) / numpy.sum((truth - truth.mean()) ** 2))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("--model", "--data", "--out", "--metrics"):
+        parser.add_argument(name, required=True)
+    args = parser.parse_args()
+
+    with open(args.model, encoding="utf-8") as file:
+        model = json.load(file)
+    rows = features.read_rows(args.data)
+    truth = numpy.array([float(row["price"]) for row in rows])
+    estimate = features.predict(model, rows)
+    held_out = numpy.array([features.held_out(row) for row in rows])
+
+    with open(args.out, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["line", "car_model", "price", "estimate"])
+        for i in numpy.flatnonzero(held_out):
+            writer.writerow([rows[i]["line"], rows[i]["car_model"], rows[i]["price"], repr(float(estimate[i]))])
+
+    error = numpy.abs(estimate - truth) / truth
+    metrics = {
+        "r2": {"train": r2(truth[~held_out], estimate[~held_out])},
+        "within_20_percent": float(numpy.mean(error[held_out] <= 0.2))}
+    with open(args.metrics, "w", encoding="utf-8") as file:
+        json.dump(metrics, file, indent=2)
+        file.write("\n")
+    print(f"{held_out.sum()} held-out cars priced; {metrics['within_20_percent']:.0%} of the prices are within 20 %")
+
+
+if __name__ == "__main__":
+    main()
