@@ -1,0 +1,395 @@
+// The phases of a process, and the ladder that ends it: SIGTERM to all of it, grace, then every
+// kill there is.
+#include "supervisor.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+#include <set>
+
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+#include "cgroup.h"
+#include "spawn.h"
+
+namespace cd4ml::keeper {
+namespace {
+
+// How often it is looked whether the rest of an ending process is gone, where no SIGCHLD tells.
+constexpr int64_t kPollMs = 50;
+// A service that ran for so long is not failing; its next start does not wait for long.
+constexpr int64_t kSteadyServiceMs = 10'000;
+constexpr int64_t kRestartDelayMaxMs = 10'000;
+constexpr Duration kSpanMax{int64_t{365} * 86'400'000};
+
+int64_t Milliseconds(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+int64_t SteadyNow() { return Milliseconds(CLOCK_MONOTONIC); }
+UtcTime WallNow() { return {Milliseconds(CLOCK_REALTIME)}; }
+
+bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
+
+absl::Status CheckSpec(const ProcessSpec& spec) {
+  if (!IsProcessId(spec.id)) {
+    return absl::InvalidArgumentError(
+        "a process id needs 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_', '-', the first a "
+        "letter or digit");
+  }
+  const auto refuse = [&](const std::string& reason) {
+    return absl::InvalidArgumentError("process \"" + spec.id + "\" " + reason);
+  };
+  if (spec.argv.empty() || spec.argv[0].empty()) return refuse("has no command");
+  if (spec.dir.empty() || spec.dir[0] != '/') return refuse("needs an absolute working directory");
+  if (spec.log.empty() || spec.log[0] != '/') return refuse("needs an absolute path for its log");
+  bool has_nul = HasNul(spec.dir) || HasNul(spec.log);
+  for (const std::string& argument : spec.argv) has_nul = has_nul || HasNul(argument);
+  for (const auto& [name, value] : spec.env) {
+    has_nul = has_nul || HasNul(name) || HasNul(value);
+    if (name.empty() || name.find('=') != std::string::npos) {
+      return refuse("has the variable \"" + name + "\", which is no name");
+    }
+  }
+  if (has_nul) return refuse("has a NUL in its command, environment or paths");
+  if (spec.timeout < Duration(0) || spec.timeout > kSpanMax || spec.grace < Duration(0) ||
+      spec.grace > kSpanMax) {
+    return refuse("has a timeout or grace that is negative or longer than a year");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UnknownProcess(const std::string& id) {
+  return absl::NotFoundError("there is no process \"" + id.substr(0, 200) + "\"");
+}
+
+}  // namespace
+
+Supervisor::Supervisor(const std::string& folder, std::string cgroup_root)
+    : records_(folder), cgroup_root_(std::move(cgroup_root)), boot_id_(BootId()) {}
+
+absl::Status Supervisor::Load() {
+  CD4ML_ASSIGN_OR_RETURN(auto records, records_.Load());
+  for (auto& [id, record] : records) {
+    if (record && record->status.state == ProcessState::kExited) {
+      ended_[id] = record->status;
+    } else {
+      Adopt(id, record.value_or(Record{}));
+    }
+  }
+  Tick();
+  return absl::OkStatus();
+}
+
+void Supervisor::Adopt(const std::string& id, Record record) {
+  LogWarn("a process has lost its keeper and is ended", {{"process", id}});
+  const bool same_boot = record.boot_id == boot_id_ || record.boot_id.empty();
+  Process& process = live_[id];
+  process.spec = std::move(record.spec);
+  process.spec.id = id;
+  process.status = std::move(record.status);
+  process.status.id = id;
+  process.status.lost = true;
+  process.status.exit_code = -1;
+  process.status.message =
+      same_boot ? "its keeper was killed, so it was ended too" : "the machine was restarted";
+  process.start_ticks = record.start_ticks;
+  process.adopted = true;
+  process.stopping = true;
+  if (same_boot) {
+    process.cgroup = std::move(record.cgroup);
+    BeginEnding(process);
+  } else {
+    Conclude(process);
+  }
+}
+
+absl::Status Supervisor::Start(const ProcessSpec& spec) {
+  CD4ML_RETURN_IF_ERROR(CheckSpec(spec));
+  if (live_.contains(spec.id) || ended_.contains(spec.id)) {
+    return absl::AlreadyExistsError("process \"" + spec.id + "\" has been started before");
+  }
+  Process process;
+  process.spec = spec;
+  process.status.id = spec.id;
+  process.status.started = WallNow();
+  process.cgroup = MakeCgroup(cgroup_root_, spec.id);
+  if (spec.timeout > Duration(0)) process.timeout_ms = SteadyNow() + spec.timeout.count();
+  absl::Status status = records_.Create({.spec = spec,
+                                         .cgroup = process.cgroup,
+                                         .boot_id = boot_id_,
+                                         .status = {},
+                                         .start_ticks = 0});
+  if (status.ok()) {
+    status = Launch(process);
+    if (!status.ok()) records_.Remove(spec.id);
+  }
+  if (!status.ok()) {
+    RemoveCgroup(process.cgroup);
+    return Annotate(status, "process \"" + spec.id + "\"");
+  }
+  live_.emplace(spec.id, std::move(process));
+  return absl::OkStatus();
+}
+
+absl::Status Supervisor::Launch(Process& process) {
+  SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup);
+  process.status.message = std::move(result.message);
+  if (result.pid < 0) return absl::UnavailableError(process.status.message);
+  const auto entry = ReadEntry(result.pid);
+  process.start_ticks = entry ? entry->start_ticks : 0;
+  process.status.pid = result.pid;
+  process.main_alive = true;
+  process.phase = Phase::kUp;
+  process.up_ms = SteadyNow();
+  records_.Append(process.status, process.start_ticks);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ProcessStatus> Supervisor::Status(const std::string& id) const {
+  if (const auto live = live_.find(id); live != live_.end()) return live->second.status;
+  if (const auto ended = ended_.find(id); ended != ended_.end()) return ended->second;
+  return UnknownProcess(id);
+}
+
+std::vector<ProcessStatus> Supervisor::List(const std::string& after, size_t count_max) const {
+  std::vector<ProcessStatus> list;
+  auto live = live_.upper_bound(after);
+  auto ended = ended_.upper_bound(after);
+  while (list.size() < count_max && (live != live_.end() || ended != ended_.end())) {
+    if (ended == ended_.end() || (live != live_.end() && live->first < ended->first)) {
+      list.push_back((live++)->second.status);
+    } else {
+      list.push_back((ended++)->second);
+    }
+  }
+  return list;
+}
+
+absl::Status Supervisor::Kill(const std::string& id) {
+  const auto live = live_.find(id);
+  if (live == live_.end()) return ended_.contains(id) ? absl::OkStatus() : UnknownProcess(id);
+  Process& process = live->second;
+  if (process.main_alive || process.phase == Phase::kWaiting) process.status.killed = true;
+  Stop(process);
+  MoveConcluded();
+  return absl::OkStatus();
+}
+
+void Supervisor::KillAll() {
+  for (auto& [id, process] : live_) {
+    if (process.main_alive || process.phase == Phase::kWaiting) process.status.killed = true;
+    Stop(process);
+  }
+  MoveConcluded();
+}
+
+absl::Status Supervisor::Forget(const std::string& id) {
+  if (live_.contains(id)) {
+    return absl::FailedPreconditionError("process \"" + id + "\" has not ended; kill it first");
+  }
+  if (ended_.erase(id) == 0) return UnknownProcess(id);
+  records_.Remove(id);
+  return absl::OkStatus();
+}
+
+void Supervisor::Reap() {
+  int wait_status = 0;
+  rusage usage{};
+  while (const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage)) {
+    if (pid < 0) break;
+    for (auto& [id, process] : live_) {
+      if (!process.main_alive || process.status.pid != pid) continue;
+      process.main_alive = false;
+      ProcessStatus& status = process.status;
+      status.signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+      status.exit_code = status.signal != 0 ? 128 + status.signal : WEXITSTATUS(wait_status);
+      status.max_rss_bytes = std::max(status.max_rss_bytes, int64_t{usage.ru_maxrss} * 1024);
+      status.cpu_seconds +=
+          static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+          static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    }
+  }
+  Tick();
+}
+
+void Supervisor::Tick() {
+  const int64_t now = SteadyNow();
+  for (auto& [id, process] : live_) TickOne(process, now);
+  MoveConcluded();
+}
+
+void Supervisor::TickOne(Process& process, int64_t now) {
+  const bool ran_out = process.timeout_ms != 0 && now >= process.timeout_ms && !process.stopping;
+  switch (process.phase) {
+    case Phase::kUp:
+      if (!process.main_alive) {
+        IsAnythingLeft(process) ? BeginEnding(process) : Conclude(process);
+      } else if (ran_out) {
+        process.status.timed_out = true;
+        Stop(process);
+      }
+      return;
+    case Phase::kEnding:
+      if (!process.main_alive && !IsAnythingLeft(process)) {
+        Conclude(process);
+      } else if (now >= process.due_ms) {
+        KillEverything(process);
+        process.due_ms = now + kPollMs;
+      }
+      return;
+    case Phase::kWaiting:
+      if (ran_out) {
+        process.status.timed_out = true;
+        Stop(process);
+      } else if (now >= process.due_ms) {
+        Restart(process);
+      }
+      return;
+  }
+}
+
+int Supervisor::MillisecondsLeft() const {
+  int64_t left = -1;
+  const int64_t now = SteadyNow();
+  const auto consider = [&](int64_t when) {
+    const int64_t wait = std::clamp<int64_t>(when - now, 0, 3'600'000);
+    left = left < 0 ? wait : std::min(left, wait);
+  };
+  for (const auto& [id, process] : live_) {
+    if (process.phase == Phase::kEnding) consider(std::min(process.due_ms, now + kPollMs));
+    if (process.phase == Phase::kWaiting) consider(process.due_ms);
+    if (process.phase != Phase::kEnding && process.timeout_ms != 0) consider(process.timeout_ms);
+  }
+  return static_cast<int>(left);
+}
+
+void Supervisor::Stop(Process& process) {
+  process.stopping = true;
+  if (process.phase == Phase::kWaiting) Conclude(process);
+  if (process.phase == Phase::kUp) BeginEnding(process);
+}
+
+void Supervisor::BeginEnding(Process& process) {
+  process.phase = Phase::kEnding;
+  process.due_ms = SteadyNow() + process.spec.grace.count();
+  for (const ProcessEntry& entry : Members(process, /*freeze=*/false)) {
+    Signal(entry, SIGTERM);
+    Signal(entry, SIGCONT);  // A stopped process hears nothing.
+  }
+}
+
+void Supervisor::Conclude(Process& process) {
+  ProcessStatus& status = process.status;
+  if (process.spec.keep_alive && !process.stopping) {
+    const int64_t now = SteadyNow();
+    process.quick_exits = now - process.up_ms >= kSteadyServiceMs ? 0 : process.quick_exits + 1;
+    const int64_t delay = int64_t{100} << std::min(process.quick_exits, 10);
+    process.phase = Phase::kWaiting;
+    process.due_ms = now + std::min(delay, kRestartDelayMaxMs);
+    status.pid = 0;
+    return;
+  }
+  status.state = ProcessState::kExited;
+  status.ended = WallNow();
+  records_.Append(status, process.start_ticks);
+}
+
+void Supervisor::Restart(Process& process) {
+  ++process.status.restarts;
+  const absl::Status status = Launch(process);
+  if (!status.ok()) Conclude(process);
+}
+
+void Supervisor::MoveConcluded() {
+  for (auto live = live_.begin(); live != live_.end();) {
+    ProcessStatus& status = live->second.status;
+    if (status.state != ProcessState::kExited) {
+      ++live;
+      continue;
+    }
+    RemoveCgroup(live->second.cgroup);
+    just_ended_.push_back(status);
+    ended_[live->first] = std::move(status);
+    live = live_.erase(live);
+  }
+}
+
+std::string Supervisor::Marker(const Process& process) const {
+  return "CD4ML_PROCESS=" + records_.Path(process.spec.id);
+}
+
+bool Supervisor::IsMain(pid_t pid) const {
+  return std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
+    return entry.second.main_alive && entry.second.status.pid == pid;
+  });
+}
+
+bool Supervisor::IsMember(const Process& process, const ProcessEntry& entry) const {
+  const pid_t main = process.status.pid;
+  if (main != 0 && entry.session == main && entry.start_ticks >= process.start_ticks) {
+    // The number of a dead session may be in use again, but not among our own descendants by then.
+    const auto leader = process.adopted ? ReadEntry(main) : entry;
+    if (!process.adopted || (leader && leader->start_ticks == process.start_ticks)) return true;
+  }
+  return HasVariable(entry.pid, Marker(process));
+}
+
+std::vector<pid_t> Supervisor::Roots(const Process& process) const {
+  std::vector<pid_t> roots = CgroupPids(process.cgroup);
+  if (process.main_alive) roots.push_back(process.status.pid);
+  for (const pid_t pid : process.adopted ? AllPids() : Children(getpid())) {
+    if (pid == getpid() || IsMain(pid)) continue;
+    const auto entry = ReadEntry(pid);
+    if (!entry) continue;
+    // An orphan that wiped out every trace of its origin can only be of the last process there is.
+    const bool is_only = live_.size() == 1 && !process.adopted;
+    if (is_only || IsMember(process, *entry)) roots.push_back(pid);
+  }
+  return roots;
+}
+
+std::vector<ProcessEntry> Supervisor::Members(const Process& process, bool freeze) const {
+  std::vector<ProcessEntry> members;
+  std::set<pid_t> seen;
+  std::vector<pid_t> pending = Roots(process);
+  while (!pending.empty()) {
+    const pid_t pid = pending.back();
+    pending.pop_back();
+    if (!seen.insert(pid).second) continue;
+    const auto entry = ReadEntry(pid);
+    if (!entry) continue;
+    if (freeze) Signal(*entry, SIGSTOP);
+    if (!entry->is_dead) members.push_back(*entry);
+    for (const pid_t child : Children(pid)) pending.push_back(child);
+  }
+  return members;
+}
+
+bool Supervisor::IsAnythingLeft(const Process& process) const {
+  if (IsPopulated(process.cgroup)) return true;
+  if (!process.adopted) {
+    // The common end: whatever is left of a process would have become a child of ours, and none
+    // has.
+    const std::vector<pid_t> children = Children(getpid());
+    if (std::all_of(children.begin(), children.end(), [&](pid_t pid) { return IsMain(pid); })) {
+      return false;
+    }
+  }
+  return !Members(process, /*freeze=*/false).empty();
+}
+
+void Supervisor::KillEverything(const Process& process) const {
+  KillCgroup(process.cgroup);
+  // Twice, because what was forked just before its parent stopped shows up only then.
+  for (int pass = 0; pass < 2; ++pass) {
+    for (const ProcessEntry& entry : Members(process, /*freeze=*/true)) Signal(entry, SIGKILL);
+  }
+}
+
+}  // namespace cd4ml::keeper

@@ -1,0 +1,101 @@
+// The life of every process: started, restarted, timed out, ended with all that it left behind,
+// recorded.
+//
+// A process has ended when nothing of it is left, not when its command exits. What belongs to it is
+// found by its control group where there is one, and otherwise by its place in the process tree
+// (the keeper is a subreaper, so orphans come to it), its session, and the variable CD4ML_PROCESS
+// in its environment.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cd4ml/ports/process_runner.h"
+#include "process_table.h"
+#include "records.h"
+
+namespace cd4ml::keeper {
+
+// Not thread-safe. REQUIRES: the calling process is a subreaper without other children.
+class Supervisor {
+ public:
+  // Keeps its records in `folder` and puts processes into groups below `cgroup_root` ("": none).
+  Supervisor(const std::string& folder, std::string cgroup_root);
+
+  // Takes up the records of an earlier keeper: what still lives of its processes is ended, and they
+  // are lost.
+  absl::Status Load();
+
+  absl::Status Start(const ProcessSpec& spec);
+  absl::StatusOr<ProcessStatus> Status(const std::string& id) const;
+  // Returns at most `count_max` processes in the order of their ids, from after `after`.
+  std::vector<ProcessStatus> List(const std::string& after, size_t count_max) const;
+  absl::Status Kill(const std::string& id);
+  void KillAll();
+  absl::Status Forget(const std::string& id);
+
+  // Takes in which children have exited. Call after SIGCHLD.
+  void Reap();
+  // Does what is due now. Call at the latest when `MillisecondsLeft` have passed; -1 is never.
+  void Tick();
+  int MillisecondsLeft() const;
+
+  // Returns the processes that have ended since the last call.
+  std::vector<ProcessStatus> TakeEnded() { return std::exchange(just_ended_, {}); }
+  const std::map<std::string, ProcessStatus>& ended() const { return ended_; }
+  bool idle() const { return live_.empty(); }
+
+ private:
+  enum class Phase {
+    kUp,       // Its command runs.
+    kEnding,   // SIGTERM is sent; SIGKILL follows at due_ms, until nothing is left.
+    kWaiting,  // Nothing runs; a service that is started again at due_ms.
+  };
+  struct Process {
+    ProcessSpec spec;
+    ProcessStatus status;
+    std::string cgroup;
+    uint64_t start_ticks = 0;  // Of the command, which has the id status.pid.
+    bool main_alive = false;   // The command is a child of ours and not reaped.
+    bool adopted = false;      // A child of an earlier keeper.
+    bool stopping = false;     // Not started again.
+    int quick_exits = 0;       // In a row, of a service.
+    Phase phase = Phase::kUp;
+    int64_t up_ms = 0;  // These three: steady clock.
+    int64_t due_ms = 0;
+    int64_t timeout_ms = 0;  // 0: none.
+  };
+
+  absl::Status Launch(Process& process);
+  void Adopt(const std::string& id, Record record);
+  void Stop(Process& process);
+  void BeginEnding(Process& process);
+  void TickOne(Process& process, int64_t now);
+  // Moves to what follows the end of everything of `process`.
+  void Conclude(Process& process);
+  void Restart(Process& process);
+
+  std::string Marker(const Process& process) const;
+  bool IsMember(const Process& process, const ProcessEntry& entry) const;
+  std::vector<pid_t> Roots(const Process& process) const;
+  // Returns all that lives of `process`. With `freeze`, each is stopped before its children are
+  // looked for, so that none can fork meanwhile.
+  std::vector<ProcessEntry> Members(const Process& process, bool freeze) const;
+  bool IsAnythingLeft(const Process& process) const;
+  bool IsMain(pid_t pid) const;
+  void KillEverything(const Process& process) const;
+  void MoveConcluded();
+
+  const Records records_;
+  const std::string cgroup_root_;
+  const std::string boot_id_;
+  std::map<std::string, Process> live_;
+  std::map<std::string, ProcessStatus> ended_;
+  std::vector<ProcessStatus> just_ended_;
+};
+
+}  // namespace cd4ml::keeper

@@ -1,0 +1,24 @@
+// The two clocks of the machine.
+#include <chrono>
+
+#include "cd4ml/os/os.h"
+
+namespace cd4ml::os {
+namespace {
+
+template <typename C>
+Duration SinceEpoch() {
+  return std::chrono::duration_cast<Duration>(C::now().time_since_epoch());
+}
+
+class SystemClock final : public Clock {
+ public:
+  UtcTime Now() const override { return {SinceEpoch<std::chrono::system_clock>().count()}; }
+  Duration Steady() const override { return SinceEpoch<std::chrono::steady_clock>(); }
+};
+
+}  // namespace
+
+std::unique_ptr<Clock> MakeClock() { return std::make_unique<SystemClock>(); }
+
+}  // namespace cd4ml::os
