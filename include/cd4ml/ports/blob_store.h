@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,7 +33,7 @@ class BlobWriter {
   virtual absl::StatusOr<Digest> Commit(const Digest& expected) = 0;
 };
 
-// A content-addressed store. Thread-safe.
+// A content-addressed store. Thread-safe, and shared by processes. Outlives its readers and writers.
 //
 // A folder is stored as a *tree*: a blob whose text has one line per file, sorted by path:
 // `<sha256> <size> <x|-> <path>\n`. Its digest is the version of the folder.
@@ -43,43 +42,59 @@ class BlobStore {
   virtual ~BlobStore() = default;
 
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Create() = 0;
-  // NOT_FOUND when there is no such blob. Reading starts at `offset` bytes.
+  // NOT_FOUND when there is no such blob, OUT_OF_RANGE past its end. Reading starts at `offset` bytes; the
+  // bytes before are hashed on the way, so that the whole blob is verified whatever the offset.
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) = 0;
   // Returns the blob's size, or NOT_FOUND. Does not read the bytes.
   virtual absl::StatusOr<int64_t> Size(const Digest& digest) = 0;
+  // Forgets a blob. Removing what is not there succeeds.
   virtual absl::Status Remove(const Digest& digest) = 0;
 
-  // Stores the file at `path` without passing its bytes through memory: reflink or hard link where the file
-  // system allows and `may_link`, otherwise a copy. A linked file becomes read-only.
+  // Stores the regular file at `path` without passing its bytes through memory: reflink or hard link where
+  // the file system allows and `may_link`, otherwise a copy. A linked file becomes read-only.
   virtual absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) = 0;
 
   // Makes the blob appear as a new file at `path` (parents exist): reflink, else hard link when
-  // `may_link`, else a verified copy. `executable` sets the mode, read-only otherwise.
+  // `may_link`, else a verified copy. ALREADY_EXISTS when something is there. The file is read-only,
+  // and executable when `executable` says so.
   virtual absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
                                    bool may_link) = 0;
 };
 
 // One line of a tree.
 struct TreeEntry {
-  std::string path;       // Relative, '/' between parts, no "." or "..".
+  std::string path;       // Relative, UTF-8, '/' between parts, no "." or "..", no control characters.
   Digest digest;
   int64_t size = 0;
   bool executable = false;
+
+  bool operator==(const TreeEntry&) const = default;
 };
-std::string FormatTree(const std::vector<TreeEntry>& entries);
-// Refuses paths that would leave the folder.
+
+// The most that one tree may hold.
+inline constexpr int64_t kTreeFilesMax = 500'000;
+inline constexpr int64_t kTreeTextMax = 64 << 20;
+
+// Sorts the entries and writes them down. REQUIRES: what ParseTree accepts.
+std::string FormatTree(std::vector<TreeEntry> entries);
+// Accepts exactly what FormatTree writes; refuses paths that would leave the folder, and a file that
+// is also a folder.
 absl::StatusOr<std::vector<TreeEntry>> ParseTree(std::string_view text);
 
 // Reads a whole blob into memory; RESOURCE_EXHAUSTED when larger than `size_max`.
 absl::StatusOr<std::string> ReadBlob(BlobStore& store, const Digest& digest, int64_t size_max);
 absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes);
 
-// Stores the file or folder at `path`, following no symbolic link that leaves it.
+// Stores the file or folder at `path`. Symbolic links below it are stored as the content they lead to,
+// which must be below it too; `path` itself is no link. Empty folders are not kept, and neither is
+// the executable bit of a single file. Refuses sockets, pipes and devices.
 absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link);
-// Makes the artifact appear at `path`, which must not exist.
+// Makes the artifact appear at `path`, which must not exist but its parent must. Leaves nothing there
+// when it fails.
 absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
                            bool may_link);
-// Copies what `to` lacks of an artifact (its tree and all files) from `from`, verifying.
+// Copies what `to` lacks of an artifact from `from`, verifying: files first, the tree last, so that a
+// tree which is there is complete.
 absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact);
 
 }  // namespace cd4ml

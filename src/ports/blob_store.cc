@@ -1,0 +1,358 @@
+// Trees and artifacts on top of any BlobStore: what daemon and agent do with one, whichever it is.
+#include "cd4ml/ports/blob_store.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <limits>
+#include <system_error>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
+#include "cd4ml/base/time.h"
+
+namespace cd4ml {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Bytes moved at a time; larger pieces are slower on every transport that was measured.
+constexpr size_t kPieceSize = 256 << 10;
+
+constexpr size_t kPathSizeMax = 4'000;
+constexpr int64_t kTreeLinksMax = 10'000;
+
+std::string Quoted(const fs::path& path) { return '"' + path.string() + '"'; }
+
+// Returns whether `path` may stand in a tree: see TreeEntry.
+bool IsTreePath(std::string_view path) {
+  if (path.empty() || path.size() > kPathSizeMax || !IsUtf8(path)) return false;
+  if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; })) {
+    return false;
+  }
+  while (true) {
+    const std::string_view part = path.substr(0, path.find('/'));
+    if (part.empty() || part == "." || part == ".." || part.size() > 255) return false;
+    if (part.size() == path.size()) return true;
+    path.remove_prefix(part.size() + 1);
+  }
+}
+
+absl::Status BadTree(size_t line, std::string_view what) {
+  return absl::InvalidArgumentError("line " + std::to_string(line) +
+                                    " of the tree: " + std::string(what));
+}
+
+// Cuts the text before the next space off `rest`.
+std::string_view TakeWord(std::string_view& rest) {
+  const std::string_view word = rest.substr(0, rest.find(' '));
+  rest.remove_prefix(std::min(rest.size(), word.size() + 1));
+  return word;
+}
+
+absl::StatusOr<TreeEntry> ParseLine(std::string_view rest, size_t line) {
+  TreeEntry entry;
+  const std::string_view hex = TakeWord(rest);
+  auto digest = Digest::Parse(hex);
+  if (!digest.ok() || digest->hex() != hex) return BadTree(line, "there is no digest");
+  entry.digest = *std::move(digest);
+
+  const std::string_view size = TakeWord(rest);
+  const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), entry.size);
+  if (error != std::errc() || end != size.data() + size.size() ||
+      std::to_string(entry.size) != size || entry.size < 0) {
+    return BadTree(line, "the size is not a plain number");
+  }
+  const std::string_view mode = TakeWord(rest);
+  if (mode != "x" && mode != "-") return BadTree(line, "the mode is neither \"x\" nor \"-\"");
+  entry.executable = mode == "x";
+  if (!IsTreePath(rest)) return BadTree(line, "the path is not relative, clean and printable");
+  entry.path = rest;
+  return entry;
+}
+
+// Returns the part of `path` that is a file of `entries`, or "". REQUIRES: sorted entries.
+std::string_view FileAbove(const std::vector<TreeEntry>& entries, std::string_view path) {
+  for (size_t slash = path.find('/'); slash != path.npos; slash = path.find('/', slash + 1)) {
+    const std::string_view folder = path.substr(0, slash);
+    const auto at = std::lower_bound(
+        entries.begin(), entries.end(), folder,
+        [](const TreeEntry& entry, std::string_view wanted) { return entry.path < wanted; });
+    if (at != entries.end() && at->path == folder) return folder;
+  }
+  return {};
+}
+
+absl::Status WalkError(const fs::path& path, const std::error_code& error) {
+  const auto code = error == std::errc::no_such_file_or_directory ? absl::StatusCode::kNotFound
+                    : error == std::errc::permission_denied ? absl::StatusCode::kPermissionDenied
+                                                            : absl::StatusCode::kInternal;
+  return absl::Status(code, "cannot read " + Quoted(path) + ": " + error.message());
+}
+
+// Walks one folder and stores its files.
+class FolderPut {
+ public:
+  FolderPut(BlobStore& store, fs::path root, bool may_link)
+      : store_(store), root_(std::move(root)), may_link_(may_link) {}
+
+  absl::Status Walk(const fs::path& dir, const std::string& prefix) {
+    const bool is_loop = std::find(above_.begin(), above_.end(), dir) != above_.end();
+    if (is_loop) {
+      return absl::InvalidArgumentError("the symbolic link " + Quoted(root_ / prefix) +
+                                        " leads back to a folder that holds it; remove it");
+    }
+    std::error_code error;
+    std::vector<fs::path> paths;
+    for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
+      paths.push_back(it->path());
+    }
+    if (error) return WalkError(dir, error);
+    std::sort(paths.begin(), paths.end());
+
+    above_.push_back(dir);
+    for (const fs::path& path : paths) {
+      CD4ML_RETURN_IF_ERROR(Put(path, prefix + path.filename().string()));
+    }
+    above_.pop_back();
+    return absl::OkStatus();
+  }
+
+  std::vector<TreeEntry> TakeEntries() { return std::move(entries_); }
+
+ private:
+  // Stores what is at `path` under the name `name`.
+  absl::Status Put(fs::path path, const std::string& name) {
+    // Folders count too: links between empty ones could be walked for ever.
+    if (++visited_ > kTreeFilesMax) return TooMany(kTreeFilesMax, "files");
+    if (!IsTreePath(name)) {
+      return absl::InvalidArgumentError("cannot store " + Quoted(root_) +
+                                        ": it holds a file whose name is not UTF-8, has control "
+                                        "characters or is too long; rename it");
+    }
+    std::error_code error;
+    fs::file_status status = fs::symlink_status(path, error);
+    if (!error && status.type() == fs::file_type::symlink) {
+      if (++links_ > kTreeLinksMax) return TooMany(kTreeLinksMax, "symbolic links");
+      CD4ML_ASSIGN_OR_RETURN(path, Follow(path));
+      status = fs::symlink_status(path, error);
+    }
+    if (error) return WalkError(path, error);
+    if (status.type() == fs::file_type::directory) return Walk(path, name + "/");
+    if (status.type() != fs::file_type::regular) {
+      return absl::InvalidArgumentError("cannot store " + Quoted(root_ / name) +
+                                        ": it is a socket, a pipe or a device; remove it");
+    }
+    return PutRegular(path, name, status);
+  }
+
+  absl::Status TooMany(int64_t max, const std::string& things) const {
+    return absl::ResourceExhaustedError("cannot store " + Quoted(root_) + ": it holds more than " +
+                                        std::to_string(max) + ' ' + things + "; pack them");
+  }
+
+  // Returns where the link at `path` leads to, links on the way resolved.
+  absl::StatusOr<fs::path> Follow(const fs::path& path) {
+    std::error_code error;
+    const fs::path target = fs::canonical(path, error);
+    if (error) {
+      return absl::InvalidArgumentError("cannot store the symbolic link " + Quoted(path) +
+                                        ": its target cannot be reached; remove or mend it");
+    }
+    if (!(target.string() + "/").starts_with(root_.string() + "/")) {
+      return absl::InvalidArgumentError("cannot store the symbolic link " + Quoted(path) +
+                                        ": it leads to " + Quoted(target) + ", outside of " +
+                                        Quoted(root_) + "; copy that file instead");
+    }
+    return target;
+  }
+
+  absl::Status PutRegular(const fs::path& path, const std::string& name,
+                          const fs::file_status& status) {
+    TreeEntry entry;
+    entry.path = name;
+    entry.executable = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
+    CD4ML_ASSIGN_OR_RETURN(entry.digest, store_.PutFile(path.string(), may_link_));
+    CD4ML_ASSIGN_OR_RETURN(entry.size, store_.Size(entry.digest));
+    entries_.push_back(std::move(entry));
+    return absl::OkStatus();
+  }
+
+  BlobStore& store_;
+  const fs::path root_;  // Canonical.
+  const bool may_link_;
+  std::vector<fs::path> above_;  // The folders being walked, outermost first.
+  int64_t visited_ = 0;
+  int64_t links_ = 0;
+  std::vector<TreeEntry> entries_;
+};
+
+absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link) {
+  std::error_code error;
+  const fs::path root = fs::canonical(path, error);
+  if (error) return WalkError(path, error);
+  FolderPut put(store, root, may_link);
+  CD4ML_RETURN_IF_ERROR(put.Walk(root, ""));
+
+  const std::vector<TreeEntry> entries = put.TakeEntries();
+  ArtifactRef artifact;
+  artifact.is_tree = true;
+  artifact.files = static_cast<int64_t>(entries.size());
+  for (const TreeEntry& entry : entries) artifact.size += entry.size;
+  const std::string text = FormatTree(entries);
+  if (text.size() > kTreeTextMax) {
+    return absl::ResourceExhaustedError("cannot store " + Quoted(path) +
+                                        ": the list of its files is larger than " +
+                                        FormatSize(kTreeTextMax) + "; pack them");
+  }
+  CD4ML_ASSIGN_OR_RETURN(artifact.digest, PutBytes(store, text));
+  return artifact;
+}
+
+absl::StatusOr<std::vector<TreeEntry>> ReadTree(BlobStore& store, const Digest& digest) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadBlob(store, digest, kTreeTextMax));
+  auto entries = ParseTree(text);
+  if (!entries.ok()) return Annotate(entries.status(), "artifact sha256:" + digest.hex());
+  return entries;
+}
+
+absl::Status PlaceFolder(BlobStore& store, const std::vector<TreeEntry>& entries,
+                         const fs::path& path, bool may_link) {
+  std::error_code error;
+  fs::path made = path;
+  for (const TreeEntry& entry : entries) {
+    const fs::path file = path / entry.path;
+    // Sorted entries share their folder mostly with the one before.
+    if (file.parent_path() != made) {
+      made = file.parent_path();
+      fs::create_directories(made, error);
+      if (error) return absl::InternalError("cannot make " + Quoted(made) + ": " + error.message());
+    }
+    CD4ML_RETURN_IF_ERROR(
+        store.Materialize(entry.digest, file.string(), entry.executable, may_link));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CopyBlob(BlobStore& from, BlobStore& to, const Digest& digest) {
+  const auto there = to.Size(digest);
+  if (there.ok() || there.status().code() != absl::StatusCode::kNotFound) return there.status();
+  CD4ML_ASSIGN_OR_RETURN(const auto reader, from.Open(digest, 0));
+  CD4ML_ASSIGN_OR_RETURN(const auto writer, to.Create());
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
+    if (piece.empty()) return writer->Commit(digest).status();
+    CD4ML_RETURN_IF_ERROR(writer->Append(piece));
+  }
+}
+
+}  // namespace
+
+std::string FormatTree(std::vector<TreeEntry> entries) {
+  std::sort(entries.begin(), entries.end(),
+            [](const TreeEntry& a, const TreeEntry& b) { return a.path < b.path; });
+  std::string text;
+  for (const TreeEntry& entry : entries) {
+    text += entry.digest.hex() + ' ' + std::to_string(entry.size) +
+            (entry.executable ? " x " : " - ") + entry.path + '\n';
+  }
+  return text;
+}
+
+absl::StatusOr<std::vector<TreeEntry>> ParseTree(std::string_view text) {
+  std::vector<TreeEntry> entries;
+  int64_t size_left = std::numeric_limits<int64_t>::max();
+  for (size_t line = 1; !text.empty(); ++line) {
+    const size_t end = text.find('\n');
+    if (end == text.npos) return BadTree(line, "it does not end with a line break");
+    if (line > kTreeFilesMax) return BadTree(line, "there are too many files");
+    CD4ML_ASSIGN_OR_RETURN(TreeEntry entry, ParseLine(text.substr(0, end), line));
+    text.remove_prefix(end + 1);
+    if (!entries.empty() && entries.back().path >= entry.path) {
+      return BadTree(line, "the paths are not sorted, or one is there twice");
+    }
+    if (!FileAbove(entries, entry.path).empty()) return BadTree(line, "a file is also a folder");
+    if (entry.size > size_left) return BadTree(line, "the sizes are too large");
+    size_left -= entry.size;
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+absl::StatusOr<std::string> ReadBlob(BlobStore& store, const Digest& digest, int64_t size_max) {
+  CD4ML_ASSIGN_OR_RETURN(const auto reader, store.Open(digest, 0));
+  if (reader->size() > size_max) {
+    return absl::ResourceExhaustedError("blob sha256:" + digest.hex() + " has " +
+                                        FormatSize(reader->size()) + ", more than the " +
+                                        FormatSize(size_max) + " that are read at once");
+  }
+  std::string bytes;
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
+    if (piece.empty()) return bytes;
+    bytes += piece;
+  }
+}
+
+absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes) {
+  CD4ML_ASSIGN_OR_RETURN(const auto writer, store.Create());
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(bytes.size(), kPieceSize))) {
+    CD4ML_RETURN_IF_ERROR(writer->Append(bytes.substr(0, kPieceSize)));
+  }
+  return writer->Commit(Digest());
+}
+
+absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(path, error);
+  if (error && status.type() != fs::file_type::not_found) return WalkError(path, error);
+  switch (status.type()) {
+    case fs::file_type::directory:
+      return PutFolder(store, path, may_link);
+    case fs::file_type::regular: {
+      ArtifactRef artifact;
+      CD4ML_ASSIGN_OR_RETURN(artifact.digest, store.PutFile(path, may_link));
+      CD4ML_ASSIGN_OR_RETURN(artifact.size, store.Size(artifact.digest));
+      return artifact;
+    }
+    case fs::file_type::not_found:
+      return absl::NotFoundError("there is no file or folder " + Quoted(path));
+    case fs::file_type::symlink:
+      return absl::InvalidArgumentError("cannot store " + Quoted(path) +
+                                        ": it is a symbolic link; give the path that it leads to");
+    default:
+      return absl::InvalidArgumentError("cannot store " + Quoted(path) +
+                                        ": it is a socket, a pipe or a device");
+  }
+}
+
+absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
+                           bool may_link) {
+  if (!artifact.is_tree) {
+    return store.Materialize(artifact.digest, path, /*executable=*/false, may_link);
+  }
+  CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(store, artifact.digest));
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(path, error))) {
+    return absl::AlreadyExistsError("cannot place an artifact at " + Quoted(path) +
+                                    ": something is there; remove it first");
+  }
+  if (!fs::create_directory(path, error)) {
+    return absl::InternalError("cannot make " + Quoted(path) + ": " + error.message());
+  }
+  const absl::Status placed = PlaceFolder(store, entries, path, may_link);
+  if (!placed.ok()) fs::remove_all(path, error);
+  return placed;
+}
+
+absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact) {
+  if (artifact.is_tree) {
+    CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(from, artifact.digest));
+    for (const TreeEntry& entry : entries) {
+      CD4ML_RETURN_IF_ERROR(Annotate(CopyBlob(from, to, entry.digest), entry.path));
+    }
+  }
+  return CopyBlob(from, to, artifact.digest);
+}
+
+}  // namespace cd4ml
