@@ -159,7 +159,7 @@ class Server {
     }
     connection.Send(reply.bytes());
     if (connection.watches && !watched) {
-      for (const auto& [id, status] : supervisor_.ended()) SendStatus(connection, status);
+      for (const auto& [id, record] : supervisor_.ended()) SendStatus(connection, record.status);
     }
   }
 
@@ -310,7 +310,7 @@ int Serve(const std::string& folder, bool use_cgroup, int lock, int ready) {
   if (!listener.ok()) return fail(listener.status());
   OpenLog("cd4ml-keeper", LogLevel::kInfo, folder + "/keeper.log");
   LogInfo("the keeper serves", {{"folder", folder}, {"cgroup", cgroup.empty() ? "none" : cgroup}});
-  Supervisor supervisor(folder + "/processes", cgroup);
+  Supervisor supervisor(folder, cgroup);
   const absl::Status loaded = supervisor.Load();
   if (!loaded.ok()) return fail(loaded);
   OpenStandardFiles(/*all=*/true);
@@ -355,8 +355,9 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "usage: cd4ml-keeper STATE_DIR [--without-cgroup]\n");
     return 2;
   }
-  if (chdir(argv[1]) != 0 || (mkdir("processes", 0700) != 0 && errno != EEXIST)) {
-    std::fprintf(stderr, "cannot use \"%s\" as state folder: %s\n", argv[1], std::strerror(errno));
+  if (chdir(argv[1]) != 0) {
+    std::fprintf(stderr, "cannot enter the state folder \"%s\": %s\n", argv[1],
+                 std::strerror(errno));
     return 1;
   }
   OpenStandardFiles(/*all=*/false);

@@ -74,10 +74,13 @@ std::vector<pid_t> Children(pid_t pid) {
   return children;
 }
 
-bool HasVariable(pid_t pid, std::string_view assignment) {
+std::string Variable(pid_t pid, std::string_view name) {
   const std::string environment = ReadSmallFile("/proc/" + std::to_string(pid) + "/environ");
-  const std::string wanted = std::string(assignment) + '\0';
-  return environment.starts_with(wanted) || environment.find('\0' + wanted) != std::string::npos;
+  const std::string wanted = std::string(name) + "=";
+  size_t at = environment.starts_with(wanted) ? 0 : environment.find('\0' + wanted);
+  if (at == std::string::npos) return "";
+  if (at != 0) ++at;
+  return environment.c_str() + at + wanted.size();  // Up to its NUL.
 }
 
 void Signal(const ProcessEntry& entry, int signal) {

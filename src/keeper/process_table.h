@@ -27,8 +27,8 @@ std::vector<pid_t> AllPids();
 // Returns the children of all threads of a process.
 std::vector<pid_t> Children(pid_t pid);
 
-// Returns whether the process was started with `assignment` ("NAME=value") in its environment.
-bool HasVariable(pid_t pid, std::string_view assignment);
+// Returns the value that a variable had when the program of the process was started, or "".
+std::string Variable(pid_t pid, std::string_view name);
 
 // Sends a signal unless the process is gone, even when its id is taken by another one by now.
 void Signal(const ProcessEntry& entry, int signal);

@@ -1,89 +1,138 @@
-// Reading and writing the keeper's records in the encoding of its messages.
+// The file of records: frames of size and content, in the encoding of the keeper's messages.
 #include "records.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
 #include "cd4ml/ports/keeper_wire.h"
 #include "process_table.h"
 
 namespace cd4ml::keeper {
 namespace {
 
-bool AppendTo(const std::string& path, int flags, const std::string& bytes) {
-  const int fd = open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | flags, 0600);
-  if (fd < 0) return false;
-  errno = 0;
-  const bool written = write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size());
-  const int error = written ? 0 : (errno != 0 ? errno : ENOSPC);
-  close(fd);
-  errno = error;
-  return written;
+enum class Kind : int64_t { kAdd = 1, kChange, kRemove };
+
+WireWriter Begin(Kind kind) { return WireWriter().Number(static_cast<int64_t>(kind)); }
+
+std::string Frame(const WireWriter& content) { return WireWriter().Text(content.bytes()).bytes(); }
+
+std::string AddFrame(const Record& record) {
+  WireWriter content = Begin(Kind::kAdd);
+  Write(content, record.spec);
+  content.Text(record.cgroup).Text(record.boot_id);
+  return Frame(content);
 }
 
-std::optional<Record> Parse(const std::string& id, const std::string& bytes) {
-  WireReader reader(bytes);
-  Record record;
-  record.spec = ReadSpec(reader);
-  record.cgroup = reader.Text();
-  record.boot_id = reader.Text();
-  if (!reader.ok() || record.spec.id != id) return std::nullopt;
-  record.status.id = id;
-  while (!reader.rest().empty()) {
-    ProcessStatus status = ReadStatus(reader);
-    const int64_t start_ticks = reader.Number();
-    if (!reader.ok() || status.id != id) break;
-    record.status = std::move(status);
-    record.start_ticks = static_cast<uint64_t>(start_ticks);
+std::string ChangeFrame(const ProcessStatus& status, uint64_t start_ticks) {
+  WireWriter content = Begin(Kind::kChange);
+  Write(content, status);
+  content.Number(static_cast<int64_t>(start_ticks));
+  return Frame(content);
+}
+
+// Takes one frame into `records`; returns whether it made sense.
+bool Fold(WireReader content, RecordMap& records) {
+  switch (static_cast<Kind>(content.Number())) {
+    case Kind::kAdd: {
+      Record record;
+      record.spec = ReadSpec(content);
+      record.cgroup = content.Text();
+      record.boot_id = content.Text();
+      record.status.id = record.spec.id;
+      if (!content.ok() || !IsProcessId(record.spec.id)) return false;
+      records[record.spec.id] = std::move(record);
+      return true;
+    }
+    case Kind::kChange: {
+      ProcessStatus status = ReadStatus(content);
+      const auto start_ticks = static_cast<uint64_t>(content.Number());
+      const auto record = records.find(status.id);
+      if (!content.ok() || record == records.end()) return false;
+      record->second.status = std::move(status);
+      record->second.start_ticks = start_ticks;
+      return true;
+    }
+    case Kind::kRemove:
+      return records.erase(content.Text()) == 1;
   }
-  return record;
+  return false;
 }
 
 }  // namespace
 
-absl::StatusOr<std::map<std::string, std::optional<Record>>> Records::Load() const {
-  std::map<std::string, std::optional<Record>> records;
-  DIR* folder = opendir(folder_.c_str());
-  if (folder == nullptr) {
-    return absl::UnavailableError("cannot read \"" + folder_ + "\": " + std::strerror(errno));
+Records::~Records() {
+  if (fd_ >= 0) close(fd_);
+}
+
+RecordMap Records::Load() const {
+  RecordMap records;
+  const std::string bytes = ReadSmallFile(path_);
+  WireReader reader(bytes);
+  while (!reader.rest().empty()) {
+    const std::string frame = reader.Text();
+    if (reader.ok() && Fold(WireReader(frame), records)) continue;
+    LogWarn("the records end with a damaged one", {{"file", path_}});
+    break;
   }
-  while (const dirent* entry = readdir(folder)) {
-    const std::string id = entry->d_name;
-    if (IsProcessId(id)) records[id] = Parse(id, ReadSmallFile(Path(id)));
-  }
-  closedir(folder);
   return records;
 }
 
-absl::Status Records::Create(const Record& record) const {
-  WireWriter writer;
-  Write(writer, record.spec);
-  writer.Text(record.cgroup).Text(record.boot_id);
-  const std::string path = Path(record.spec.id);
-  if (AppendTo(path, O_CREAT | O_TRUNC, writer.bytes())) return absl::OkStatus();
-  const std::string reason = std::strerror(errno);
-  unlink(path.c_str());
-  return absl::UnavailableError("cannot write the record \"" + path + "\": " + reason);
+absl::Status Records::Rewrite(const RecordMap& records) {
+  std::string frames;
+  for (const auto& [id, record] : records) {
+    frames += AddFrame(record) + ChangeFrame(record.status, record.start_ticks);
+  }
+  const std::string next = path_ + ".new";
+  unlink(next.c_str());
+  const int fd = open(next.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  size_after_rewrite_ = size_;  // When this fails, the next attempt comes only after as much again.
+  if (write(fd, frames.data(), frames.size()) != static_cast<ssize_t>(frames.size()) ||
+      rename(next.c_str(), path_.c_str()) != 0) {
+    const std::string reason = std::strerror(errno);
+    close(fd);
+    return absl::UnavailableError("cannot rewrite \"" + path_ + "\": " + reason);
+  }
+  if (fd_ >= 0) close(fd_);
+  fd_ = fd;
+  size_ = size_after_rewrite_ = static_cast<int64_t>(frames.size());
+  return absl::OkStatus();
 }
 
-void Records::Append(const ProcessStatus& status, uint64_t start_ticks) const {
-  WireWriter writer;
-  Write(writer, status);
-  writer.Number(static_cast<int64_t>(start_ticks));
-  if (AppendTo(Path(status.id), 0, writer.bytes())) return;
-  LogError("cannot write to a record", {{"process", status.id}, {"error", std::strerror(errno)}});
+absl::Status Records::Append(std::string_view frames) {
+  errno = 0;
+  const ssize_t written = write(fd_, frames.data(), frames.size());
+  if (written == static_cast<ssize_t>(frames.size())) {
+    size_ += written;
+    return absl::OkStatus();
+  }
+  const int error = errno != 0 ? errno : ENOSPC;
+  // A part of a frame would hide all that follows.
+  if (written > 0 && ftruncate(fd_, size_) != 0) size_ += written;
+  return absl::UnavailableError("cannot write to \"" + path_ + "\": " + std::strerror(error));
 }
 
-void Records::Remove(const std::string& id) const { unlink(Path(id).c_str()); }
+void Records::AppendOrLog(std::string_view frames) {
+  const absl::Status status = Append(frames);
+  if (!status.ok()) LogError("a record is lost", {{"error", Message(status)}});
+}
 
-bool IsProcessId(const std::string& id) {
+absl::Status Records::Add(const Record& record) { return Append(AddFrame(record)); }
+
+void Records::Change(const ProcessStatus& status, uint64_t start_ticks) {
+  AppendOrLog(ChangeFrame(status, start_ticks));
+}
+
+void Records::Remove(const std::string& id) { AppendOrLog(Frame(Begin(Kind::kRemove).Text(id))); }
+
+bool IsProcessId(std::string_view id) {
   const auto is_alnum = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
   };

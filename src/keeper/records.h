@@ -1,17 +1,19 @@
 // What the keeper knows of its processes, on disk, so that results outlive it.
 //
-// One file per process, <state>/processes/<id>, which only grows: the spec, then the status after
-// each change. A record is written before its process starts, so nothing runs without one. A write
-// is whole once it has begun (only a power cut can tear it, and that ends the process too), so
-// nothing is renamed or synced.
+// One file that only grows, because appending costs 2 us where making a file may cost 1 ms: a frame
+// for each process started, for each change of its status, and for each one forgotten. A process is
+// recorded before it starts. A write is whole once it has begun (only a power cut can tear it, and
+// that ends the processes too), so nothing is synced. The file is written anew, without what is
+// forgotten, when it has grown.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "cd4ml/ports/process_runner.h"
 
 namespace cd4ml::keeper {
@@ -24,26 +26,38 @@ struct Record {
   uint64_t start_ticks = 0;  // Of status.pid.
 };
 
+using RecordMap = std::map<std::string, Record>;  // By id.
+
 class Records {
  public:
-  // Keeps them in `folder`, an absolute path.
-  explicit Records(std::string folder) : folder_(std::move(folder)) {}
+  explicit Records(std::string path) : path_(std::move(path)) {}
+  ~Records();
 
-  // Returns all records; nothing for an id whose file cannot be read as one.
-  absl::StatusOr<std::map<std::string, std::optional<Record>>> Load() const;
+  // Returns what the file holds, up to the first frame that is torn or damaged.
+  RecordMap Load() const;
 
-  absl::Status Create(const Record& record) const;
-  // Logs when it fails: the keeper still knows, and only its own death would lose the fact.
-  void Append(const ProcessStatus& status, uint64_t start_ticks) const;
-  void Remove(const std::string& id) const;
+  // Replaces the file. To be called once before the first Add, and then whenever is_large().
+  absl::Status Rewrite(const RecordMap& records);
+  bool is_large() const { return size_ > size_after_rewrite_ + kGrowthMax; }
 
-  std::string Path(const std::string& id) const { return folder_ + "/" + id; }
+  absl::Status Add(const Record& record);
+  // These log when they fail: the keeper still knows, and only its own death would lose the fact.
+  void Change(const ProcessStatus& status, uint64_t start_ticks);
+  void Remove(const std::string& id);
 
  private:
-  std::string folder_;
+  static constexpr int64_t kGrowthMax = int64_t{4} << 20;
+
+  absl::Status Append(std::string_view frames);
+  void AppendOrLog(std::string_view frames);
+
+  const std::string path_;
+  int fd_ = -1;
+  int64_t size_ = 0;
+  int64_t size_after_rewrite_ = 0;
 };
 
-// Returns whether `id` can name a process, and thus a file.
-bool IsProcessId(const std::string& id);
+// Returns whether `id` can name a process.
+bool IsProcessId(std::string_view id);
 
 }  // namespace cd4ml::keeper

@@ -1,33 +1,32 @@
-// clone3 rather than posix_spawn: it puts the child into its control group without a race and for
-// nothing.
+// clone3 rather than posix_spawn: it puts the child into its control group without a race.
 #include "spawn.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 namespace cd4ml::keeper {
 namespace {
 
-// What the child could not do. Shared with the parent, which reads it when the child runs or has
-// failed.
+// What the child could not do.
 struct Failure {
   enum Step { kNone, kLog, kLogKind, kDir, kExec } step;
   int error;
 };
 
-Failure* SharedFailure() {
-  static void* const page =
-      mmap(nullptr, sizeof(Failure), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  return static_cast<Failure*>(page);
-}
+struct Child {
+  const ProcessSpec* spec;
+  char** argv;
+  Failure* failure;
+};
 
 std::vector<char*> Pointers(const std::vector<std::string>& texts) {
   std::vector<char*> pointers;
@@ -48,36 +47,71 @@ Failure::Step RedirectOutput(const char* log) {
   return Failure::kNone;
 }
 
+// Runs in the child, which shares the keeper's memory: it may change nothing there but the failure.
 // Standard input is the keeper's own: /dev/null.
-[[noreturn]] void RunChild(const ProcessSpec& spec, char** argv, char** env, Failure* failure) {
+[[noreturn]] void RunChild(const Child* child) {
   setsid();
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  Failure::Step step = RedirectOutput(spec.log.c_str());
-  close_range(3, ~0U, 0);
+  Failure::Step step = RedirectOutput(child->spec->log.c_str());
   if (step == Failure::kNone) {
+    close_range(3, ~0U, 0);
     step = Failure::kDir;
-    if (chdir(spec.dir.c_str()) == 0) {
+    if (chdir(child->spec->dir.c_str()) == 0) {
       step = Failure::kExec;
-      environ = env;  // For execvp, which looks for PATH there.
-      execvp(argv[0], argv);
+      execvp(child->argv[0], child->argv);  // With `environ`, which is the child's by now.
     }
   }
-  *failure = {step, errno};
+  *child->failure = {step, errno};
   _exit(127);
 }
 
-pid_t Clone(int cgroup) {
+// Returns the id of a new process that runs RunChild, when that has become its program or has
+// failed. Nothing of the keeper is copied (CLONE_VM); the child has a stack of its own, and libc
+// has no function that calls clone3 so.
+pid_t Clone(int cgroup, const Child* child) {
+  alignas(64) static char stack[64 * 1024];
   clone_args args{};
-  args.flags =
-      CLONE_VFORK;  // Go on when the child has become its program, so that `failure` is known.
+  args.flags = CLONE_VM | CLONE_VFORK;
   args.exit_signal = SIGCHLD;
+  args.stack = reinterpret_cast<uint64_t>(stack);
+  args.stack_size = sizeof stack;
   if (cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(cgroup);
   }
-  return static_cast<pid_t>(syscall(SYS_clone3, &args, sizeof args));
+#if defined(__x86_64__)
+  long result = SYS_clone3;
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 1f\n\t"
+      "mov %[child], %%rdi\n\t"
+      "call *%[run]\n\t"
+      "1:"
+      : "+a"(result)
+      : "D"(&args), "S"(sizeof args), [child] "r"(child), [run] "r"(&RunChild)
+      : "rcx", "r11", "memory", "cc");
+#elif defined(__aarch64__)
+  register long result asm("x0") = reinterpret_cast<long>(&args);
+  register long size asm("x1") = sizeof args;
+  register long number asm("x8") = SYS_clone3;
+  asm volatile(
+      "svc #0\n\t"
+      "cbnz x0, 1f\n\t"
+      "mov x0, %[child]\n\t"
+      "blr %[run]\n\t"
+      "1:"
+      : "+r"(result)
+      : "r"(size), "r"(number), [child] "r"(child), [run] "r"(&RunChild)
+      : "x30", "memory", "cc");
+#else
+#error "the keeper needs its clone3 call for this processor"
+#endif
+  if (result >= 0) return static_cast<pid_t>(result);
+  errno = static_cast<int>(-result);
+  return -1;
 }
 
 std::string Explain(const Failure& failure, const ProcessSpec& spec) {
@@ -100,21 +134,21 @@ std::string Explain(const Failure& failure, const ProcessSpec& spec) {
 }  // namespace
 
 SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std::string& cgroup) {
-  std::vector<std::string> variables = {marker};
+  std::vector<std::string> variables = {std::string(kMarker) + "=" + marker};
   for (const auto& [name, value] : spec.env) variables.push_back(name + "=" + value);
-  const std::vector<char*> argv = Pointers(spec.argv);
-  const std::vector<char*> env = Pointers(variables);
-  Failure* const failure = SharedFailure();
-  *failure = {};
+  std::vector<char*> argv = Pointers(spec.argv);
+  std::vector<char*> env = Pointers(variables);
+  Failure failure{};
+  const Child child{&spec, argv.data(), &failure};
 
   const int group = cgroup.empty() ? -1 : open(cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-  const pid_t pid = Clone(group);
-  if (pid == 0)
-    RunChild(spec, const_cast<char**>(argv.data()), const_cast<char**>(env.data()), failure);
+  char** const own_environment = std::exchange(environ, env.data());
+  const pid_t pid = Clone(group, &child);
   const int error = errno;
+  environ = own_environment;
   if (group >= 0) close(group);
   if (pid < 0) return {-1, std::string("cannot start a process: ") + std::strerror(error)};
-  return {pid, Explain(*failure, spec)};
+  return {pid, Explain(failure, spec)};
 }
 
 }  // namespace cd4ml::keeper

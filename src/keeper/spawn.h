@@ -9,6 +9,8 @@
 
 namespace cd4ml::keeper {
 
+inline constexpr const char* kMarker = "CD4ML_PROCESS";
+
 struct SpawnResult {
   pid_t pid = -1;       // -1: the kernel gave no process.
   std::string message;  // Why; or why the process that there is ends with exit code 127.

@@ -71,42 +71,47 @@ absl::Status UnknownProcess(const std::string& id) {
 }  // namespace
 
 Supervisor::Supervisor(const std::string& folder, std::string cgroup_root)
-    : records_(folder), cgroup_root_(std::move(cgroup_root)), boot_id_(BootId()) {}
+    : folder_(folder),
+      cgroup_root_(std::move(cgroup_root)),
+      boot_id_(BootId()),
+      records_(folder + "/processes") {}
 
 absl::Status Supervisor::Load() {
-  CD4ML_ASSIGN_OR_RETURN(auto records, records_.Load());
+  RecordMap records = records_.Load();
+  CD4ML_RETURN_IF_ERROR(records_.Rewrite(records));
   for (auto& [id, record] : records) {
-    if (record && record->status.state == ProcessState::kExited) {
-      ended_[id] = record->status;
+    if (record.status.state == ProcessState::kExited) {
+      ended_[id] = std::move(record);
     } else {
-      Adopt(id, record.value_or(Record{}));
+      Adopt(std::move(record));
     }
+  }
+  // What runs without a record, because the file was damaged, must end as well.
+  for (const pid_t pid : AllPids()) {
+    const std::string marker = Variable(pid, kMarker);
+    if (!marker.starts_with(folder_ + "/")) continue;
+    Record record;
+    record.spec.id = record.status.id = marker.substr(folder_.size() + 1);
+    record.boot_id = boot_id_;
+    const bool known = live_.contains(record.spec.id) || !IsProcessId(record.spec.id);
+    if (!known && records_.Add(record).ok()) Adopt(std::move(record));
   }
   Tick();
   return absl::OkStatus();
 }
 
-void Supervisor::Adopt(const std::string& id, Record record) {
-  LogWarn("a process has lost its keeper and is ended", {{"process", id}});
-  const bool same_boot = record.boot_id == boot_id_ || record.boot_id.empty();
-  Process& process = live_[id];
-  process.spec = std::move(record.spec);
-  process.spec.id = id;
-  process.status = std::move(record.status);
-  process.status.id = id;
+void Supervisor::Adopt(Record record) {
+  LogWarn("a process has lost its keeper and is ended", {{"process", record.spec.id}});
+  Process& process = live_[record.spec.id];
+  static_cast<Record&>(process) = std::move(record);
+  const bool same_boot = process.boot_id == boot_id_;
   process.status.lost = true;
   process.status.exit_code = -1;
   process.status.message =
       same_boot ? "its keeper was killed, so it was ended too" : "the machine was restarted";
-  process.start_ticks = record.start_ticks;
   process.adopted = true;
   process.stopping = true;
-  if (same_boot) {
-    process.cgroup = std::move(record.cgroup);
-    BeginEnding(process);
-  } else {
-    Conclude(process);
-  }
+  same_boot ? BeginEnding(process) : Conclude(process);
 }
 
 absl::Status Supervisor::Start(const ProcessSpec& spec) {
@@ -116,15 +121,12 @@ absl::Status Supervisor::Start(const ProcessSpec& spec) {
   }
   Process process;
   process.spec = spec;
+  process.boot_id = boot_id_;
+  process.cgroup = MakeCgroup(cgroup_root_, spec.id);
   process.status.id = spec.id;
   process.status.started = WallNow();
-  process.cgroup = MakeCgroup(cgroup_root_, spec.id);
   if (spec.timeout > Duration(0)) process.timeout_ms = SteadyNow() + spec.timeout.count();
-  absl::Status status = records_.Create({.spec = spec,
-                                         .cgroup = process.cgroup,
-                                         .boot_id = boot_id_,
-                                         .status = {},
-                                         .start_ticks = 0});
+  absl::Status status = records_.Add(process);
   if (status.ok()) {
     status = Launch(process);
     if (!status.ok()) records_.Remove(spec.id);
@@ -147,13 +149,13 @@ absl::Status Supervisor::Launch(Process& process) {
   process.main_alive = true;
   process.phase = Phase::kUp;
   process.up_ms = SteadyNow();
-  records_.Append(process.status, process.start_ticks);
+  records_.Change(process.status, process.start_ticks);
   return absl::OkStatus();
 }
 
 absl::StatusOr<ProcessStatus> Supervisor::Status(const std::string& id) const {
   if (const auto live = live_.find(id); live != live_.end()) return live->second.status;
-  if (const auto ended = ended_.find(id); ended != ended_.end()) return ended->second;
+  if (const auto ended = ended_.find(id); ended != ended_.end()) return ended->second.status;
   return UnknownProcess(id);
 }
 
@@ -165,7 +167,7 @@ std::vector<ProcessStatus> Supervisor::List(const std::string& after, size_t cou
     if (ended == ended_.end() || (live != live_.end() && live->first < ended->first)) {
       list.push_back((live++)->second.status);
     } else {
-      list.push_back((ended++)->second);
+      list.push_back((ended++)->second.status);
     }
   }
   return list;
@@ -222,6 +224,14 @@ void Supervisor::Tick() {
   const int64_t now = SteadyNow();
   for (auto& [id, process] : live_) TickOne(process, now);
   MoveConcluded();
+  if (records_.is_large()) RewriteRecords();
+}
+
+void Supervisor::RewriteRecords() {
+  RecordMap records = ended_;
+  for (const auto& [id, process] : live_) records[id] = process;
+  const absl::Status status = records_.Rewrite(records);
+  if (!status.ok()) LogError("the records keep growing", {{"error", Message(status)}});
 }
 
 void Supervisor::TickOne(Process& process, int64_t now) {
@@ -297,7 +307,7 @@ void Supervisor::Conclude(Process& process) {
   }
   status.state = ProcessState::kExited;
   status.ended = WallNow();
-  records_.Append(status, process.start_ticks);
+  records_.Change(status, process.start_ticks);
 }
 
 void Supervisor::Restart(Process& process) {
@@ -315,13 +325,9 @@ void Supervisor::MoveConcluded() {
     }
     RemoveCgroup(live->second.cgroup);
     just_ended_.push_back(status);
-    ended_[live->first] = std::move(status);
+    ended_[live->first] = std::move(live->second);
     live = live_.erase(live);
   }
-}
-
-std::string Supervisor::Marker(const Process& process) const {
-  return "CD4ML_PROCESS=" + records_.Path(process.spec.id);
 }
 
 bool Supervisor::IsMain(pid_t pid) const {
@@ -337,7 +343,7 @@ bool Supervisor::IsMember(const Process& process, const ProcessEntry& entry) con
     const auto leader = process.adopted ? ReadEntry(main) : entry;
     if (!process.adopted || (leader && leader->start_ticks == process.start_ticks)) return true;
   }
-  return HasVariable(entry.pid, Marker(process));
+  return Variable(entry.pid, kMarker) == Marker(process);
 }
 
 std::vector<pid_t> Supervisor::Roots(const Process& process) const {

@@ -46,7 +46,7 @@ class Supervisor {
 
   // Returns the processes that have ended since the last call.
   std::vector<ProcessStatus> TakeEnded() { return std::exchange(just_ended_, {}); }
-  const std::map<std::string, ProcessStatus>& ended() const { return ended_; }
+  const RecordMap& ended() const { return ended_; }
   bool idle() const { return live_.empty(); }
 
  private:
@@ -55,15 +55,11 @@ class Supervisor {
     kEnding,   // SIGTERM is sent; SIGKILL follows at due_ms, until nothing is left.
     kWaiting,  // Nothing runs; a service that is started again at due_ms.
   };
-  struct Process {
-    ProcessSpec spec;
-    ProcessStatus status;
-    std::string cgroup;
-    uint64_t start_ticks = 0;  // Of the command, which has the id status.pid.
-    bool main_alive = false;   // The command is a child of ours and not reaped.
-    bool adopted = false;      // A child of an earlier keeper.
-    bool stopping = false;     // Not started again.
-    int quick_exits = 0;       // In a row, of a service.
+  struct Process : Record {
+    bool main_alive = false;  // The command is a child of ours and not reaped.
+    bool adopted = false;     // A child of an earlier keeper.
+    bool stopping = false;    // Not started again.
+    int quick_exits = 0;      // In a row, of a service.
     Phase phase = Phase::kUp;
     int64_t up_ms = 0;  // These three: steady clock.
     int64_t due_ms = 0;
@@ -71,7 +67,8 @@ class Supervisor {
   };
 
   absl::Status Launch(Process& process);
-  void Adopt(const std::string& id, Record record);
+  void Adopt(Record record);
+  void RewriteRecords();
   void Stop(Process& process);
   void BeginEnding(Process& process);
   void TickOne(Process& process, int64_t now);
@@ -79,7 +76,8 @@ class Supervisor {
   void Conclude(Process& process);
   void Restart(Process& process);
 
-  std::string Marker(const Process& process) const;
+  // Returns the value of the variable by which all that `process` starts is known.
+  std::string Marker(const Process& process) const { return folder_ + "/" + process.spec.id; }
   bool IsMember(const Process& process, const ProcessEntry& entry) const;
   std::vector<pid_t> Roots(const Process& process) const;
   // Returns all that lives of `process`. With `freeze`, each is stopped before its children are
@@ -90,11 +88,12 @@ class Supervisor {
   void KillEverything(const Process& process) const;
   void MoveConcluded();
 
-  const Records records_;
+  const std::string folder_;
   const std::string cgroup_root_;
   const std::string boot_id_;
+  Records records_;
   std::map<std::string, Process> live_;
-  std::map<std::string, ProcessStatus> ended_;
+  RecordMap ended_;
   std::vector<ProcessStatus> just_ended_;
 };
 
