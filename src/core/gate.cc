@@ -82,6 +82,13 @@ std::string Missing(const std::string& what, const std::string& name,
   return "there is no " + what + " \"" + name + "\"" + Suggest(name, known);
 }
 
+// Says why metrics that cd4ml computed itself are NaN.
+std::string Unusable(const MetricSet& metrics) {
+  if (metrics.unusable_rows == 0) return "";
+  return "; " + Plural(metrics.unusable_rows, "row") +
+         " of the predictions without a numeric truth or prediction";
+}
+
 void Append(std::vector<std::string>& rows, std::string row) {
   if (rows.size() < kOffendingRowsMax) rows.push_back(std::move(row));
 }
@@ -141,7 +148,7 @@ RuleResult JudgeSlices(const Rule& rule, const MetricRule& metric, const MetricS
     return CannotJudge(rule, subject, Missing("slice column", metric.slice, Keys(metrics.slices)));
   }
   const absl::StatusOr<SliceCount> count = CountSlices(metric, slices->second);
-  if (!count.ok()) return CannotJudge(rule, subject, Message(count.status()));
+  if (!count.ok()) return CannotJudge(rule, subject, Message(count.status()) + Unusable(metrics));
   if (count->judged == 0) {
     return CannotJudge(rule, subject,
                        "no value of \"" + metric.slice + "\" has " +
@@ -295,7 +302,10 @@ RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricS
                        "only " + Plural(*metrics.sample_size, "row") + " where " +
                            std::to_string(metric.min_samples) + " are needed (min_samples)");
   }
-  return JudgeNumber(rule, metric.metric, found->second, "", metric.value, metrics.sample_size);
+  RuleResult result =
+      JudgeNumber(rule, metric.metric, found->second, "", metric.value, metrics.sample_size);
+  if (std::isnan(found->second)) result.message += Unusable(metrics);
+  return result;
 }
 
 RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet& metrics) {

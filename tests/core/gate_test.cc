@@ -28,7 +28,7 @@ RuleResult Judge(const MetricRule& metric, const MetricSet& metrics, bool blocks
 }
 
 MetricSet Overall(std::map<std::string, double> metrics, std::optional<int64_t> n = std::nullopt) {
-  return {std::move(metrics), n, {}};
+  return {std::move(metrics), n, {}, 0};
 }
 
 TEST(FormatNumber, WritesNumbersAsPeopleDo) {
@@ -104,6 +104,16 @@ TEST(JudgeMetric, IsAnErrorForNumbersThatAreNone) {
   }
 }
 
+TEST(JudgeMetric, SaysHowManyPredictionsMadeAMetricNaN) {
+  MetricSet metrics = Overall({{"mae", std::nan("")}});
+  metrics.unusable_rows = 3;
+
+  EXPECT_EQ(
+      Judge(Mae(AtMost(1)), metrics).message,
+      "mae is NaN, which cannot be compared; 3 rows of the predictions without a numeric truth or "
+      "prediction");
+}
+
 TEST(JudgeMetric, IsAnErrorWithoutABoundAndWithTooFewRows) {
   EXPECT_EQ(Judge(Mae({}), Overall({{"mae", 1}})).outcome, VerdictOutcome::kError);
 
@@ -120,7 +130,7 @@ MetricRule MaeByModel(double max) {
 }
 
 MetricSet ByModel(std::vector<SliceMetrics> slices) {
-  return {{}, std::nullopt, {{"model", std::move(slices)}}};
+  return {{}, std::nullopt, {{"model", std::move(slices)}}, 0};
 }
 
 SliceMetrics Slice(std::string value, int64_t count, double mae) {
@@ -175,7 +185,7 @@ TEST(JudgeSlices, IsAnErrorWhenNoSliceCanBeJudged) {
 }
 
 TEST(JudgeSlices, IsAnErrorForUnknownSliceMetricOrNaN) {
-  EXPECT_THAT(Judge(MaeByModel(1), {{}, std::nullopt, {{"modell", {}}}}).message,
+  EXPECT_THAT(Judge(MaeByModel(1), {{}, std::nullopt, {{"modell", {}}}, 0}).message,
               HasSubstr("did you mean \"modell\"?"));
   EXPECT_THAT(Judge(MaeByModel(1), ByModel({{"x5", 9, {{"mape", 1}}}})).message,
               HasSubstr("in model \"x5\""));

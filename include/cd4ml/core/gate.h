@@ -26,6 +26,7 @@ struct MetricSet {
   std::map<std::string, double> overall;                       // Dotted names; may hold NaN.
   std::optional<int64_t> sample_size;                          // Rows behind `overall`, if known.
   std::map<std::string, std::vector<SliceMetrics>> slices;     // By slice column.
+  int64_t unusable_rows = 0;   // Rows whose truth or prediction is no number: why metrics are NaN.
 };
 
 // Judges a metric rule (overall or per slice). A missing metric or NaN is kError, with the nearest

@@ -37,7 +37,8 @@ class TableEngine {
 
   // Makes `source` known under its name. INVALID_ARGUMENT with file, line and reason when the file is
   // empty, no table, or not in the stated encoding. No row is ever dropped in silence: a row that does not fit
-  // the table is part of it with its raw text, counted by BadRows.
+  // the table is part of it with its raw text: row rules count it, and every column rule sees it as bad.
+  // Replaces a table of the same name.
   virtual absl::Status AddTable(const TableSource& source) = 0;
 
   // Judges one data rule. Never fails as a call: what cannot be judged is an `error` result that says why.
