@@ -50,6 +50,7 @@ struct LineageGraph {
   std::string root;
   std::vector<LineageNode> nodes;
   std::vector<LineageEdge> edges;
+  bool truncated = false;                     // There is more than fits into one answer.
 };
 
 enum class LineageDirection { kUp, kDown };   // Up: what it was made from. Down: what was made of it.

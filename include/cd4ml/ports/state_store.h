@@ -79,7 +79,10 @@ struct MonitorChange {                                              // Insert or
   core::MonitorState monitor;
   std::optional<MonitorCheckRecord> check;
 };
-struct PredictionChange { std::vector<PredictionRecord> predictions; };   // Known keys are left as they are.
+struct PredictionChange {
+  std::vector<PredictionRecord> predictions;         // Known keys are left as they are.
+  int64_t* added = nullptr;                          // Where to tell how many were new; may be null.
+};
 
 using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange>;
 
@@ -98,8 +101,12 @@ class StateStore {
  public:
   virtual ~StateStore() = default;
 
-  // Makes all changes durable in one transaction, or none. After any error but INVALID_ARGUMENT the outcome
-  // is unknown and the caller must stop: the truth is on disk.
+  // Makes all changes durable in one transaction, or none.
+  //
+  // INVALID_ARGUMENT: a change contradicts what is recorded (a stale or second result, a used key, a gap in a run's
+  // events). RESOURCE_EXHAUSTED: the disk is full. Nothing was changed by either. DATA_LOSS: reading, writing or
+  // syncing failed, so the outcome is unknown: the caller must stop the process, the truth is on disk; every
+  // later call fails alike.
   virtual absl::Status Commit(const std::vector<Change>& changes) = 0;
 
   virtual absl::StatusOr<StoredState> Load() = 0;

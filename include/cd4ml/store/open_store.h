@@ -1,0 +1,31 @@
+// Opens the SQLite store: once for the one writer, as often as wanted for readers.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/ports/history.h"
+#include "cd4ml/ports/state_store.h"
+
+namespace cd4ml::store {
+
+struct StoreOptions {
+  std::string path;  // Its folder must exist. ":memory:" is a store without History.
+  std::string vfs;   // A registered SQLite VFS; then no lock file is taken. Empty: the default.
+  bool allow_network_file_system =
+      false;  // SQLite's locks do not hold there; two daemons would destroy the store.
+};
+
+// Opens, creates or migrates the store and locks it. Everything that Load will need has been
+// checked.
+//
+// FAILED_PRECONDITION: in use by another process, of a newer version, no store of cd4ml, folder
+// missing, not writable or on a network file system. DATA_LOSS: damaged. Each message says what to
+// do.
+absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& options);
+
+// Opens the read side of a store that OpenStateStore has opened in this process. Destroy it first.
+absl::StatusOr<std::unique_ptr<History>> OpenHistory(const StoreOptions& options);
+
+}  // namespace cd4ml::store

@@ -1,0 +1,266 @@
+// The only place that speaks to SQLite's C interface.
+#include "database.h"
+
+#include <sqlite3.h>
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "cd4ml/base/text.h"
+
+namespace cd4ml::store {
+namespace {
+
+// A setting and what it must read back as; null: not read back.
+struct Setting {
+  const char* set;
+  const char* read;
+  const char* expected;
+};
+
+constexpr Setting kSettings[] = {
+    {"PRAGMA foreign_keys=ON", "PRAGMA foreign_keys", "1"},
+    {"PRAGMA trusted_schema=OFF", "PRAGMA trusted_schema", "0"},
+    {"PRAGMA cell_size_check=ON", "PRAGMA cell_size_check", "1"},
+    {"PRAGMA busy_timeout=5000", "PRAGMA busy_timeout", "5000"},
+    {"PRAGMA temp_store=MEMORY", "PRAGMA temp_store", "2"},
+    {"PRAGMA mmap_size=0", nullptr, nullptr},
+};
+// The writer checkpoints by itself, so that a failed one is seen: SQLite's own hook swallows the
+// error.
+constexpr Setting kWriterSettings[] = {
+    {"PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal"},
+    {"PRAGMA synchronous=FULL", "PRAGMA synchronous", "2"},
+    {"PRAGMA wal_autocheckpoint=0", "PRAGMA wal_autocheckpoint", "0"},
+    {"PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1"},
+};
+constexpr Setting kReaderSettings[] = {
+    {"PRAGMA query_only=ON", "PRAGMA query_only", "1"},
+};
+constexpr int kStatementBytesMax = 100'000;
+constexpr int kReadOpsMax = 500;  // In millions of SQLite's instructions: some seconds.
+
+int AfterCommit(void* frames, sqlite3*, const char*, int count) {
+  *static_cast<int*>(frames) = count;
+  return SQLITE_OK;
+}
+
+// Ends a reader's transaction that would keep the log from being checkpointed.
+int CountReadOps(void* statement_ops) { return ++*static_cast<int*>(statement_ops) > kReadOpsMax; }
+
+}  // namespace
+
+Rows::~Rows() {
+  if (statement_ == nullptr) return;
+  sqlite3_reset(statement_);
+  sqlite3_clear_bindings(statement_);
+}
+
+bool Rows::Next() {
+  const int code = sqlite3_step(statement_);
+  if (code == SQLITE_ROW) return true;
+  if (code != SQLITE_DONE) status_ = database_->Error(code);
+  return false;
+}
+
+bool Rows::IsNull(int column) const {
+  return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+}
+int64_t Rows::Integer(int column) const { return sqlite3_column_int64(statement_, column); }
+double Rows::Real(int column) const {
+  return IsNull(column) ? std::numeric_limits<double>::quiet_NaN()
+                        : sqlite3_column_double(statement_, column);
+}
+std::string_view Rows::Text(int column) const {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+  if (text == nullptr) return "";
+  return {text, static_cast<size_t>(sqlite3_column_bytes(statement_, column))};
+}
+
+absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path,
+                                                         const std::string& vfs, Access access) {
+  const int flags =
+      access == Access::kRead ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+  sqlite3* handle = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                      vfs.empty() ? nullptr : vfs.c_str());
+  if (handle == nullptr) return absl::ResourceExhaustedError("no memory for a database connection");
+  std::unique_ptr<Database> database(new Database(handle));
+  absl::Status status =
+      code == SQLITE_OK ? database->Configure(access, path == ":memory:") : database->Error(code);
+  if (!status.ok()) return status;
+  return database;
+}
+
+absl::Status Database::Configure(Access access, bool in_memory) {
+  sqlite3_db_config(handle_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(handle_, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, nullptr);
+  sqlite3_limit(handle_, SQLITE_LIMIT_SQL_LENGTH, kStatementBytesMax);
+  sqlite3_limit(handle_, SQLITE_LIMIT_ATTACHED,
+                access == Access::kWrite ? 1 : 0);  // VACUUM INTO attaches.
+  const auto apply = [this](const Setting& setting) -> absl::Status {
+    CD4ML_RETURN_IF_ERROR(Execute(setting.set));
+    if (setting.read == nullptr) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(const std::string actual, Ask(setting.read));
+    if (actual == setting.expected) return absl::OkStatus();
+    return absl::FailedPreconditionError(std::string(setting.set) +
+                                         " was not accepted: it reads back as " + actual);
+  };
+  for (const Setting& setting : kSettings) CD4ML_RETURN_IF_ERROR(apply(setting));
+  if (access == Access::kRead) {
+    for (const Setting& setting : kReaderSettings) CD4ML_RETURN_IF_ERROR(apply(setting));
+    sqlite3_progress_handler(handle_, 1'000'000, CountReadOps, &read_ops_);
+    return absl::OkStatus();
+  }
+  for (const Setting& setting : kWriterSettings) {
+    if (in_memory && setting.expected == std::string_view("wal")) continue;
+    CD4ML_RETURN_IF_ERROR(apply(setting));
+  }
+  sqlite3_wal_hook(handle_, AfterCommit, &wal_frames_);
+  return absl::OkStatus();
+}
+
+Database::~Database() {
+  for (const auto& [sql, statement] : statements_) sqlite3_finalize(statement);
+  sqlite3_close(handle_);
+}
+
+absl::StatusOr<sqlite3_stmt*> Database::Prepare(const char* sql) {
+  read_ops_ = 0;
+  sqlite3_stmt*& statement = statements_[sql];
+  if (statement != nullptr) return statement;
+  const int code =
+      sqlite3_prepare_v3(handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+  if (code != SQLITE_OK) return Error(code);
+  return statement;
+}
+
+absl::Status Database::Step(sqlite3_stmt* statement) {
+  int code = sqlite3_step(statement);
+  while (code == SQLITE_ROW) code = sqlite3_step(statement);
+  absl::Status status = code == SQLITE_DONE ? absl::OkStatus() : Error(code);
+  sqlite3_reset(statement);
+  sqlite3_clear_bindings(statement);
+  return status;
+}
+
+void Database::Bind(sqlite3_stmt* statement, int column, int64_t value) {
+  sqlite3_bind_int64(statement, column, value);
+}
+
+void Database::Bind(sqlite3_stmt* statement, int column, double value) {
+  if (!std::isnan(value)) sqlite3_bind_double(statement, column, value);
+}
+
+void Database::Bind(sqlite3_stmt* statement, int column, std::string_view value) {
+  if (IsUtf8(value)) {
+    sqlite3_bind_text64(statement, column, value.empty() ? "" : value.data(), value.size(),
+                        SQLITE_TRANSIENT, SQLITE_UTF8);
+  } else {
+    const std::string clean = MakeUtf8(value);
+    sqlite3_bind_text64(statement, column, clean.data(), clean.size(), SQLITE_TRANSIENT,
+                        SQLITE_UTF8);
+  }
+}
+
+absl::Status Database::Execute(const std::string& script) {
+  const int code = sqlite3_exec(handle_, script.c_str(), nullptr, nullptr, nullptr);
+  return code == SQLITE_OK ? absl::OkStatus() : Error(code);
+}
+
+absl::StatusOr<std::string> Database::Ask(const std::string& sql) {
+  sqlite3_stmt* statement = nullptr;
+  const int code = sqlite3_prepare_v2(handle_, sql.c_str(), -1, &statement, nullptr);
+  if (code != SQLITE_OK) return Error(code);
+  std::string answer;
+  absl::Status status;
+  {
+    Rows rows(*this, statement);
+    if (rows.Next()) answer = rows.String(0);
+    status = rows.status();
+  }
+  sqlite3_finalize(statement);
+  if (!status.ok()) return status;
+  return answer;
+}
+
+int64_t Database::last_insert_id() const { return sqlite3_last_insert_rowid(handle_); }
+bool Database::in_transaction() const { return sqlite3_get_autocommit(handle_) == 0; }
+int64_t Database::changes() const { return sqlite3_changes64(handle_); }
+
+absl::Status Database::Checkpoint() {
+  wal_frames_ = 0;
+  const int code =
+      sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? absl::OkStatus() : Error(code);
+}
+
+absl::Status Database::Error(int code) const {
+  const std::string message =
+      std::string(sqlite3_errmsg(handle_)) + " (SQLite error " + std::to_string(code) + ")";
+  switch (code & 0xff) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG:
+      return absl::InvalidArgumentError(message);
+    case SQLITE_FULL:
+      return absl::ResourceExhaustedError(message);
+    case SQLITE_IOERR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return absl::DataLossError(message);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return absl::UnavailableError(message);
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY:
+      return absl::FailedPreconditionError(message);
+    case SQLITE_INTERRUPT:
+      return absl::DeadlineExceededError("the query was too long and has been stopped");
+    default:
+      return absl::InternalError(message);
+  }
+}
+
+Transaction::~Transaction() { (void)RollBack(); }
+
+absl::Status Transaction::RollBack() {
+  // SQLite may have rolled back by itself.
+  if (!std::exchange(open_, false) || !database_.in_transaction()) return absl::OkStatus();
+  return database_.Run("ROLLBACK");
+}
+
+absl::Status Transaction::Begin() {
+  CD4ML_RETURN_IF_ERROR(database_.Run("BEGIN IMMEDIATE"));
+  open_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Transaction::Commit() {
+  CD4ML_RETURN_IF_ERROR(database_.Run("COMMIT"));
+  open_ = false;
+  return absl::OkStatus();
+}
+
+std::string MakeUtf8(std::string_view text) {
+  std::string clean;
+  while (!text.empty()) {
+    size_t length = 1;
+    while (length < 4 && length < text.size() && !IsUtf8(text.substr(0, length))) ++length;
+    const bool good = IsUtf8(text.substr(0, length));
+    if (good) {
+      clean += text.substr(0, length);
+    } else {
+      clean += "\xEF\xBF\xBD";
+      length = 1;
+    }
+    text.remove_prefix(length);
+  }
+  return clean;
+}
+
+}  // namespace cd4ml::store

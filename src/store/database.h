@@ -1,0 +1,154 @@
+// SQLite as this store wants it: one connection with cached statements, transactions that roll back
+// by themselves.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/time.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace cd4ml::store {
+
+class Database;
+
+// The rows of a query. Resets its statement when destroyed; at most one per SQL text at a time.
+class Rows {
+ public:
+  Rows(Database& database, sqlite3_stmt* statement) : database_(&database), statement_(statement) {}
+  Rows(Rows&& other) noexcept
+      : database_(other.database_),
+        statement_(std::exchange(other.statement_, nullptr)),
+        status_(std::move(other.status_)) {}
+  Rows(const Rows&) = delete;
+  ~Rows();
+
+  // Goes to the next row; false at the end and on failure, which `status` tells.
+  bool Next();
+  const absl::Status& status() const { return status_; }
+
+  // Columns of the present row. Text is valid until Next.
+  bool IsNull(int column) const;
+  int64_t Integer(int column) const;
+  double Real(int column) const;  // NULL is NaN.
+  std::string_view Text(int column) const;
+  std::string String(int column) const { return std::string(Text(column)); }
+  UtcTime Time(int column) const { return UtcTime{Integer(column)}; }
+
+ private:
+  Database* database_;
+  sqlite3_stmt* statement_;
+  absl::Status status_;
+};
+
+// One connection. Not thread-safe.
+class Database {
+ public:
+  enum class Access { kWrite, kRead };
+
+  // Opens a connection with every setting that durability and safety rest on, each read back.
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path,
+                                                        const std::string& vfs, Access access);
+  ~Database();
+  Database(const Database&) = delete;
+
+  // Executes a statement that gives no rows. `sql` is a constant: its address names the cached
+  // statement.
+  template <typename... Args>
+  absl::Status Run(const char* sql, const Args&... args) {
+    CD4ML_ASSIGN_OR_RETURN(sqlite3_stmt * statement, Prepare(sql));
+    int column = 0;
+    (Bind(statement, ++column, args), ...);
+    return Step(statement);
+  }
+
+  // Executes a query. Failure shows in the rows' status.
+  template <typename... Args>
+  absl::StatusOr<Rows> Query(const char* sql, const Args&... args) {
+    CD4ML_ASSIGN_OR_RETURN(sqlite3_stmt * statement, Prepare(sql));
+    int column = 0;
+    (Bind(statement, ++column, args), ...);
+    return Rows(*this, statement);
+  }
+
+  // Executes a script of any number of statements.
+  absl::Status Execute(const std::string& script);
+  // Returns the first column of the first row of a statement that is not worth caching.
+  absl::StatusOr<std::string> Ask(const std::string& sql);
+
+  int64_t last_insert_id() const;
+  int64_t changes() const;  // Rows that the last Run changed.
+  bool in_transaction() const;
+  int wal_frames() const { return wal_frames_; }
+
+  // Moves what it can from the log into the database file without waiting for anybody.
+  absl::Status Checkpoint();
+
+  // Turns what SQLite reported last into a status: INVALID_ARGUMENT for a violated constraint,
+  // RESOURCE_EXHAUSTED for a full disk, DATA_LOSS for failed or senseless reads and writes.
+  absl::Status Error(int code) const;
+
+ private:
+  explicit Database(sqlite3* handle) : handle_(handle) {}
+  absl::StatusOr<sqlite3_stmt*> Prepare(const char* sql);
+  absl::Status Step(sqlite3_stmt* statement);
+  absl::Status Configure(Access access, bool in_memory);
+
+  static void Bind(sqlite3_stmt* statement, int column, int64_t value);
+  static void Bind(sqlite3_stmt* statement, int column, int value) {
+    Bind(statement, column, int64_t{value});
+  }
+  static void Bind(sqlite3_stmt* statement, int column, bool value) {
+    Bind(statement, column, int64_t{value});
+  }
+  static void Bind(sqlite3_stmt* statement, int column, double value);  // NaN is NULL.
+  static void Bind(sqlite3_stmt* statement, int column, UtcTime value) {
+    Bind(statement, column, value.ms);
+  }
+  static void Bind(sqlite3_stmt* statement, int column,
+                   std::string_view value);  // Made UTF-8 where it is not.
+  static void Bind(sqlite3_stmt* statement, int column, const std::string& value) {
+    Bind(statement, column, std::string_view(value));
+  }
+  static void Bind(sqlite3_stmt* statement, int column, const char* value) {
+    Bind(statement, column, std::string_view(value));
+  }
+  template <typename T>
+  static void Bind(sqlite3_stmt* statement, int column, const std::optional<T>& value) {
+    if (value.has_value()) Bind(statement, column, *value);  // Unset is NULL: bindings are cleared.
+  }
+
+  sqlite3* handle_;
+  int wal_frames_ = 0;
+  int read_ops_ = 0;  // Of the present statement, in millions of instructions.
+  std::unordered_map<const char*, sqlite3_stmt*> statements_;
+};
+
+// A write transaction; rolled back unless committed.
+class Transaction {
+ public:
+  explicit Transaction(Database& database) : database_(database) {}
+  ~Transaction();
+  Transaction(const Transaction&) = delete;
+  absl::Status Begin();
+  absl::Status Commit();
+  absl::Status RollBack();
+
+ private:
+  Database& database_;
+  bool open_ = false;
+};
+
+// Returns `text` with every byte that is not part of well-formed UTF-8 replaced by U+FFFD.
+std::string MakeUtf8(std::string_view text);
+
+}  // namespace cd4ml::store

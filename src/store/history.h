@@ -1,0 +1,50 @@
+// The reader's side of the store: a few read-only connections, one query at a time on each.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cd4ml/ports/history.h"
+#include "cd4ml/store/open_store.h"
+#include "database.h"
+
+namespace cd4ml::store {
+
+class SqliteHistory : public History {
+ public:
+  explicit SqliteHistory(StoreOptions options) : options_(std::move(options)) {}
+
+  // Opens the first connection.
+  absl::Status Probe();
+
+  absl::StatusOr<core::Run> GetRun(const core::RunId& id) override;
+  absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) override;
+  absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
+                                                                UtcTime at, int limit) override;
+  absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
+                                            LineageDirection direction, int depth_max) override;
+  absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,
+                                                            UtcTime from, UtcTime to,
+                                                            int limit) override;
+  absl::StatusOr<std::vector<MonitorCheckRecord>> MonitorChecks(const std::string& monitor,
+                                                                int limit) override;
+
+ private:
+  // Calls `read` inside one read transaction on a connection of the pool.
+  template <typename Result, typename Read>
+  absl::StatusOr<Result> InTransaction(Read read);
+  absl::StatusOr<std::unique_ptr<Database>> Take();
+  void GiveBack(std::unique_ptr<Database> database);
+
+  const StoreOptions options_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Database>> idle_;  // Guarded by mutex_.
+};
+
+// Implemented in lineage.cc. Call it inside a transaction.
+absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::string& reference,
+                                            LineageDirection direction, int depth_max);
+
+}  // namespace cd4ml::store

@@ -1,0 +1,553 @@
+// Walks from predictions, deployments, attempts and versions to what they came from, or to what
+// became of them.
+#include <algorithm>
+#include <deque>
+#include <limits>
+#include <set>
+
+#include "encode.h"
+#include "history.h"
+#include "read.h"
+
+namespace cd4ml::store {
+namespace {
+
+using Kind = LineageNode::Kind;
+
+constexpr size_t kNodesMax = 2'000;
+constexpr int kDepthMax = 100;
+constexpr int64_t kNoConsumer = std::numeric_limits<int64_t>::max();
+constexpr size_t kPrefixMin = 6;
+
+// A node as the tables know it.
+struct Thing {
+  Kind kind = Kind::kVersion;
+  int64_t row = 0;     // Of version, deployment or prediction; of the stage run for an attempt.
+  int64_t number = 0;  // kAttempt.
+  // kVersion: the stage run through which it was reached. Equal bytes may have been produced many
+  // times; the producer that counts is the latest one before this stage run, which is that of the
+  // same run wherever there is one.
+  int64_t consumer = kNoConsumer;
+};
+
+// --- neighbours
+// ------------------------------------------------------------------------------------
+
+constexpr char kUsedVersions[] = R"sql(
+SELECT version
+FROM lineage_edge
+WHERE stage_run = ?1 AND attempt = ?2 AND role = ?3
+ORDER BY version
+LIMIT 1000)sql";
+
+constexpr char kProducer[] = R"sql(
+SELECT stage_run, attempt
+FROM lineage_edge
+WHERE version = ?1 AND role = 'produced' AND stage_run < ?2
+ORDER BY stage_run DESC, attempt DESC
+LIMIT 1)sql";
+
+constexpr char kConsumers[] = R"sql(
+SELECT stage_run, attempt
+FROM lineage_edge
+WHERE version = ?1 AND role = 'used'
+ORDER BY stage_run DESC, attempt DESC
+LIMIT 1000)sql";
+
+// What was deployed is normally among what the deploying attempt used; where it is not, the ledger
+// itself tells.
+constexpr char kDeployedVersions[] = R"sql(
+SELECT version.id
+FROM deployment JOIN version ON version.id = deployment.package OR version.id = deployment.model
+WHERE deployment.id = ?1 AND NOT EXISTS (
+  SELECT 1
+  FROM lineage_edge
+  WHERE stage_run = deployment.stage_run AND attempt = deployment.attempt AND role = 'used'
+    AND version = deployment.package)
+ORDER BY version.id
+LIMIT 2)sql";
+
+constexpr char kDeploymentsOfVersion[] = R"sql(
+SELECT id
+FROM deployment
+WHERE (package = ?1 OR model = ?1) AND NOT EXISTS (
+  SELECT 1
+  FROM lineage_edge
+  WHERE stage_run = deployment.stage_run AND attempt = deployment.attempt AND role = 'used'
+    AND version = deployment.package)
+ORDER BY id DESC
+LIMIT 1000)sql";
+
+constexpr char kDeploymentsOfAttempt[] = R"sql(
+SELECT id
+FROM deployment
+WHERE run = (SELECT run FROM stage_run WHERE id = ?1) AND stage_run = ?1 AND attempt = ?2
+ORDER BY id
+LIMIT 10)sql";
+
+constexpr char kDeploymentOrigin[] = R"sql(
+SELECT stage_run, attempt
+FROM deployment
+WHERE id = ?1
+ORDER BY id
+LIMIT 1)sql";
+
+constexpr char kPredictionOrigin[] = R"sql(
+SELECT deployment
+FROM prediction
+WHERE id = ?1
+ORDER BY id
+LIMIT 1)sql";
+
+constexpr char kPredictionsOfDeployment[] = R"sql(
+SELECT id
+FROM prediction
+WHERE deployment = ?1
+ORDER BY at_ms DESC
+LIMIT 100)sql";
+
+// Appends the things that a query names: its first column is the row, its second an attempt's
+// number.
+template <typename... Args>
+absl::Status Append(Database& database, std::vector<Thing>& things, Thing like, const char* sql,
+                    const Args&... args) {
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(sql, args...));
+  while (rows.Next()) {
+    like.row = rows.Integer(0);
+    if (like.kind == Kind::kAttempt) like.number = rows.Integer(1);
+    things.push_back(like);
+  }
+  return rows.status();
+}
+
+Thing Like(Kind kind, int64_t consumer = kNoConsumer) {
+  return Thing{.kind = kind, .consumer = consumer};
+}
+
+absl::StatusOr<std::vector<Thing>> Origins(Database& database, const Thing& thing) {
+  std::vector<Thing> found;
+  switch (thing.kind) {
+    case Kind::kPrediction:
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, Like(Kind::kDeployment), kPredictionOrigin, thing.row));
+      break;
+    case Kind::kDeployment:
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, Like(Kind::kAttempt), kDeploymentOrigin, thing.row));
+      CD4ML_RETURN_IF_ERROR(Append(database, found,
+                                   Like(Kind::kVersion, found.empty() ? kNoConsumer : found[0].row),
+                                   kDeployedVersions, thing.row));
+      break;
+    case Kind::kAttempt:
+      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kVersion, thing.row), kUsedVersions,
+                                   thing.row, thing.number, "used"));
+      break;
+    case Kind::kVersion:
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, Like(Kind::kAttempt), kProducer, thing.row, thing.consumer));
+      break;
+  }
+  return found;
+}
+
+absl::StatusOr<std::vector<Thing>> Results(Database& database, const Thing& thing) {
+  std::vector<Thing> found;
+  switch (thing.kind) {
+    case Kind::kPrediction:
+      break;
+    case Kind::kDeployment:
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, Like(Kind::kPrediction), kPredictionsOfDeployment, thing.row));
+      break;
+    case Kind::kAttempt:
+      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kVersion), kUsedVersions, thing.row,
+                                   thing.number, "produced"));
+      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kDeployment), kDeploymentsOfAttempt,
+                                   thing.row, thing.number));
+      break;
+    case Kind::kVersion:
+      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kAttempt), kConsumers, thing.row));
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, Like(Kind::kDeployment), kDeploymentsOfVersion, thing.row));
+      break;
+  }
+  return found;
+}
+
+// --- descriptions
+// ----------------------------------------------------------------------------------
+
+constexpr char kVersionFacts[] = R"sql(
+SELECT kind, name, digest, artifact, is_tree, size, files, summary, first_seen_ms
+FROM version
+WHERE id = ?1
+ORDER BY id
+LIMIT 1)sql";
+
+// The values behind a digest of parameters or of an environment, as the consuming attempt's run
+// recorded them.
+constexpr char kParams[] = R"sql(
+SELECT json_extract(run_event.payload, '$.pins.params')
+FROM stage_run JOIN run_event ON run_event.run = stage_run.run AND run_event.seq = 1
+WHERE stage_run.id = COALESCE(
+  NULLIF(?2, 9223372036854775807),
+  (SELECT MAX(stage_run) FROM lineage_edge WHERE version = ?1 AND role = 'used'))
+ORDER BY stage_run.id
+LIMIT 1)sql";
+
+constexpr char kEnvironment[] = R"sql(
+SELECT json_extract(run_event.payload, '$.outcome.environment')
+FROM lineage_edge
+CROSS JOIN stage_run ON stage_run.id = lineage_edge.stage_run
+CROSS JOIN attempt ON attempt.stage_run = lineage_edge.stage_run AND attempt.number = lineage_edge.attempt
+CROSS JOIN run_event ON run_event.run = stage_run.run AND run_event.seq = attempt.ended_seq
+WHERE lineage_edge.version = ?1 AND lineage_edge.role = 'used' AND lineage_edge.stage_run <= ?2
+ORDER BY lineage_edge.stage_run DESC
+LIMIT 1)sql";
+
+constexpr char kAttemptFacts[] = R"sql(
+SELECT pipeline.name || '/' || run.number, stage_run.name, stage_run.kind, attempt.state, attempt.agent,
+  attempt.granted_ms, attempt.ended_ms, run.lane, run.commit_id
+FROM attempt
+JOIN stage_run ON stage_run.id = attempt.stage_run
+JOIN run ON run.id = stage_run.run
+JOIN pipeline ON pipeline.id = run.pipeline
+WHERE attempt.stage_run = ?1 AND attempt.number = ?2
+ORDER BY attempt.number
+LIMIT 1)sql";
+
+constexpr char kPredictionFacts[] = R"sql(
+SELECT prediction.key, prediction.at_ms, prediction.input, prediction.prediction, deployment.name
+FROM prediction JOIN deployment ON deployment.id = prediction.deployment
+WHERE prediction.id = ?1
+ORDER BY prediction.id
+LIMIT 1)sql";
+
+absl::Status Gone(const absl::Status& status) {
+  return status.ok() ? absl::DataLossError("a record that lineage leads to is not there") : status;
+}
+
+absl::StatusOr<LineageNode> DescribeVersion(Database& database, const Thing& thing) {
+  LineageNode node;
+  core::Version version;
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kVersionFacts, thing.row));
+    if (!rows.Next()) return Gone(rows.status());
+    CD4ML_ASSIGN_OR_RETURN(version, ReadVersion(rows, 0));
+    node.at = rows.Time(8);
+  }
+  node.kind = Kind::kVersion;
+  node.id = core::VersionId(version);
+  node.label = std::string(core::ToText(version.kind)) + " " + version.name + " " +
+               version.digest.substr(0, 12);
+  if (!version.summary.empty()) node.label += " (" + version.summary + ")";
+  Value::Map facts = {
+      {"kind", core::ToText(version.kind)}, {"name", version.name}, {"digest", version.digest}};
+  if (!version.summary.empty()) facts["summary"] = version.summary;
+  if (version.artifact.digest.is_set()) {
+    facts["size"] = version.artifact.size;
+    facts["files"] = version.artifact.files;
+  }
+  if (version.kind == core::VersionKind::kParams ||
+      version.kind == core::VersionKind::kEnvironment) {
+    const char* query = version.kind == core::VersionKind::kParams ? kParams : kEnvironment;
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(query, thing.row, thing.consumer));
+    Value values;
+    if (rows.Next() && Decode(rows.Text(0), values).ok()) facts["values"] = std::move(values);
+    CD4ML_RETURN_IF_ERROR(rows.status());
+  }
+  node.facts = std::move(facts);
+  return node;
+}
+
+absl::StatusOr<LineageNode> DescribeAttempt(Database& database, const Thing& thing) {
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kAttemptFacts, thing.row, thing.number));
+  if (!rows.Next()) return Gone(rows.status());
+  const std::string run = rows.String(0), stage = rows.String(1), state = rows.String(3),
+                    agent = rows.String(4);
+  LineageNode node;
+  node.kind = Kind::kAttempt;
+  node.id = core::ToText(core::AttemptId{run, stage, static_cast<int>(thing.number)});
+  node.label = stage + " of " + run +
+               (thing.number > 1 ? ", attempt " + std::to_string(thing.number) : "") + ", " +
+               state + " on " + agent;
+  node.at = rows.Integer(6) != 0 ? rows.Time(6) : rows.Time(5);
+  node.facts = Value::Map{
+      {"run", run},     {"stage", stage},         {"kind", rows.String(2)},  {"state", state},
+      {"agent", agent}, {"lane", rows.String(7)}, {"commit", rows.String(8)}};
+  return node;
+}
+
+absl::StatusOr<LineageNode> DescribeDeployment(Database& database, const Thing& thing) {
+  static const std::string kSelect =
+      std::string(kDeploymentColumns) + "WHERE deployment.id = ?1\nORDER BY deployment.id\nLIMIT 1";
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelect.c_str(), thing.row));
+  if (!rows.Next()) return Gone(rows.status());
+  CD4ML_ASSIGN_OR_RETURN(const core::Deployment deployment, ReadDeployment(rows));
+  LineageNode node;
+  node.kind = Kind::kDeployment;
+  node.id = deployment.id;
+  node.at = deployment.started;
+  node.label = "deployment " + deployment.id + " to " + deployment.environment +
+               (deployment.ended.is_set() ? ", ended" : ", live");
+  Value::Map facts = {{"environment", deployment.environment},
+                      {"run", deployment.run},
+                      {"package", deployment.package.digest},
+                      {"started", FormatTime(deployment.started)}};
+  if (!deployment.model.name.empty()) facts["model"] = deployment.model.digest;
+  if (!deployment.endpoint.empty()) facts["endpoint"] = deployment.endpoint;
+  if (!deployment.replaced.empty()) facts["replaced"] = deployment.replaced;
+  if (deployment.ended.is_set()) facts["ended"] = FormatTime(deployment.ended);
+  node.facts = std::move(facts);
+  return node;
+}
+
+absl::StatusOr<LineageNode> DescribePrediction(Database& database, const Thing& thing) {
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kPredictionFacts, thing.row));
+  if (!rows.Next()) return Gone(rows.status());
+  LineageNode node;
+  node.kind = Kind::kPrediction;
+  node.id = rows.String(0);
+  node.at = rows.Time(1);
+  node.label = "prediction " + node.id + " = " + ToText(Value(rows.Real(3)));
+  Value input;
+  CD4ML_RETURN_IF_ERROR(Decode(rows.Text(2), input));
+  node.facts = Value::Map{
+      {"input", std::move(input)}, {"prediction", rows.Real(3)}, {"deployment", rows.String(4)}};
+  return node;
+}
+
+absl::StatusOr<LineageNode> Describe(Database& database, const Thing& thing) {
+  switch (thing.kind) {
+    case Kind::kVersion:
+      return DescribeVersion(database, thing);
+    case Kind::kAttempt:
+      return DescribeAttempt(database, thing);
+    case Kind::kDeployment:
+      return DescribeDeployment(database, thing);
+    case Kind::kPrediction:
+      return DescribePrediction(database, thing);
+  }
+  return absl::InternalError("no such kind of node");
+}
+
+// --- references
+// ------------------------------------------------------------------------------------
+
+constexpr char kRunByWord[] = R"sql(
+SELECT run.id
+FROM run
+WHERE pipeline = (SELECT id FROM pipeline WHERE name = ?1)
+ORDER BY number DESC
+LIMIT 1)sql";
+
+constexpr char kPassedRun[] = R"sql(
+SELECT run.id
+FROM run
+WHERE pipeline = (SELECT id FROM pipeline WHERE name = ?1) AND state = 'succeeded'
+ORDER BY number DESC
+LIMIT 1)sql";
+
+constexpr char kDeploymentOfRun[] = R"sql(
+SELECT id
+FROM deployment
+WHERE run = ?1
+ORDER BY id DESC
+LIMIT 1)sql";
+
+constexpr char kLastAttemptOfRun[] = R"sql(
+SELECT id, attempts
+FROM stage_run
+WHERE run = ?1 AND attempts > 0
+ORDER BY position DESC
+LIMIT 1)sql";
+
+constexpr char kFirstAttemptOfRun[] = R"sql(
+SELECT id, attempts
+FROM stage_run
+WHERE run = ?1 AND attempts > 0
+ORDER BY position
+LIMIT 1)sql";
+
+constexpr char kAttemptByName[] = R"sql(
+SELECT id, CASE ?3 WHEN 0 THEN attempts ELSE ?3 END
+FROM stage_run
+WHERE run = ?1 AND name = ?2 AND attempts >= MAX(?3, 1)
+ORDER BY id
+LIMIT 1)sql";
+
+constexpr char kDeploymentByName[] = R"sql(
+SELECT id
+FROM deployment
+WHERE name = ?1
+ORDER BY id
+LIMIT 1)sql";
+
+constexpr char kDeploymentByEnvironment[] = R"sql(
+SELECT id
+FROM deployment
+WHERE environment = ?1
+ORDER BY started_ms DESC, id DESC
+LIMIT 1)sql";
+
+constexpr char kPredictionByKey[] = R"sql(
+SELECT id
+FROM prediction
+WHERE key = ?1
+ORDER BY at_ms DESC
+LIMIT 1)sql";
+
+// Hexadecimal digits end before "g".
+constexpr char kVersionsByPrefix[] = R"sql(
+SELECT id, kind || ':' || name || '@' || digest
+FROM version
+WHERE digest >= ?1 AND digest < ?1 || 'g' AND (?2 = '' OR kind || ':' || name = ?2)
+ORDER BY digest, kind, name
+LIMIT 6)sql";
+
+class Resolver {
+ public:
+  Resolver(Database& database, LineageDirection direction)
+      : database_(database), direction_(direction) {}
+
+  absl::StatusOr<Thing> Resolve(const std::string& reference) {
+    for (const auto attempt : {&Resolver::TryRun, &Resolver::TryDeployment, &Resolver::TryStage,
+                               &Resolver::TryPrediction, &Resolver::TryVersion}) {
+      CD4ML_RETURN_IF_ERROR((this->*attempt)(reference));
+      if (!found_.empty()) return found_.front();
+    }
+    return absl::NotFoundError(
+        "nothing is known of \"" + reference +
+        "\": it is no run, environment, deployment, stage of a run, prediction, version or prefix "
+        "(6 digits or more) of a digest or commit");
+  }
+
+ private:
+  absl::Status TryRun(const std::string& reference) {
+    const size_t slash = reference.rfind('/');
+    if (slash == std::string::npos) return absl::OkStatus();
+    const std::string word = reference.substr(slash + 1);
+    CD4ML_ASSIGN_OR_RETURN(const int64_t run, word == "latest" || word == "latest-passed"
+                                                  ? ByWord(reference.substr(0, slash), word)
+                                                  : ByNumber(reference));
+    if (run == 0) return absl::OkStatus();
+    if (direction_ == LineageDirection::kUp) {
+      CD4ML_RETURN_IF_ERROR(
+          Append(database_, found_, Like(Kind::kDeployment), kDeploymentOfRun, run));
+    }
+    if (found_.empty()) {
+      CD4ML_RETURN_IF_ERROR(Append(
+          database_, found_, Like(Kind::kAttempt),
+          direction_ == LineageDirection::kUp ? kLastAttemptOfRun : kFirstAttemptOfRun, run));
+    }
+    if (!found_.empty()) return absl::OkStatus();
+    return absl::FailedPreconditionError("no stage of run \"" + reference +
+                                         "\" has been attempted yet");
+  }
+
+  absl::Status TryDeployment(const std::string& reference) {
+    CD4ML_RETURN_IF_ERROR(
+        Append(database_, found_, Like(Kind::kDeployment), kDeploymentByName, reference));
+    if (!found_.empty()) return absl::OkStatus();
+    return Append(database_, found_, Like(Kind::kDeployment), kDeploymentByEnvironment, reference);
+  }
+
+  // "pipeline/12/train/1", or "pipeline/12/train" for the latest attempt.
+  absl::Status TryStage(const std::string& reference) {
+    const std::optional<core::AttemptId> id = core::ParseAttemptId(reference);
+    const size_t slash = reference.rfind('/');
+    const std::string run = id.has_value() ? id->run : reference.substr(0, slash);
+    if (slash == std::string::npos) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(const int64_t row, ByNumber(run));
+    if (row == 0) return absl::OkStatus();
+    return Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, row,
+                  id.has_value() ? id->stage : reference.substr(slash + 1),
+                  id.has_value() ? id->number : 0);
+  }
+
+  absl::Status TryPrediction(const std::string& reference) {
+    return Append(database_, found_, Like(Kind::kPrediction), kPredictionByKey, reference);
+  }
+
+  // "model:used-car-price/train.model@91bc…" or a prefix of the digest alone.
+  absl::Status TryVersion(const std::string& reference) {
+    const size_t at = reference.rfind('@');
+    const std::string name = at == std::string::npos ? "" : reference.substr(0, at);
+    std::string prefix = at == std::string::npos ? reference : reference.substr(at + 1);
+    if (prefix.starts_with("sha256:")) prefix.erase(0, 7);
+    if (prefix.size() < kPrefixMin ||
+        prefix.find_first_not_of("0123456789abcdef") != std::string::npos) {
+      return absl::OkStatus();
+    }
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kVersionsByPrefix, prefix, name));
+    std::string names;
+    while (rows.Next()) {
+      found_.push_back(Like(Kind::kVersion));
+      found_.back().row = rows.Integer(0);
+      names += (names.empty() ? "" : ", ") + rows.String(1);
+    }
+    CD4ML_RETURN_IF_ERROR(rows.status());
+    if (found_.size() < 2) return absl::OkStatus();
+    return absl::InvalidArgumentError("\"" + reference + "\" may mean " + names +
+                                      "; give more of it");
+  }
+
+  absl::StatusOr<int64_t> ByNumber(const std::string& run) {
+    absl::StatusOr<int64_t> row = FindRunRow(database_, run);
+    return absl::IsNotFound(row.status()) ? 0 : row;
+  }
+  absl::StatusOr<int64_t> ByWord(const std::string& pipeline, const std::string& word) {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows,
+                           database_.Query(word == "latest" ? kRunByWord : kPassedRun, pipeline));
+    const int64_t row = rows.Next() ? rows.Integer(0) : 0;
+    CD4ML_RETURN_IF_ERROR(rows.status());
+    return row;
+  }
+
+  Database& database_;
+  const LineageDirection direction_;
+  std::vector<Thing> found_;
+};
+
+}  // namespace
+
+absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::string& reference,
+                                            LineageDirection direction, int depth_max) {
+  CD4ML_ASSIGN_OR_RETURN(const Thing root, Resolver(database, direction).Resolve(reference));
+  const bool up = direction == LineageDirection::kUp;
+  const int depth_limit = depth_max <= 0 ? kDepthMax : std::min(depth_max, kDepthMax);
+  LineageGraph graph;
+  CD4ML_ASSIGN_OR_RETURN(LineageNode node, Describe(database, root));
+  graph.root = node.id;
+  std::set<std::string> seen = {node.id};
+  graph.nodes.push_back(std::move(node));
+  struct Pending {
+    Thing thing;
+    std::string id;
+    int depth = 0;
+  };
+  // Breadth first, so that what is left out is what is farthest.
+  for (std::deque<Pending> open = {{root, graph.root, 0}}; !open.empty(); open.pop_front()) {
+    const Pending& from = open.front();
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> next,
+                           up ? Origins(database, from.thing) : Results(database, from.thing));
+    if (from.depth == depth_limit) {
+      graph.truncated = graph.truncated || !next.empty();
+      continue;
+    }
+    for (const Thing& thing : next) {
+      CD4ML_ASSIGN_OR_RETURN(node, Describe(database, thing));
+      if (!seen.contains(node.id) && graph.nodes.size() == kNodesMax) {
+        graph.truncated = true;
+        continue;
+      }
+      graph.edges.push_back(up ? LineageEdge{node.id, from.id} : LineageEdge{from.id, node.id});
+      if (!seen.insert(node.id).second) continue;
+      open.push_back({thing, node.id, from.depth + 1});
+      graph.nodes.push_back(std::move(node));
+    }
+  }
+  return graph;
+}
+
+}  // namespace cd4ml::store

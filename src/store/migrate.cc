@@ -1,0 +1,95 @@
+// Schema versions: user_version counts them, schema_migration says which scripts they were.
+#include "migrate.h"
+
+#include "cd4ml/base/digest.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::store {
+namespace {
+
+constexpr char kApplicationId[] = "1667511405";  // "cd4m".
+
+constexpr char kCreateRecord[] = R"sql(
+CREATE TABLE IF NOT EXISTS schema_migration (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  script_digest TEXT NOT NULL
+) STRICT;)sql";
+
+constexpr char kInsertRecord[] = R"sql(
+INSERT INTO schema_migration (version, name, script_digest)
+VALUES (?1, ?2, ?3))sql";
+
+constexpr char kSelectRecord[] = R"sql(
+SELECT script_digest
+FROM schema_migration
+WHERE version = ?1
+ORDER BY version
+LIMIT 1)sql";
+
+absl::StatusOr<int> ReadVersion(Database& database) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string text, database.Ask("PRAGMA user_version"));
+  return std::atoi(text.c_str());
+}
+
+// Refuses a file that is some other program's database.
+absl::Status CheckOwner(Database& database) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string id, database.Ask("PRAGMA application_id"));
+  if (id == kApplicationId) return absl::OkStatus();
+  CD4ML_ASSIGN_OR_RETURN(const std::string tables,
+                         database.Ask("SELECT COUNT(*) FROM sqlite_schema"));
+  if (id == "0" && tables == "0") return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "it is a database of another program; give cd4ml a file of its own");
+}
+
+absl::Status CheckRecord(Database& database, const std::vector<Migration>& migrations,
+                         int version) {
+  for (int i = 1; i <= version; ++i) {
+    const Migration& migration = migrations[static_cast<size_t>(i) - 1];
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectRecord, i));
+    if (rows.Next() && rows.Text(0) == Sha256(migration.script).hex()) continue;
+    CD4ML_RETURN_IF_ERROR(rows.status());
+    return absl::FailedPreconditionError(
+        "its schema was made by another \"" + std::string(migration.name) +
+        "\" than this program's; it is of an unreleased version: use a new database");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ApplyOne(Database& database, const Migration& migration, int version) {
+  Transaction transaction(database);
+  CD4ML_RETURN_IF_ERROR(transaction.Begin());
+  CD4ML_RETURN_IF_ERROR(database.Execute(kCreateRecord));
+  CD4ML_RETURN_IF_ERROR(database.Execute(std::string(migration.script)));
+  CD4ML_RETURN_IF_ERROR(
+      database.Run(kInsertRecord, version, migration.name, Sha256(migration.script).hex()));
+  CD4ML_RETURN_IF_ERROR(database.Execute(std::string("PRAGMA application_id=") + kApplicationId));
+  CD4ML_RETURN_IF_ERROR(database.Execute("PRAGMA user_version=" + std::to_string(version)));
+  return transaction.Commit();
+}
+
+}  // namespace
+
+absl::Status Migrate(Database& database, const std::vector<Migration>& migrations,
+                     const std::function<absl::Status(int version)>& back_up) {
+  CD4ML_RETURN_IF_ERROR(CheckOwner(database));
+  CD4ML_ASSIGN_OR_RETURN(const int version, ReadVersion(database));
+  const int newest = static_cast<int>(migrations.size());
+  if (version > newest) {
+    return absl::FailedPreconditionError(
+        "it has schema " + std::to_string(version) + " of a newer cd4ml, this one knows " +
+        std::to_string(newest) + "; use the newer program or restore a backup");
+  }
+  CD4ML_RETURN_IF_ERROR(CheckRecord(database, migrations, version));
+  if (version > 0 && version < newest)
+    CD4ML_RETURN_IF_ERROR(Annotate(back_up(version), "backup before migration"));
+  for (int next = version + 1; next <= newest; ++next) {
+    const Migration& migration = migrations[static_cast<size_t>(next) - 1];
+    CD4ML_RETURN_IF_ERROR(
+        Annotate(ApplyOne(database, migration, next), "migration " + std::string(migration.name)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cd4ml::store
