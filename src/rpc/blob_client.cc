@@ -1,0 +1,310 @@
+// The blob store of a daemon on another machine, or on this one without its folder.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/rpc/connect.h"
+#include "cd4ml/v1/blob_service.grpc.pb.h"
+#include "rpc/chunk.h"
+#include "rpc/client.h"
+
+namespace cd4ml::rpc {
+namespace {
+
+absl::Status Damaged(const Digest& digest, const Digest& found) {
+  return absl::DataLossError("blob " + digest.brief() + " arrived with other bytes (sha256 " +
+                             found.brief() + ")");
+}
+
+absl::Status FileError(const std::string& what, const std::string& path) {
+  return absl::ErrnoToStatus(errno, "cannot " + what + " \"" + path + "\"");
+}
+
+// An upload. The bytes are hashed on this side too, so that the daemon is always told what it must
+// find.
+class Upload : public BlobWriter {
+ public:
+  Upload(v1::BlobService::Stub& stub, const std::string& address) : address_(address) {
+    writer_ = stub.Write(&context_, &response_);
+  }
+  ~Upload() override {
+    if (ended_) return;
+    context_.TryCancel();
+    writer_->Finish();
+  }
+
+  absl::Status Append(std::string_view bytes) override {
+    hasher_.Update(bytes);
+    while (!bytes.empty()) {
+      const size_t taken = std::min(bytes.size(), kChunkSize - request_.data().size());
+      request_.mutable_data()->append(bytes.substr(0, taken));
+      bytes.remove_prefix(taken);
+      if (request_.data().size() == kChunkSize) CD4ML_RETURN_IF_ERROR(Send());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Digest> Commit(const Digest& expected) override {
+    const Digest digest = hasher_.Finish();
+    if (expected.is_set() && expected != digest) return Damaged(expected, digest);
+    request_.set_commit(digest.hex());
+    CD4ML_RETURN_IF_ERROR(Send());
+    CD4ML_RETURN_IF_ERROR(End());
+    if (response_.digest() != digest.hex()) {
+      return absl::DataLossError("the daemon at " + address_ + " stored another blob than " +
+                                 digest.brief());
+    }
+    return digest;
+  }
+
+ private:
+  absl::Status Send() {
+    if (ended_) return absl::FailedPreconditionError("the upload has ended");
+    const bool sent = writer_->Write(request_);
+    request_.Clear();
+    if (sent) return absl::OkStatus();
+    const absl::Status status = End();
+    return status.ok() ? absl::UnavailableError("the daemon at " + address_ + " ended the upload")
+                       : status;
+  }
+
+  absl::Status End() {
+    ended_ = true;
+    writer_->WritesDone();
+    const grpc::Status status = writer_->Finish();
+    return FromGrpc(status, context_.GetServerTrailingMetadata(), address_);
+  }
+
+  const std::string address_;
+  grpc::ClientContext context_;
+  v1::WriteResponse response_;
+  std::unique_ptr<grpc::ClientWriter<v1::WriteRequest>> writer_;
+  v1::WriteRequest request_;  // Its data is the chunk being filled.
+  Hasher hasher_;
+  bool ended_ = false;
+};
+
+// A download, verified when it is read from the beginning.
+class Download : public BlobReader {
+ public:
+  Download(v1::BlobService::Stub& stub, const std::string& address, const Digest& digest,
+           int64_t offset)
+      : address_(address), digest_(digest), offset_(offset), position_(offset) {
+    v1::ReadRequest request;
+    request.set_digest(digest.hex());
+    request.set_offset(offset);
+    reader_ = stub.Read(&context_, request);
+  }
+  ~Download() override {
+    if (ended_) return;
+    context_.TryCancel();
+    reader_->Finish();
+  }
+
+  absl::Status Begin() {
+    CD4ML_RETURN_IF_ERROR(Receive());
+    size_ = response_.size();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> Read(size_t size_max) override {
+    if (position_ == size_) {
+      CD4ML_RETURN_IF_ERROR(VerifyEmpty());
+      return std::string();
+    }
+    while (taken_ == response_.data().size()) CD4ML_RETURN_IF_ERROR(Receive());
+    std::string piece = response_.data().substr(taken_, size_max);
+    taken_ += piece.size();
+    position_ += static_cast<int64_t>(piece.size());
+    hasher_.Update(piece);
+    if (position_ > size_)
+      return absl::DataLossError("blob " + digest_.brief() + " is longer than announced");
+    if (position_ == size_) CD4ML_RETURN_IF_ERROR(Verify());
+    return piece;
+  }
+
+  int64_t size() const override { return size_; }
+
+ private:
+  absl::Status Receive() {
+    taken_ = 0;
+    if (!ended_ && reader_->Read(&response_)) return absl::OkStatus();
+    CD4ML_RETURN_IF_ERROR(End());
+    return absl::DataLossError("blob " + digest_.brief() + " ended after " +
+                               std::to_string(position_) + " of " + std::to_string(size_) +
+                               " bytes");
+  }
+
+  // The last piece counts only with the digest of all and the daemon's word that it found no
+  // damage.
+  absl::Status Verify() {
+    const Digest found = hasher_.Finish();
+    if (offset_ == 0 && found != digest_) return Damaged(digest_, found);
+    v1::ReadResponse more;
+    while (reader_->Read(&more)) {
+      if (!more.data().empty())
+        return absl::DataLossError("blob " + digest_.brief() + " is longer than announced");
+    }
+    return End();
+  }
+
+  absl::Status VerifyEmpty() { return ended_ ? absl::OkStatus() : Verify(); }
+
+  absl::Status End() {
+    if (ended_) return end_;
+    ended_ = true;
+    const grpc::Status status = reader_->Finish();
+    end_ = FromGrpc(status, context_.GetServerTrailingMetadata(), address_);
+    return end_;
+  }
+
+  const std::string address_;
+  const Digest digest_;
+  const int64_t offset_;
+  int64_t position_;
+  int64_t size_ = 0;
+  size_t taken_ = 0;  // Of response_'s data.
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::ReadResponse>> reader_;
+  v1::ReadResponse response_;
+  Hasher hasher_;
+  bool ended_ = false;
+  absl::Status end_;
+};
+
+// A new file that is removed again unless it is kept.
+class NewFile {
+ public:
+  explicit NewFile(std::string path)
+      : path_(std::move(path)),
+        fd_(open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) {}
+  ~NewFile() {
+    if (fd_ < 0) return;
+    close(fd_);
+    if (!kept_) unlink(path_.c_str());
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+
+  absl::Status Opened() const { return fd_ < 0 ? FileError("create", path_) : absl::OkStatus(); }
+
+  absl::Status Append(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = write(fd_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) return FileError("write", path_);
+      bytes.remove_prefix(static_cast<size_t>(written));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Keep(mode_t mode) {
+    if (fchmod(fd_, mode) != 0) return FileError("set the mode of", path_);
+    kept_ = true;
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+  bool kept_ = false;
+};
+
+// Calls `take` with the file's bytes, chunk by chunk.
+template <typename Take>
+absl::Status ForEachChunk(const std::string& path, Take take) {
+  std::ifstream file(path, std::ios::binary);
+  std::string chunk(kChunkSize, '\0');
+  while (file.is_open()) {
+    file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
+    if (file.bad()) break;
+    if (file.gcount() == 0) return absl::OkStatus();
+    CD4ML_RETURN_IF_ERROR(
+        take(std::string_view(chunk).substr(0, static_cast<size_t>(file.gcount()))));
+  }
+  return FileError("read", path);
+}
+
+class BlobClient : public BlobStore {
+ public:
+  explicit BlobClient(const std::string& address)
+      : address_(address), stub_(v1::BlobService::NewStub(OpenChannel(address))) {}
+
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Create() override {
+    return std::unique_ptr<BlobWriter>(std::make_unique<Upload>(*stub_, address_));
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override {
+    auto download = std::make_unique<Download>(*stub_, address_, digest, offset);
+    CD4ML_RETURN_IF_ERROR(download->Begin());
+    return std::unique_ptr<BlobReader>(std::move(download));
+  }
+
+  absl::StatusOr<int64_t> Size(const Digest& digest) override {
+    grpc::ClientContext context;
+    SetDeadline(&context, kQuickCall);
+    v1::FindMissingRequest request;
+    request.add_digests(digest.hex());
+    v1::FindMissingResponse response;
+    const grpc::Status status = stub_->FindMissing(&context, request, &response);
+    CD4ML_RETURN_IF_ERROR(FromGrpc(status, context.GetServerTrailingMetadata(), address_));
+    const auto found = response.sizes().find(digest.hex());
+    if (found == response.sizes().end()) {
+      return absl::NotFoundError("the daemon at " + address_ + " has no blob " + digest.brief());
+    }
+    return found->second;
+  }
+
+  absl::Status Remove(const Digest& digest) override {
+    return absl::PermissionDeniedError("blob " + digest.brief() + " belongs to the daemon at " +
+                                       address_ + ", which alone may remove it");
+  }
+
+  // Sends the bytes only when the daemon lacks them.
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool) override {
+    Hasher hasher;
+    CD4ML_RETURN_IF_ERROR(ForEachChunk(path, [&](std::string_view chunk) {
+      hasher.Update(chunk);
+      return absl::OkStatus();
+    }));
+    const Digest digest = hasher.Finish();
+    const absl::StatusOr<int64_t> present = Size(digest);
+    if (present.ok()) return digest;
+    if (!absl::IsNotFound(present.status())) return present.status();
+    CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> upload, Create());
+    CD4ML_RETURN_IF_ERROR(
+        ForEachChunk(path, [&](std::string_view chunk) { return upload->Append(chunk); }));
+    return upload->Commit(digest);
+  }
+
+  absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
+                           bool) override {
+    CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> download, Open(digest, 0));
+    NewFile file(path);
+    CD4ML_RETURN_IF_ERROR(file.Opened());
+    while (true) {
+      CD4ML_ASSIGN_OR_RETURN(const std::string chunk, download->Read(kChunkSize));
+      if (chunk.empty()) break;
+      CD4ML_RETURN_IF_ERROR(file.Append(chunk));
+    }
+    return file.Keep(executable ? 0555 : 0444);
+  }
+
+ private:
+  const std::string address_;
+  const std::unique_ptr<v1::BlobService::Stub> stub_;
+};
+
+}  // namespace
+
+std::unique_ptr<BlobStore> ConnectBlobs(const std::string& address) {
+  return std::make_unique<BlobClient>(address);
+}
+
+}  // namespace cd4ml::rpc
