@@ -25,7 +25,7 @@ namespace cd4ml::os {
 namespace {
 
 constexpr timeval kAnswerTimeout{30, 0};
-constexpr int kRetryMs = 200;  // Between attempts to reach a keeper that does not start.
+constexpr int kRetryMs = 50;  // Between attempts to reach a keeper that has died or does not start.
 
 // Makes one attempt to reach a keeper that runs.
 absl::StatusOr<Fd> Connect(const std::string& state_dir) {
