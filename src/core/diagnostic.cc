@@ -57,7 +57,7 @@ constexpr CodeExplanation kCodes[] = {
      "one, or rename it."},
     {code::kTooDeep, "nested too deeply", "Lists and maps nest at most 32 levels deep."},
     {code::kTooManyValues, "too many values",
-     "A file has at most 600,000 values, which is enough for 10,000 stages."},
+     "A file has at most 1,000,000 values, which is enough for 10,000 stages."},
     {code::kNotYaml, "not valid YAML",
      "The text around the caret cannot be read. Most often the indentation differs from the lines "
      "above, a \": \" stands in a text without quotes, or a comma is missing."},
@@ -231,9 +231,6 @@ constexpr CodeExplanation kCodes[] = {
      "Declare the file as an output of type report: it is kept with the run."},
     {code::kNoReproducible, "reproducible is not available yet",
      "Runs record what is needed to repeat them; nothing compares a repetition yet."},
-    {code::kNoCacheMode, "this cache mode is not available yet",
-     "Results are not reused yet: every stage runs. `cache: never` is accepted, as it says just "
-     "that."},
     {code::kNoVerdictFile, "a verdict of the stage's own is not available yet",
      "Gates are judged by rules; write what the command found as metrics."},
     {code::kNoDataRule, "this data rule is not available yet",
@@ -328,6 +325,12 @@ std::string Where(const Diagnostic& finding) {
 }
 
 }  // namespace
+
+Diagnostic MakeError(std::string_view code, const Place& place, std::string message,
+                     std::string label, std::string help) {
+  return {std::string(code), Severity::kError, std::move(message), "", place, "",
+          std::move(label),  std::move(help)};
+}
 
 bool HasErrors(const Diagnostics& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),

@@ -53,6 +53,11 @@ const EnvironmentSpec* PipelineSpec::FindEnvironment(std::string_view environmen
   return FindNamed(environments, environment);
 }
 
+Place StageSpec::PlaceOf(std::string_view part) const {
+  const auto found = places.find(part);
+  return found == places.end() ? place : found->second;
+}
+
 Reference ParseReference(std::string_view from) {
   const size_t dot = from.find('.');
   if (dot == std::string_view::npos) return {from, {}};

@@ -24,17 +24,21 @@ enum class Severity { kError, kWarning };
 struct Diagnostic {
   std::string code;
   Severity severity = Severity::kError;
-  std::string message;     // Lower case, no full stop: what and which.
+  std::string message;  // Lower case, no full stop: what and which.
   std::string file;
   Place place;
-  std::string snippet;     // The offending line, without its line break; a window of a long line.
-  std::string label;       // Beside the caret: `did you mean "needs"?`. May be empty.
-  std::string help;        // A line of its own: what is allowed, what to do. May be empty.
+  std::string snippet;  // The offending line, without its line break; a window of a long line.
+  std::string label;    // Beside the caret: `did you mean "needs"?`. May be empty.
+  std::string help;     // A line of its own: what is allowed, what to do. May be empty.
 
   bool operator==(const Diagnostic&) const = default;
 };
 
 using Diagnostics = std::vector<Diagnostic>;
+
+// Returns an error that Locate has still to finish.
+Diagnostic MakeError(std::string_view code, const Place& place, std::string message,
+                     std::string label = "", std::string help = "");
 
 bool HasErrors(const Diagnostics& diagnostics);
 
@@ -51,8 +55,8 @@ void Locate(std::string_view text, std::string_view file, Diagnostics& diagnosti
 // What a code means, for `cd4ml explain CODE`.
 struct CodeExplanation {
   std::string_view code;
-  std::string_view title;         // What is wrong, in a few words.
-  std::string_view explanation;   // Why that is an error, and what to do.
+  std::string_view title;        // What is wrong, in a few words.
+  std::string_view explanation;  // Why that is an error, and what to do.
 };
 
 // Returns all codes in ascending order; never one that another meaning had before.
@@ -61,8 +65,8 @@ std::span<const CodeExplanation> AllCodes();
 // Returns what `code` ("CD0121", any case) means, or null when there is no such code.
 const CodeExplanation* ExplainCode(std::string_view code);
 
-// The codes by name. CD00 form of the file, CD01 keys and values, CD02 references, CD03 expressions,
-// CD04 parts of the language that are not available yet.
+// The codes by name. CD00 form of the file, CD01 keys and values, CD02 references, CD03
+// expressions, CD04 parts of the language that are not available yet.
 namespace code {
 inline constexpr std::string_view kTooLarge = "CD0001";
 inline constexpr std::string_view kNotUtf8 = "CD0002";
@@ -152,7 +156,6 @@ inline constexpr std::string_view kNoKeep = "CD0417";
 inline constexpr std::string_view kNoSbom = "CD0418";
 inline constexpr std::string_view kNoPlots = "CD0419";
 inline constexpr std::string_view kNoReproducible = "CD0420";
-inline constexpr std::string_view kNoCacheMode = "CD0421";
 inline constexpr std::string_view kNoVerdictFile = "CD0422";
 inline constexpr std::string_view kNoDataRule = "CD0423";
 inline constexpr std::string_view kNoDriftMeasure = "CD0424";

@@ -168,6 +168,12 @@ struct StageSpec {
   std::string environment;                      // kDeploy, kMonitor
   std::optional<MonitorSpec> monitor;           // kMonitor
   Place place;
+  // Of parts that have no place of their own: "environment", "package", "if", "needs.train",
+  // "rules.mae.of". See PlaceOf.
+  std::map<std::string, Place, std::less<>> places;
+
+  // Returns the place of a part, or of the stage.
+  Place PlaceOf(std::string_view part) const;
 };
 
 struct ParamSchema {
@@ -194,9 +200,11 @@ struct EnvironmentSpec {
 };
 
 struct TriggersSpec {
-  bool dispatch = true;              // May be started over gRPC and the CLI.
+  // May be started over gRPC and the CLI. A file without `triggers` may; otherwise they list it.
+  bool dispatch = true;
   std::vector<std::string> dispatch_lanes;   // Empty: any.
   std::string monitor;               // The monitor stage that may retrain; empty: none.
+  Place monitor_place;
 };
 
 struct PipelineSpec {
@@ -223,7 +231,8 @@ struct Reference {
 Reference ParseReference(std::string_view from);
 
 // Returns every "stage.output" or material that `stage` reads: inputs, the subjects of its rules
-// that are not its own outputs, its package and its probes; each once, sorted.
+// that are neither its own outputs nor the names of its inputs, its package and its probes; each
+// once, sorted.
 std::vector<std::string> ReferencesOf(const StageSpec& stage);
 
 }  // namespace cd4ml::core

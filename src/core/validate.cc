@@ -1,0 +1,591 @@
+// Looks up every name that a definition mentions, and walks the graph that results.
+#include "cd4ml/core/validate.h"
+
+#include <algorithm>
+#include <string>
+#include <unordered_map>
+
+#include "cd4ml/base/text.h"
+#include "cd4ml/core/expression.h"
+
+namespace cd4ml::core {
+namespace {
+
+constexpr size_t kFindingsMax = 1000;
+constexpr size_t kPathShownMax = 12;
+
+std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
+
+// Names to what stands at their position; never iterated.
+using Index = std::unordered_map<std::string_view, size_t>;
+
+template <typename Named>
+Index MakeIndex(const std::vector<Named>& all) {
+  Index index;
+  for (size_t i = 0; i < all.size(); ++i) index.emplace(all[i].name, i);
+  return index;
+}
+
+// Returns why `path` cannot be one within a work directory, or "".
+std::string_view PathProblem(std::string_view path) {
+  if (path.empty() || HasTemplate(path)) return "";  // Reported elsewhere; not known yet.
+  if (path.starts_with('/')) return "must be relative to the work directory";
+  bool names_something = false;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view part = path.substr(begin, end - begin);
+    if (part == "..") return "must not leave the work directory";
+    names_something |= !part.empty() && part != ".";
+    begin = end + 1;
+  }
+  return names_something ? "" : "must not be the work directory itself";
+}
+
+// Returns the parts of a path with a mark after each, which sorts before every character: a folder
+// stands right before everything in it.
+std::string PathKey(std::string_view path) {
+  std::string key;
+  for (size_t begin = 0; begin < path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    const std::string_view part = path.substr(begin, end - begin);
+    if (!part.empty() && part != ".") key += std::string(part) + '\x01';
+    begin = end + 1;
+  }
+  return key;
+}
+
+// Something that lies at a path.
+struct Occupant {
+  std::string key;   // PathKey of the path.
+  size_t owner;      // Two of one owner may lie within one another.
+  std::string name;  // For messages: `output "model" of stage "train"`.
+  std::string path;
+  Place place;
+};
+
+class Validator {
+ public:
+  explicit Validator(const PipelineSpec& pipeline)
+      : pipeline_(pipeline),
+        stages_(MakeIndex(pipeline.stages)),
+        materials_(MakeIndex(pipeline.materials)),
+        environments_(MakeIndex(pipeline.environments)) {}
+
+  Diagnostics Run() {
+    if (pipeline_.stages.size() > kStagesMax) {
+      Error(code::kTooManyStages, pipeline_.stages[kStagesMax].place,
+            "pipeline has " + std::to_string(pipeline_.stages.size()) + " stages, more than " +
+                std::to_string(kStagesMax));
+      return std::move(findings_);
+    }
+    CheckVariables(pipeline_.stages, "stages");
+    CheckVariables(pipeline_.materials, "materials");
+    CheckVariables(pipeline_.environments, "environments");
+    CheckVariables(pipeline_.params.schema, "parameters");
+    for (const MaterialSpec& material : pipeline_.materials) {
+      CheckPath(material.at, "\"at\" of material " + Quoted(material.name), material.place);
+    }
+    CollectSlices();
+    for (const StageSpec& stage : pipeline_.stages) CheckStage(stage);
+    CheckTriggers();
+    CheckOutputPaths();
+    if (CollectEdges()) CheckCycles();
+    return std::move(findings_);
+  }
+
+ private:
+  // --- reporting ---
+
+  void Error(std::string_view code, const Place& place, std::string message, std::string label = "",
+             std::string help = "") {
+    if (findings_.size() >= kFindingsMax) return;
+    findings_.push_back(
+        MakeError(code, place, std::move(message), std::move(label), std::move(help)));
+  }
+
+  // Looking for a near name costs as much as there are names, so there is a budget for a file.
+  std::string Suggest(std::string_view word, const std::vector<std::string>& names) {
+    if (names.size() > suggestions_left_ || word.size() > 80) return "";
+    suggestions_left_ -= names.size();
+    const std::string closest = ClosestWord(word, names);
+    return closest.empty() ? "" : "did you mean " + Quoted(closest) + "?";
+  }
+
+  template <typename Named>
+  static std::vector<std::string> NamesOf(const std::vector<Named>& all) {
+    std::vector<std::string> names;
+    for (const Named& one : all) names.push_back(one.name);
+    return names;
+  }
+
+  // --- names and paths ---
+
+  template <typename Named>
+  void CheckVariables(const std::vector<Named>& all, std::string_view what) {
+    if (all.size() < 2) return;
+    std::unordered_map<std::string, size_t> variables;
+    for (size_t i = 0; i < all.size(); ++i) {
+      const auto [at, is_new] = variables.emplace(VariableName(all[i].name), i);
+      // The loader has reported a name that stands there twice.
+      if (is_new || all[at->second].name == all[i].name) continue;
+      Error(code::kSameVariable, all[i].place,
+            Quoted(all[i].name) + " and " + Quoted(all[at->second].name) + " of the " +
+                std::string(what) + " give the same variable " + at->first);
+    }
+  }
+
+  void CheckPath(std::string_view path, const std::string& what, const Place& place) {
+    const std::string_view problem = PathProblem(path);
+    if (!problem.empty()) Error(code::kBadPath, place, what + " " + std::string(problem));
+  }
+
+  // Reports those of `all` that lie at one path or, of different owners, within each other.
+  void CheckOverlaps(std::vector<Occupant>& all) {
+    std::stable_sort(all.begin(), all.end(),
+                     [](const Occupant& a, const Occupant& b) { return a.key < b.key; });
+    std::vector<const Occupant*> around;  // The folders that the present one lies in.
+    for (const Occupant& one : all) {
+      while (!around.empty() && !one.key.starts_with(around.back()->key)) around.pop_back();
+      if (!around.empty() && (around.back()->owner != one.owner || around.back()->key == one.key)) {
+        // Said at the one that comes later in the file.
+        const bool is_later = one.place.line > around.back()->place.line ||
+                              (one.place.line == around.back()->place.line &&
+                               one.place.column > around.back()->place.column);
+        const Occupant& later = is_later ? one : *around.back();
+        const Occupant& earlier = is_later ? *around.back() : one;
+        Error(code::kSamePath, later.place,
+              later.name + " lies at " + Quoted(later.path) + ", and so does " + earlier.name +
+                  (later.key == earlier.key ? "" : " at " + Quoted(earlier.path)));
+      }
+      around.push_back(&one);
+    }
+  }
+
+  void CheckOutputPaths() {
+    std::vector<Occupant> all;
+    for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
+      for (const OutputSpec& output : pipeline_.stages[i].outputs) {
+        if (output.path.empty() || HasTemplate(output.path)) continue;
+        all.push_back(
+            {PathKey(output.path), i,
+             "output " + Quoted(output.name) + " of stage " + Quoted(pipeline_.stages[i].name),
+             output.path, output.place});
+      }
+    }
+    CheckOverlaps(all);
+  }
+
+  // --- references ---
+
+  const OutputSpec* FindOutput(std::string_view reference) const {
+    const auto [stage, output] = ParseReference(reference);
+    const auto found = stages_.find(stage);
+    if (found == stages_.end()) return nullptr;
+    for (const OutputSpec& one : pipeline_.stages[found->second].outputs) {
+      if (one.name == output) return &one;
+    }
+    return nullptr;
+  }
+
+  // Checks "stage.output" and returns the output, or null after saying what is wrong.
+  const OutputSpec* CheckOutput(const std::string& reference, const Place& place) {
+    const auto [stage, output] = ParseReference(reference);
+    const auto found = stages_.find(stage);
+    if (found == stages_.end()) {
+      Error(code::kUnknownStage, place, "unknown stage " + Quoted(stage),
+            Suggest(stage, NamesOf(pipeline_.stages)));
+      return nullptr;
+    }
+    const std::vector<OutputSpec>& outputs = pipeline_.stages[found->second].outputs;
+    if (const OutputSpec* one = FindOutput(reference)) return one;
+    std::string known;
+    for (const OutputSpec& one : outputs) known += (known.empty() ? "" : ", ") + one.name;
+    Error(code::kUnknownOutput, place,
+          "stage " + Quoted(stage) + " has no output " + Quoted(output),
+          Suggest(output, NamesOf(outputs)),
+          known.empty() ? "it declares no outputs" : "it declares: " + known);
+    return nullptr;
+  }
+
+  // Checks a material or "stage.output".
+  void CheckSource(const std::string& from, const Place& place) {
+    if (from.empty()) return;
+    if (from.find('.') != std::string::npos) {
+      CheckOutput(from, place);
+    } else if (!materials_.contains(from)) {
+      std::vector<std::string> names = NamesOf(pipeline_.materials);
+      const bool is_stage = stages_.contains(from);
+      Error(code::kUnknownSource, place,
+            is_stage ? "stage " + Quoted(from) + " is no input; name one of its outputs"
+                     : "unknown material " + Quoted(from),
+            is_stage ? "" : Suggest(from, names),
+            "inputs are materials, or outputs as stage.output");
+    }
+  }
+
+  void CheckTypedOutput(const std::string& reference, OutputType type, const Place& place) {
+    if (reference.empty()) return;
+    const OutputSpec* output = CheckOutput(reference, place);
+    if (output == nullptr || output->type == type) return;
+    Error(code::kWrongOutputType, place,
+          Quoted(reference) + " must be of type " + std::string(ToText(type)) + ", is " +
+              std::string(ToText(output->type)));
+  }
+
+  void CheckEnvironment(const std::string& environment, const Place& place) {
+    if (environment.empty() || environments_.contains(environment)) return;
+    Error(code::kUnknownEnvironment, place, "unknown environment " + Quoted(environment),
+          Suggest(environment, NamesOf(pipeline_.environments)));
+  }
+
+  // --- stages ---
+
+  void CheckStage(const StageSpec& stage) {
+    CheckVariables(stage.inputs, "inputs");
+    CheckVariables(stage.outputs, "outputs");
+    for (const std::string& need : stage.needs) {
+      if (stages_.contains(need)) continue;
+      Error(code::kUnknownStage, stage.PlaceOf("needs." + need),
+            "stage " + Quoted(stage.name) + " needs " + Quoted(need) + ", which is not defined",
+            Suggest(need, NamesOf(pipeline_.stages)));
+    }
+    CheckInputs(stage);
+    for (const OutputSpec& output : stage.outputs) {
+      CheckPath(output.path, "output " + Quoted(output.name), output.place);
+    }
+    for (const MetricsSpec& metrics : stage.metrics) {
+      CheckPath(metrics.file, "file of metrics " + Quoted(metrics.file), metrics.place);
+    }
+    if (stage.predictions) {
+      CheckPath(stage.predictions->file, "file of predictions", stage.predictions->place);
+    }
+    CheckTypedOutput(stage.package, OutputType::kDeployable, stage.PlaceOf("package"));
+    CheckEnvironment(stage.environment, stage.PlaceOf("environment"));
+    CheckEnvironment(stage.champion_environment, stage.PlaceOf("champion"));
+    for (const std::string& param : stage.params)
+      CheckParamName(param, stage.PlaceOf("params." + param));
+    for (const Rule& rule : stage.rules) CheckRule(stage, rule);
+    CheckCondition(stage);
+    if (stage.monitor) CheckMonitor(stage);
+  }
+
+  void CheckInputs(const StageSpec& stage) {
+    std::vector<Occupant> places;
+    for (const InputSpec& input : stage.inputs) {
+      CheckSource(input.from, input.place);
+      CheckPath(input.at, "\"at\" of input " + Quoted(input.name), input.place);
+      const std::string path = PathOf(input);
+      if (path.empty() || HasTemplate(path)) continue;
+      places.push_back(
+          {PathKey(path), OwnerOf(input.from), "input " + Quoted(input.name), path, input.place});
+    }
+    // One thing under two names lies at one path rightly.
+    std::stable_sort(places.begin(), places.end(),
+                     [](const Occupant& a, const Occupant& b) { return a.key < b.key; });
+    places.erase(std::unique(places.begin(), places.end(),
+                             [](const Occupant& a, const Occupant& b) {
+                               return a.key == b.key && a.owner == b.owner;
+                             }),
+                 places.end());
+    CheckOverlaps(places);
+  }
+
+  // Returns where an input lies in the work directory, or "" when that is not known.
+  std::string PathOf(const InputSpec& input) const {
+    if (!input.at.empty()) return input.at;
+    if (const OutputSpec* output = FindOutput(input.from)) return output->path;
+    const auto material = materials_.find(input.from);
+    if (material == materials_.end()) return "";
+    const MaterialSpec& spec = pipeline_.materials[material->second];
+    if (spec.kind == MaterialSpec::Kind::kGit) return "";
+    return spec.at.empty() ? "inputs/" + spec.name : spec.at;
+  }
+
+  size_t OwnerOf(std::string_view from) const {
+    const auto material = materials_.find(from);
+    if (material != materials_.end()) return pipeline_.stages.size() + material->second;
+    const auto stage = stages_.find(ParseReference(from).stage);
+    return stage == stages_.end() ? 0 : stage->second;
+  }
+
+  void CheckParamName(const std::string& name, const Place& place) {
+    if (pipeline_.params.schema.empty()) return;
+    const std::string below = name + ".";
+    std::vector<std::string> known;
+    for (const ParamSchema& param : pipeline_.params.schema) {
+      const bool is_part =
+          param.name == name || param.name.starts_with(below) ||
+          (param.type == ParamSchema::Type::kMap && name.starts_with(param.name + "."));
+      if (is_part) return;
+      known.push_back(param.name);
+    }
+    Error(code::kUnknownParameter, place, "unknown parameter " + Quoted(name),
+          Suggest(name, known));
+  }
+
+  void CheckCondition(const StageSpec& stage) {
+    if (stage.condition.empty()) return;
+    const Place place = stage.PlaceOf("if");
+    const auto expression = Expression::Parse(stage.condition);
+    if (!expression.ok()) return;  // The parser has said so.
+    for (const std::string& name : expression->Names()) {
+      if (name.starts_with("params.")) CheckParamName(name.substr(7), place);
+    }
+    for (const FunctionCall& call : expression->Calls()) {
+      const bool asks = call.function == "passed" || call.function == "failed";
+      if (!asks && (call.function != "always" || !call.arguments.empty())) {
+        Error(code::kUnknownFunction, place,
+              "unknown function " + Quoted(call.function) + " in a condition",
+              Suggest(call.function, {"always", "passed", "failed"}),
+              "allowed: always(), passed('stage'), failed('stage')");
+      } else if (asks) {
+        CheckAskedStage(stage, call, place);
+      }
+    }
+  }
+
+  // Whether a stage has passed is known in time only when this one waits for it.
+  void CheckAskedStage(const StageSpec& stage, const FunctionCall& call, const Place& place) {
+    if (call.arguments.size() != 1 || !call.arguments[0].is_string()) {
+      return Error(code::kUnknownFunction, place,
+                   Quoted(call.function) + " wants the name of one stage in quotes");
+    }
+    const std::string& asked = call.arguments[0].string();
+    if (!stages_.contains(asked)) {
+      return Error(code::kUnknownStage, place, "unknown stage " + Quoted(asked) + " in a condition",
+                   Suggest(asked, NamesOf(pipeline_.stages)));
+    }
+    bool waits = std::find(stage.needs.begin(), stage.needs.end(), asked) != stage.needs.end();
+    for (const std::string& reference : ReferencesOf(stage))
+      waits |= ParseReference(reference).stage == asked;
+    if (!waits) {
+      Error(code::kUnknownFunction, place,
+            "stage " + Quoted(stage.name) + " asks about " + Quoted(asked) +
+                " and does not wait for it",
+            "", "add " + Quoted(asked) + " to its needs");
+    }
+  }
+
+  // --- rules ---
+
+  void CheckRule(const StageSpec& stage, const Rule& rule) {
+    const std::string part = "rules." + rule.name + ".";
+    CheckSubject(stage, std::string(Subject(rule.body)), stage.PlaceOf(part + "of"));
+    if (const auto* share = std::get_if<ShareRule>(&rule.body)) {
+      CheckSubject(stage, share->share_of, stage.PlaceOf(part + "share_of"));
+    } else if (const auto* probe = std::get_if<ProbeRule>(&rule.body)) {
+      CheckTypedOutput(probe->probe, OutputType::kProbeSet, stage.PlaceOf(part + "probe"));
+    } else if (const auto* contract = std::get_if<ContractRule>(&rule.body)) {
+      CheckPath(contract->file, "file of a contract", stage.PlaceOf(part + "contract"));
+    } else if (const auto* drift = std::get_if<DriftRule>(&rule.body)) {
+      CheckVersus(*drift, "champion.train_data", stage.PlaceOf(part + "versus"));
+    } else if (const auto* metric = std::get_if<MetricRule>(&rule.body)) {
+      CheckSlice(metric->slice, stage.PlaceOf(part + "slice"));
+    }
+  }
+
+  void CheckSubject(const StageSpec& stage, const std::string& subject, const Place& place) {
+    if (subject.empty() || materials_.contains(subject)) return;
+    std::vector<std::string> names = NamesOf(stage.outputs);
+    for (const InputSpec& input : stage.inputs) names.push_back(input.name);
+    if (std::find(names.begin(), names.end(), subject) != names.end()) return;
+    for (const MaterialSpec& material : pipeline_.materials) names.push_back(material.name);
+    Error(code::kUnknownSubject, place,
+          Quoted(subject) + " is neither an output or input of stage " + Quoted(stage.name) +
+              " nor a material",
+          Suggest(subject, names));
+  }
+
+  void CheckVersus(const DriftRule& drift, std::string_view allowed, const Place& place) {
+    if (drift.versus.empty() || drift.versus == allowed) return;
+    Error(code::kUnknownBaseline, place, "drift cannot be compared with " + Quoted(drift.versus),
+          "", "allowed here: " + std::string(allowed));
+  }
+
+  void CollectSlices() {
+    for (const StageSpec& stage : pipeline_.stages) {
+      for (const MetricsSpec& metrics : stage.metrics) {
+        if (!metrics.slice.empty()) slices_.push_back(metrics.slice);
+      }
+      if (!stage.predictions) continue;
+      slices_.insert(slices_.end(), stage.predictions->slices.begin(),
+                     stage.predictions->slices.end());
+    }
+    std::sort(slices_.begin(), slices_.end());
+  }
+
+  void CheckSlice(const std::string& slice, const Place& place) {
+    if (slice.empty() || HasTemplate(slice)) return;
+    if (std::binary_search(slices_.begin(), slices_.end(), slice)) return;
+    Error(code::kUnknownSlice, place, "no predictions or metrics have the slice " + Quoted(slice),
+          Suggest(slice, slices_));
+  }
+
+  // --- monitors ---
+
+  void CheckMonitor(const StageSpec& stage) {
+    const bool is_armed =
+        std::any_of(stage.needs.begin(), stage.needs.end(), [&](const std::string& need) {
+          const auto found = stages_.find(need);
+          if (found == stages_.end()) return false;
+          const StageSpec& other = pipeline_.stages[found->second];
+          return other.kind == StageKind::kDeploy && other.environment == stage.environment;
+        });
+    if (!is_armed && environments_.contains(stage.environment)) {
+      Error(code::kMonitorWithoutDeploy, stage.PlaceOf("environment"),
+            "monitor " + Quoted(stage.name) + " needs no deploy to environment " +
+                Quoted(stage.environment));
+    }
+    for (const CheckSpec& check : stage.monitor->checks) {
+      if (const auto* drift = std::get_if<DriftRule>(&check.rule)) {
+        CheckVersus(*drift, "train_data", stage.PlaceOf("checks." + check.name + ".versus"));
+      }
+    }
+    if (stage.monitor->retrain) CheckRetrain(stage, *stage.monitor->retrain);
+  }
+
+  void CheckRetrain(const StageSpec& stage, const RetrainSpec& retrain) {
+    std::vector<std::string> blocking;
+    for (const CheckSpec& check : stage.monitor->checks) {
+      if (check.blocks) blocking.push_back(check.name);
+    }
+    const std::vector<std::string> names = NamesOf(stage.monitor->checks);
+    for (const std::string& check : retrain.checks) {
+      if (std::find(blocking.begin(), blocking.end(), check) != blocking.end()) continue;
+      const bool only_warns = std::find(names.begin(), names.end(), check) != names.end();
+      Error(code::kUnknownCheck, stage.PlaceOf("retrain.checks." + check),
+            only_warns ? "check " + Quoted(check) + " is of severity warn, so it never retrains"
+                       : "unknown check " + Quoted(check),
+            only_warns ? "" : Suggest(check, names));
+    }
+    if (pipeline_.triggers.monitor != stage.name) {
+      Error(code::kRetrainNotTriggered, stage.PlaceOf("retrain"),
+            "monitor " + Quoted(stage.name) + " retrains, but is no trigger of the pipeline", "",
+            "add `triggers: {monitor: {stage: " + stage.name + "}}`");
+    }
+    if (pipeline_.params.experiment_only && !retrain.params.empty() &&
+        retrain.lane != "experiment") {
+      Error(code::kLaneMayNotDiffer, stage.PlaceOf("retrain.params"),
+            "lane " + Quoted(retrain.lane) + " may not have other parameters than the files");
+    }
+    for (const auto& [name, value] : retrain.params)
+      CheckParamName(name, stage.PlaceOf("retrain.params"));
+  }
+
+  void CheckTriggers() {
+    const std::string& name = pipeline_.triggers.monitor;
+    if (name.empty()) return;
+    const auto found = stages_.find(name);
+    if (found != stages_.end() && pipeline_.stages[found->second].kind == StageKind::kMonitor)
+      return;
+    Error(code::kUnknownMonitor, pipeline_.triggers.monitor_place,
+          found == stages_.end() ? "unknown stage " + Quoted(name)
+                                 : "stage " + Quoted(name) + " is no monitor",
+          found == stages_.end() ? Suggest(name, NamesOf(pipeline_.stages)) : "");
+  }
+
+  // --- the graph ---
+
+  struct Edge {
+    size_t from;  // The stage that is waited for.
+    Place place;
+  };
+
+  // Returns false when there are too many to go on.
+  bool CollectEdges() {
+    edges_.resize(pipeline_.stages.size());
+    size_t count = 0;
+    for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
+      const StageSpec& stage = pipeline_.stages[i];
+      const auto add = [&](std::string_view name, const Place& place) {
+        const auto found = stages_.find(name);
+        if (found != stages_.end()) edges_[i].push_back({found->second, place});
+      };
+      for (const std::string& need : stage.needs) add(need, stage.PlaceOf("needs." + need));
+      for (const InputSpec& input : stage.inputs) AddProducer(input.from, input.place, add);
+      AddProducer(stage.package, stage.PlaceOf("package"), add);
+      for (const Rule& rule : stage.rules) {
+        if (const auto* probe = std::get_if<ProbeRule>(&rule.body))
+          AddProducer(probe->probe, rule.place, add);
+      }
+      count += edges_[i].size();
+      if (count > kEdgesMax) {
+        Error(code::kTooManyEdges, stage.place,
+              "pipeline has more than " + std::to_string(kEdgesMax) + " needs and inputs");
+        return false;
+      }
+    }
+    return true;
+  }
+
+  template <typename Add>
+  static void AddProducer(std::string_view reference, const Place& place, const Add& add) {
+    const auto [stage, output] = ParseReference(reference);
+    if (!output.empty()) add(stage, place);
+  }
+
+  // Walks depth first without recursion: a chain may be as long as there are stages.
+  void CheckCycles() {
+    enum class Mark : char { kNew, kOpen, kDone };
+    std::vector<Mark> marks(edges_.size(), Mark::kNew);
+    struct Step {
+      size_t stage;
+      size_t next_edge;
+    };
+    std::vector<Step> path;
+    for (size_t start = 0; start < edges_.size(); ++start) {
+      if (marks[start] != Mark::kNew) continue;
+      marks[start] = Mark::kOpen;
+      path.push_back({start, 0});
+      while (!path.empty()) {
+        Step& step = path.back();
+        if (step.next_edge == edges_[step.stage].size()) {
+          marks[step.stage] = Mark::kDone;
+          path.pop_back();
+          continue;
+        }
+        const Edge& edge = edges_[step.stage][step.next_edge++];
+        if (marks[edge.from] == Mark::kOpen) {
+          std::vector<size_t> cycle;
+          for (size_t i = path.size(); i-- > 0;) {
+            cycle.push_back(path[i].stage);
+            if (path[i].stage == edge.from) break;
+          }
+          std::reverse(cycle.begin(), cycle.end());
+          ReportCycle(cycle, edge.place);
+        } else if (marks[edge.from] == Mark::kNew) {
+          marks[edge.from] = Mark::kOpen;
+          path.push_back({edge.from, 0});
+        }
+      }
+    }
+  }
+
+  void ReportCycle(const std::vector<size_t>& cycle, const Place& place) {
+    if (++cycles_ > 10) return;  // Many ways around lead through the same few stages.
+    std::string shown;
+    for (size_t i = 0; i < cycle.size(); ++i) {
+      if (cycle.size() > kPathShownMax && i == kPathShownMax / 2) {
+        i = cycle.size() - kPathShownMax / 2;
+        shown += "... -> ";
+      }
+      shown += pipeline_.stages[cycle[i]].name + " -> ";
+    }
+    Error(code::kCycle, place,
+          "stages wait for each other: " + shown + pipeline_.stages[cycle.front()].name);
+  }
+
+  const PipelineSpec& pipeline_;
+  const Index stages_, materials_, environments_;
+  std::vector<std::string> slices_;
+  std::vector<std::vector<Edge>> edges_;  // By stage: what it waits for.
+  Diagnostics findings_;
+  size_t suggestions_left_ = 200'000;
+  int cycles_ = 0;
+};
+
+}  // namespace
+
+Diagnostics Validate(const PipelineSpec& pipeline) { return Validator(pipeline).Run(); }
+
+}  // namespace cd4ml::core

@@ -1,0 +1,194 @@
+// Parameter files in YAML and JSON.
+#include "yaml/params_file.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "cd4ml/base/status.h"
+#include "yaml/scan.h"
+#include "yaml/tree.h"
+
+namespace cd4ml::yaml {
+namespace {
+
+namespace code = core::code;
+
+enum class Format { kYaml, kJson };
+
+absl::StatusOr<Format> FormatOf(std::string_view file) {
+  if (file.ends_with(".yaml") || file.ends_with(".yml")) return Format::kYaml;
+  if (file.ends_with(".json")) return Format::kJson;
+  const std::string name(file);
+  if (file.ends_with(".toml")) {
+    return absl::UnimplementedError(
+        name + ": parameter files in TOML are not available yet; use YAML or JSON");
+  }
+  return absl::InvalidArgumentError(name + ": parameter files end in .yaml, .yml or .json");
+}
+
+// YAML 1.1, which PyYAML reads, has more words for true, false and null than we have. A program and
+// the record must not be told two things, so such words are refused.
+bool IsAmbiguous(const Node& node) {
+  static constexpr std::array<std::string_view, 9> kWords = {"y",   "n",    "yes",   "no",  "on",
+                                                             "off", "true", "false", "null"};
+  if (node.kind != Node::Kind::kPlain || node.text.size() > 5) return false;
+  std::string lower(node.text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return std::find(kWords.begin() + 2, kWords.end(), lower) != kWords.end() &&
+         node.text != "true" && node.text != "false" && node.text != "null";
+}
+
+// YAML's own way to write what no JSON number is.
+std::optional<double> SpecialNumber(std::string_view text) {
+  if (text == ".nan" || text == ".NaN" || text == ".NAN") return std::nan("");
+  const bool is_negative = text.starts_with('-');
+  if (is_negative || text.starts_with('+')) text.remove_prefix(1);
+  if (text != ".inf" && text != ".Inf" && text != ".INF") return std::nullopt;
+  const double infinity = std::numeric_limits<double>::infinity();
+  return is_negative ? -infinity : infinity;
+}
+
+// Numbers that YAML has and JSON has not: +1, .5, 1., .inf.
+Value ParamScalar(const Node& node) {
+  Value value = ScalarValue(node);
+  if (node.kind != Node::Kind::kPlain || !value.is_string()) return value;
+  if (const auto special = SpecialNumber(node.text)) return Value(*special);
+  std::string text(node.text);
+  const size_t sign = text.starts_with('+') || text.starts_with('-') ? 1 : 0;
+  if (text.size() > sign && text[sign] == '.') text.insert(sign, "0");
+  if (text.ends_with('.')) text += "0";
+  if (text.starts_with('+')) text.erase(0, 1);
+  if (text == node.text) return value;
+  const Value number = ScalarValue({.kind = Node::Kind::kPlain, .text = text});
+  return number.is_number() ? number : value;
+}
+
+Value Convert(const Node& node, core::Diagnostics& findings) {
+  if (node.is_list()) {
+    Value::List list;
+    for (const Node& child : node.children) list.push_back(Convert(child, findings));
+    return list;
+  }
+  if (node.is_map()) {
+    Value::Map map;
+    for (size_t i = 0; i < node.member_count(); ++i) {
+      const Node& key = node.key(i);
+      if (key.text.find('.') != std::string_view::npos) {
+        findings.push_back(core::MakeError(
+            code::kBadName, key.place,
+            "a dot in \"" + std::string(key.text) + "\" cannot be told from a nested parameter"));
+      }
+      map.emplace(std::string(key.text), Convert(node.value(i), findings));
+    }
+    return map;
+  }
+  if (IsAmbiguous(node)) {
+    findings.push_back(core::MakeError(
+        code::kAmbiguous, node.place,
+        std::string(node.text) + " is text to some readers of YAML and not to others", "",
+        "write true, false or null, or put it in quotes"));
+  }
+  return ParamScalar(node);
+}
+
+absl::Status ToStatus(std::string_view text, std::string_view file, core::Diagnostics findings) {
+  core::Locate(text, file, findings);
+  std::string message;
+  for (const core::Diagnostic& finding : findings)
+    message += (message.empty() ? "" : "; ") + core::Brief(finding);
+  return absl::InvalidArgumentError(message);
+}
+
+absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file) {
+  Tree tree = LoadTree(text);
+  // A file of comments only holds no parameters, and that is no mistake.
+  const bool is_empty = tree.findings.size() == 1 && tree.findings[0].code == code::kEmptyFile;
+  if (is_empty || (tree.findings.empty() && tree.root.is_null())) return Value(Value::Map());
+  if (!tree.findings.empty()) return ToStatus(text, file, std::move(tree.findings));
+  core::Diagnostics findings;
+  Value value = Convert(tree.root, findings);
+  if (!findings.empty()) return ToStatus(text, file, std::move(findings));
+  return value;
+}
+
+// --- writing ---
+
+// PyYAML takes a float only with a point, and an exponent only with a sign.
+std::string NumberText(double number) {
+  if (std::isnan(number)) return ".nan";
+  if (std::isinf(number)) return number > 0 ? ".inf" : "-.inf";
+  std::string text = ToJson(Value(number));
+  const size_t exponent = text.find('e');
+  if (exponent == std::string::npos) return text;
+  if (text[exponent + 1] != '-' && text[exponent + 1] != '+') text.insert(exponent + 1, "+");
+  if (text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  return text;
+}
+
+std::string QuotedKey(const std::string& key) {
+  const bool is_plain =
+      !key.empty() && key.size() > 3 && std::all_of(key.begin(), key.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+      });
+  return is_plain && !IsAmbiguous({.kind = Node::Kind::kPlain, .text = key}) && key != "true" &&
+                 key != "false" && key != "null"
+             ? key
+             : ToJson(Value(key));
+}
+
+void Append(const Value& value, size_t indent, std::string& out) {
+  const std::string margin(indent, ' ');
+  if (value.is_map() && !value.map().empty()) {
+    for (const auto& [key, member] : value.map()) {
+      const bool nests = (member.is_map() && !member.map().empty()) ||
+                         (member.is_list() && !member.list().empty());
+      out += margin + QuotedKey(key) + (nests ? ":\n" : ": ");
+      Append(member, indent + 2, out);
+    }
+  } else if (value.is_list() && !value.list().empty()) {
+    for (const Value& item : value.list()) {
+      out += margin + "-";
+      const bool nests =
+          (item.is_map() && !item.map().empty()) || (item.is_list() && !item.list().empty());
+      out += nests ? "\n" : " ";
+      Append(item, indent + 2, out);
+    }
+  } else if (const auto* number = std::get_if<double>(&value.data)) {
+    out += NumberText(*number) + "\n";
+  } else {
+    out += ToJson(value) + "\n";
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file) {
+  CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
+  if (text.size() > kBytesMax) {
+    return absl::InvalidArgumentError(std::string(file) + " is larger than " +
+                                      std::to_string(kBytesMax) + " bytes");
+  }
+  absl::StatusOr<Value> value = format == Format::kJson ? ParseJson(text) : ReadYaml(text, file);
+  if (!value.ok()) return format == Format::kJson ? Annotate(value.status(), file) : value.status();
+  if (!value->is_map()) {
+    return absl::InvalidArgumentError(std::string(file) +
+                                      " must hold a map of parameters, it holds a " +
+                                      std::string(TypeName(*value)));
+  }
+  return value;
+}
+
+absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view file) {
+  CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
+  if (format == Format::kJson) return ToPrettyJson(params) + "\n";
+  std::string out;
+  Append(params, 0, out);
+  return out;
+}
+
+}  // namespace cd4ml::yaml

@@ -1,0 +1,15 @@
+// Parameter files: read strictly, written so that every reader of YAML sees the same types.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/value.h"
+
+namespace cd4ml::yaml {
+
+absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file);
+absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view file);
+
+}  // namespace cd4ml::yaml

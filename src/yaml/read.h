@@ -1,0 +1,43 @@
+// The parts of a definition, each read by one function.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cd4ml/core/pipeline.h"
+#include "yaml/reader.h"
+
+namespace cd4ml::yaml {
+
+// What stages inherit.
+struct StageDefaults {
+  std::vector<std::string> labels;
+  std::map<std::string, std::string> env;
+  Duration timeout{0};
+  Duration assign_timeout{0};
+  core::RetrySpec retry;
+};
+
+core::PipelineSpec ReadPipeline(Reader& reader, Node& root);
+
+core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,
+                          const StageDefaults& defaults);
+
+// Reads `agent`, `env`, `timeout`, `assign_timeout` and `retry` over what `defaults` holds.
+void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
+
+void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage);
+
+// Reads all that only a monitor has.
+void ReadMonitor(Fields& fields, core::StageSpec& stage);
+
+// Reads `min` and `max`.
+void ReadBounds(Fields& fields, core::Bounds& bounds, Range range = {});
+// Reads `severity`: whether the rule blocks.
+void ReadSeverity(Fields& fields, bool& blocks);
+// Reads what a drift rule has besides `of`. `part` is where its places are kept.
+void ReadDrift(Fields& fields, const std::string& part, core::StageSpec& stage,
+               core::DriftRule& drift);
+
+}  // namespace cd4ml::yaml

@@ -1,0 +1,253 @@
+// The top level of a definition: what is not a stage.
+#include <algorithm>
+
+#include "cd4ml/base/text.h"
+#include "cd4ml/core/params.h"
+#include "yaml/read.h"
+
+namespace cd4ml::yaml {
+namespace {
+
+namespace code = core::code;
+
+void ReadFormat(Fields& top) {
+  Node* node = top.Take("format");
+  if (node == nullptr) {
+    top.reader().Error(code::kFormat, top.node().place, "the definition needs `format: 1`");
+  } else if (ScalarValue(*node) != Value(1)) {
+    top.reader().Error(code::kFormat, node->place, "\"format\" must be 1");
+  }
+}
+
+void ReadTriggers(Reader& reader, Node& node, core::TriggersSpec& triggers) {
+  Fields fields(reader, node, "\"triggers\"");
+  triggers.dispatch = fields.Has("dispatch");
+  for (const char* trigger : {"git", "pull_request", "data", "schedule"}) {
+    fields.NotYet(trigger, code::kNoTrigger);
+  }
+  if (Node* dispatch = fields.Take("dispatch")) {
+    Fields inner(reader, *dispatch, "\"dispatch\"");
+    if (Node* lanes = inner.Take("lanes")) reader.ReadLiterals(*lanes, triggers.dispatch_lanes);
+    inner.NotYet("roles", code::kNoRoles);
+    inner.Finish();
+  }
+  if (Node* monitor = fields.Take("monitor")) {
+    Fields inner(reader, *monitor, "\"monitor\"");
+    if (Node* stage = inner.Need("stage")) {
+      reader.ReadLiteral(*stage, triggers.monitor);
+      triggers.monitor_place = stage->place;
+    }
+    inner.Finish();
+  }
+  fields.Finish();
+}
+
+// --- params ---
+
+bool IsParamName(std::string_view name) {
+  bool part_is_empty = true;
+  for (char c : name) {
+    const bool is_letter =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    if (c == '.' ? part_is_empty : !is_letter && c != '_' && c != '-') return false;
+    part_is_empty = c == '.';
+  }
+  return !part_is_empty && name.size() <= 200;
+}
+
+core::ParamSchema ReadParam(Reader& reader, const Node& key, Node& node) {
+  using Type = core::ParamSchema::Type;
+  static const Words kTypes = {"int", "float", "bool", "string", "enum", "list", "map"};
+  core::ParamSchema param{.name = std::string(key.text), .place = key.place};
+  if (!IsParamName(key.text)) {
+    reader.Error(code::kBadName, key.place, "\"" + param.name + "\" is no name of a parameter", "",
+                 "names have letters, digits, - and _, with dots between the parts");
+  }
+  Fields fields(reader, node, "parameter \"" + param.name + "\"");
+  std::string type;
+  if (Node* word = fields.Need("type"); word != nullptr && reader.ReadWord(*word, type, kTypes)) {
+    param.type = static_cast<Type>(std::find(kTypes.begin(), kTypes.end(), type) - kTypes.begin());
+  }
+  if (type == "enum") {
+    if (Node* values = fields.Need("values")) reader.ReadScalarTexts(*values, param.values);
+  }
+  if (type == "int" || type == "float") ReadBounds(fields, param.bounds);
+  std::string for_people;
+  fields.Read("unit", for_people);
+  fields.Read("description", for_people);
+  if (Node* fallback = fields.Take("default")) {
+    Value value;
+    if (reader.Read(*fallback, value)) {
+      if (param.type == Type::kEnum && value.is_scalar())
+        value = Value(std::string(fallback->text));
+      const std::string problem = core::CheckParam(param, value);
+      if (problem.empty()) {
+        param.fallback = std::move(value);
+      } else {
+        reader.Error(code::kBadDefault, fallback->place, "\"default\" " + problem);
+      }
+    }
+  }
+  fields.Finish();
+  return param;
+}
+
+void ReadParamFiles(Reader& reader, Node& node, core::ParamsSpec& params) {
+  if (node.is_list()) {
+    reader.ReadLiterals(node, params.files);
+  } else if (std::string file; reader.ReadLiteral(node, file)) {
+    params.files.push_back(std::move(file));
+  }
+  for (const std::string& file : params.files) {
+    if (file.ends_with(".toml")) reader.NotYet(code::kNoParamFormat, node.place, file);
+  }
+}
+
+void ReadParams(Reader& reader, Node& node, core::ParamsSpec& params) {
+  Fields fields(reader, node, "\"params\"");
+  if (Node* file = fields.Take("file")) ReadParamFiles(reader, *file, params);
+  std::string overrides;
+  fields.ReadWord("overrides", overrides, {"any", "experiment"});
+  params.experiment_only = overrides == "experiment";
+  if (Node* schema = fields.Take("schema")) {
+    if (CheckNamedMap(reader, *schema, "schema")) {
+      for (size_t i = 0; i < schema->member_count(); ++i) {
+        params.schema.push_back(ReadParam(reader, schema->key(i), schema->value(i)));
+      }
+    }
+  }
+  fields.Finish();
+}
+
+// --- materials ---
+
+void ReadCsv(Reader& reader, Node& node, core::CsvFormat& csv) {
+  Fields fields(reader, node, "\"csv\"");
+  fields.ReadWord("encoding", csv.encoding, {"utf-8", "latin-1", "windows-1252", "utf-16"});
+  if (fields.Read("delimiter", csv.delimiter) && csv.delimiter.size() != 1) {
+    reader.Error(code::kOutOfRange, fields.PlaceOf("delimiter"),
+                 "\"delimiter\" must be one character");
+  }
+  fields.Read("header", csv.header);
+  if (Node* columns = fields.Take("columns");
+      columns != nullptr && CheckNamedMap(reader, *columns, "columns")) {
+    for (size_t i = 0; i < columns->member_count(); ++i) {
+      const std::string column(columns->key(i).text);
+      reader.SetKey(columns->key(i).text);
+      reader.ReadWord(columns->value(i), csv.columns[column],
+                      {"int", "float", "text", "bool", "date", "timestamp"});
+    }
+  }
+  fields.Finish();
+}
+
+void ReadGit(Fields& fields, core::MaterialSpec& material) {
+  material.kind = core::MaterialSpec::Kind::kGit;
+  std::string repo;
+  fields.Read("git", repo);
+  if (!repo.empty() && repo != ".") {
+    fields.reader().NotYet(code::kNoMaterial, fields.PlaceOf("git"), "git: " + repo);
+  }
+  fields.Read("branch", material.branch);
+}
+
+void ReadData(Fields& fields, core::MaterialSpec& material) {
+  fields.Read("data", material.location);
+  const size_t scheme = material.location.find("://");
+  if (scheme != std::string::npos && !core::HasTemplate(material.location) &&
+      !material.location.starts_with("file://")) {
+    fields.reader().NotYet(code::kNoMaterial, fields.PlaceOf("data"),
+                           "data: " + material.location.substr(0, scheme + 3));
+  }
+  fields.Read("pattern", material.pattern);
+  if (Node* csv = fields.Take("csv")) ReadCsv(fields.reader(), *csv, material.csv.emplace());
+  fields.NotYet("keep", code::kNoReference);
+}
+
+core::MaterialSpec ReadMaterial(Reader& reader, const std::string& name, const Node& key,
+                                Node& node) {
+  core::MaterialSpec material{.name = name, .place = key.place};
+  Fields fields(reader, node, "material \"" + name + "\"");
+  const bool is_git = fields.Has("git");
+  const bool is_data = fields.Has("data");
+  const bool is_other = fields.Has("dvc") || fields.Has("pipeline");
+  fields.NotYet("dvc", code::kNoMaterial);
+  fields.NotYet("pipeline", code::kNoMaterial);
+  if (node.is_map() && is_git + is_data + is_other != 1) {
+    reader.Error(code::kConflict, key.place,
+                 fields.where() + " needs one of git, data, dvc and pipeline");
+  }
+  if (is_other) return material;
+  if (is_git) ReadGit(fields, material);
+  if (is_data) ReadData(fields, material);
+  fields.Read("at", material.at);
+  fields.Finish();
+  return material;
+}
+
+core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, const Node& key,
+                                      Node& node) {
+  core::EnvironmentSpec environment{.name = name, .place = key.place};
+  Fields fields(reader, node, "environment \"" + name + "\"");
+  fields.Read("target", environment.target);
+  if (Node* lanes = fields.Take("lanes")) reader.ReadLiterals(*lanes, environment.lanes);
+  bool locks = true;
+  if (fields.Read("lock", locks) && !locks) {
+    reader.NotYet(code::kNoUnlocked, fields.PlaceOf("lock"), "lock: false");
+  }
+  if (Node* approval = fields.Take("approval"); approval != nullptr && approval->text != "never") {
+    reader.NotYet(code::kNoApproval, approval->place, "approval");
+  }
+  fields.NotYet("windows", code::kNoWindows);
+  fields.Finish();
+  return environment;
+}
+
+void ReadDefaults(Reader& reader, Node& node, StageDefaults& defaults) {
+  Fields fields(reader, node, "\"defaults\"");
+  ReadStageDefaults(fields, defaults);
+  fields.Finish();
+}
+
+}  // namespace
+
+core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
+  core::PipelineSpec spec;
+  StageDefaults defaults;
+  Fields top(reader, root, "the definition");
+  ReadFormat(top);
+  if (Node* name = top.Need("pipeline")) reader.ReadName(*name, spec.name);
+  top.Read("group", spec.group);
+  top.Read("description", spec.description);
+  if (Node* triggers = top.Take("triggers")) ReadTriggers(reader, *triggers, spec.triggers);
+  if (Node* params = top.Take("params")) ReadParams(reader, *params, spec.params);
+  reader.SetParams(spec.params.schema);
+  if (Node* materials = top.Take("materials")) {
+    ForEachNamed(reader, *materials, "materials",
+                 [&](const std::string& name, const Node& key, Node& value) {
+                   spec.materials.push_back(ReadMaterial(reader, name, key, value));
+                 });
+  }
+  if (Node* environments = top.Take("environments")) {
+    ForEachNamed(reader, *environments, "environments",
+                 [&](const std::string& name, const Node& key, Node& value) {
+                   spec.environments.push_back(ReadEnvironment(reader, name, key, value));
+                 });
+  }
+  if (Node* node = top.Take("defaults")) ReadDefaults(reader, *node, defaults);
+  if (Node* stages = top.Need("stages")) {
+    ForEachNamed(reader, *stages, "stages",
+                 [&](const std::string& name, const Node& key, Node& value) {
+                   spec.stages.push_back(ReadStage(reader, name, key, value, defaults));
+                 });
+  }
+  top.NotYet("concurrency", code::kNoConcurrency);
+  top.NotYet("for_each", code::kNoForEach);
+  top.NotYet("secrets", code::kNoSecrets);
+  top.NotYet("retention", code::kNoRetention);
+  top.NotYet("notify", code::kNoNotify);
+  top.Finish();
+  return spec;
+}
+
+}  // namespace cd4ml::yaml

@@ -1,0 +1,353 @@
+// One stage: what all kinds share, and what each kind adds.
+#include <algorithm>
+#include <array>
+
+#include "cd4ml/base/text.h"
+#include "yaml/read.h"
+
+namespace cd4ml::yaml {
+namespace {
+
+namespace code = core::code;
+using core::StageKind;
+
+// Keys that some kind of stage has; whatever else is unknown everywhere.
+const Words kKeysOfKinds = {
+    "inputs",   "outputs", "run",          "metrics", "goals",          "rules",   "predictions",
+    "champion", "serve",   "environment",  "deploy",  "strategy",       "service", "apply",
+    "rollback", "every",   "window",       "checks",  "on_breach",      "code",    "params",
+    "env",      "agent",   "timeout",      "retry",   "assign_timeout", "cache",   "matrix",
+    "runtime",  "plots",   "reproducible", "sbom",    "verdict",        "steps",   "route",
+    "observe",  "keep",    "ground_truth"};
+
+bool IsVariable(std::string_view name) {
+  if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
+  for (char c : name) {
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_')) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool IsReserved(std::string_view name) {
+  for (std::string_view prefix : {"CD4ML_IN_", "CD4ML_OUT_", "CD4ML_PARAM_"}) {
+    if (name.starts_with(prefix)) return true;
+  }
+  static constexpr std::array<std::string_view, 14> kNames = {
+      "CD4ML_PARAMS",      "CD4ML_RUN",     "CD4ML_STAGE",      "CD4ML_ATTEMPT",
+      "CD4ML_METRICS",     "CD4ML_VERDICT", "CD4ML_PORT",       "CD4ML_CHAMPION",
+      "CD4ML_ENVIRONMENT", "CD4ML_TARGET",  "CD4ML_DEPLOYMENT", "CD4ML_PREDICTIONS",
+      "TRACEPARENT",       "CD4ML_DAEMON"};
+  return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
+}
+
+void ReadEnv(Reader& reader, Node& node, std::map<std::string, std::string>& env) {
+  if (!CheckNamedMap(reader, node, "env")) return;
+  for (size_t i = 0; i < node.member_count(); ++i) {
+    const Node& key = node.key(i);
+    if (!key.is_scalar()) continue;
+    const std::string name(key.text);
+    if (!IsVariable(name)) {
+      reader.Error(code::kBadName, key.place, "\"" + name + "\" is no name of a variable", "",
+                   "names have letters, digits and _, and do not begin with a digit");
+    } else if (IsReserved(name)) {
+      reader.Error(code::kReservedVariable, key.place, "variable \"" + name + "\" is set by cd4ml");
+    }
+    reader.SetKey(key.text);
+    reader.ReadScalarText(node.value(i), env[name]);
+  }
+}
+
+void ReadAgent(Reader& reader, Node& node, std::vector<std::string>& labels) {
+  Fields fields(reader, node, "\"agent\"");
+  if (Node* list = fields.Take("labels")) reader.ReadLiterals(*list, labels);
+  fields.NotYet("cpu", code::kNoResources);
+  fields.NotYet("memory", code::kNoResources);
+  fields.Finish();
+}
+
+void ReadRetry(Reader& reader, Node& node, core::RetrySpec& retry) {
+  static const Words kReasons = {"agent_lost", "infra", "timeout", "exit_code"};
+  Fields fields(reader, node, "\"retry\"");
+  fields.Read("limit", retry.limit, Range{0, 100});
+  if (Node* when = fields.Take("when"); when != nullptr && reader.ReadLiterals(*when, retry.when)) {
+    std::string ignored;
+    for (Node& word : when->children) reader.ReadWord(word, ignored, kReasons);
+  }
+  fields.Read("backoff", retry.backoff);
+  fields.Finish();
+}
+
+void ReadInputs(Reader& reader, Node& node, core::StageSpec& stage) {
+  ForEachNamed(reader, node, "inputs", [&](const std::string& name, const Node& key, Node& value) {
+    core::InputSpec input{.name = name, .place = value.place};
+    reader.SetKey(key.text);
+    if (value.is_map()) {
+      Fields fields(reader, value, "input \"" + name + "\"");
+      if (Node* from = fields.Need("from")) {
+        input.place = from->place;
+        reader.ReadLiteral(*from, input.from);
+      }
+      fields.Read("at", input.at);
+      fields.Finish();
+    } else {
+      reader.ReadLiteral(value, input.from);
+    }
+    stage.inputs.push_back(std::move(input));
+  });
+}
+
+void ReadOutputs(Reader& reader, Node& node, core::StageSpec& stage) {
+  static const Words kTypes = {"dataset", "model", "probe_set", "deployable", "report", "file"};
+  ForEachNamed(reader, node, "outputs", [&](const std::string& name, const Node& key, Node& value) {
+    core::OutputSpec output{.name = name, .place = key.place};
+    Fields fields(reader, value, "output \"" + name + "\"");
+    if (fields.ReadNeeded("path", output.path)) output.place = fields.PlaceOf("path");
+    std::string word;
+    if (fields.ReadWord("type", word, kTypes)) output.type = *core::ParseOutputType(word);
+    word.clear();
+    fields.ReadWord("when", word, {"success", "always"});
+    output.always = word == "always";
+    fields.Finish();
+    stage.outputs.push_back(std::move(output));
+  });
+}
+
+void ReadMetricsFile(Reader& reader, Node& node, core::MetricsSpec& metrics) {
+  if (!node.is_map()) {
+    reader.Read(node, metrics.file);
+    return;
+  }
+  Fields fields(reader, node, "an entry of \"metrics\"");
+  fields.ReadNeeded("file", metrics.file);
+  const bool has_name = fields.Read("name", metrics.name);
+  const bool has_pattern = fields.Read("pattern", metrics.pattern);
+  const bool has_slice = fields.Read("slice", metrics.slice);
+  const bool has_count = fields.Read("count", metrics.count);
+  if (has_name != has_pattern || (has_name && has_slice) || (has_count && !has_slice)) {
+    reader.Error(code::kConflict, node.place,
+                 "an entry of \"metrics\" has name and pattern, or slice and count, or neither");
+  }
+  fields.Finish();
+}
+
+void ReadMetrics(Reader& reader, Node& node, core::StageSpec& stage) {
+  if (!node.is_list()) return reader.WrongType(node, "a list");
+  for (Node& entry : node.children) {
+    core::MetricsSpec metrics{.place = entry.place};
+    ReadMetricsFile(reader, entry, metrics);
+    stage.metrics.push_back(std::move(metrics));
+  }
+}
+
+void ReadGoals(Reader& reader, Node& node, core::StageSpec& stage) {
+  if (!CheckNamedMap(reader, node, "goals")) return;
+  for (size_t i = 0; i < node.member_count(); ++i) {
+    reader.SetKey(node.key(i).text);
+    std::string goal;
+    if (reader.ReadWord(node.value(i), goal, {"min", "max"})) {
+      stage.goals[std::string(node.key(i).text)] = goal == "max";
+    }
+  }
+}
+
+// Keeps the places of a list of references as PREFIX.NAME.
+void ReadReferences(Fields& fields, std::string_view key, std::vector<std::string>& out,
+                    core::StageSpec& stage) {
+  Node* node = fields.Take(key);
+  if (node == nullptr || !fields.reader().ReadLiterals(*node, out)) return;
+  for (const Node& item : node->children) {
+    stage.places.emplace(std::string(key) + "." + std::string(item.text), item.place);
+  }
+}
+
+void ReadReference(Fields& fields, std::string_view key, std::string_view part, std::string& out,
+                   core::StageSpec& stage) {
+  Node* node = fields.Need(key);
+  if (node == nullptr) return;
+  fields.reader().ReadLiteral(*node, out);
+  stage.places.emplace(part, node->place);
+}
+
+void ReadPredictions(Reader& reader, Node& node, core::PredictionsSpec& predictions) {
+  predictions.place = node.place;
+  Fields fields(reader, node, "\"predictions\"");
+  fields.ReadNeeded("file", predictions.file);
+  fields.ReadNeeded("truth", predictions.truth);
+  fields.ReadNeeded("prediction", predictions.prediction);
+  fields.Read("slices", predictions.slices);
+  fields.Finish();
+}
+
+void ReadService(Fields& fields, core::ServiceSpec& service) {
+  Reader& reader = fields.reader();
+  service.place = fields.node().place;
+  fields.ReadNeeded("run", service.run);
+  if (Node* ready = fields.Take("ready")) {
+    Fields inner(reader, *ready, "\"ready\"");
+    if (inner.Read("http", service.ready_path) && !service.ready_path.starts_with('/')) {
+      reader.Error(code::kBadPath, inner.PlaceOf("http"), "\"http\" must begin with /");
+    }
+    inner.Read("within", service.ready_within);
+    inner.Finish();
+  }
+}
+
+void ReadServe(Reader& reader, Node& node, core::StageSpec& stage) {
+  Fields fields(reader, node, "\"serve\"");
+  ReadReference(fields, "package", "package", stage.package, stage);
+  ReadService(fields, stage.service.emplace());
+  fields.Finish();
+}
+
+void ReadDeploy(Fields& fields, core::StageSpec& stage) {
+  Reader& reader = fields.reader();
+  ReadReference(fields, "environment", "environment", stage.environment, stage);
+  ReadReference(fields, "deploy", "package", stage.package, stage);
+  std::string strategy;
+  if (fields.ReadWord("strategy", strategy,
+                      {"replace", "blue_green", "canary", "shadow", "champion_challenger"}) &&
+      strategy != "replace") {
+    reader.NotYet(code::kNoStrategy, fields.PlaceOf("strategy"), "strategy: " + strategy);
+  }
+  fields.NotYet("steps", code::kNoStrategy);
+  fields.NotYet("route", code::kNoHook);
+  fields.NotYet("observe", code::kNoHook);
+  fields.NotYet("keep", code::kNoKeep);
+  if (Node* service = fields.Take("service")) {
+    Fields inner(reader, *service, "\"service\"");
+    ReadService(inner, stage.service.emplace());
+    inner.Finish();
+  }
+  fields.Read("apply", stage.hooks.apply);
+  fields.Read("rollback", stage.hooks.rollback);
+  if (fields.node().is_map() && fields.Has("service") == fields.Has("apply")) {
+    reader.Error(code::kConflict, stage.place,
+                 fields.where() + " needs `service`, or the hook `apply`, and not both");
+  } else if (fields.Has("rollback") && !fields.Has("apply")) {
+    reader.Error(code::kConflict, fields.PlaceOf("rollback"), "`rollback` needs the hook `apply`");
+  }
+}
+
+void ReadGate(Fields& fields, core::StageSpec& stage) {
+  Reader& reader = fields.reader();
+  if (stage.kind == StageKind::kContractGate) {
+    if (Node* serve = fields.Need("serve")) ReadServe(reader, *serve, stage);
+  }
+  if (stage.kind == StageKind::kModelGate) {
+    if (Node* predictions = fields.Take("predictions")) {
+      ReadPredictions(reader, *predictions, stage.predictions.emplace());
+    }
+    if (Node* champion = fields.Take("champion")) {
+      Fields inner(reader, *champion, "\"champion\"");
+      ReadReference(inner, "environment", "champion", stage.champion_environment, stage);
+      inner.Finish();
+    }
+  }
+  fields.NotYet("verdict", code::kNoVerdictFile);
+  Node* rules = fields.Take("rules");
+  if (rules != nullptr && (!rules->is_map() || !rules->children.empty())) {
+    ReadRules(reader, *rules, stage);
+  } else if (fields.node().is_map() && !fields.Has("verdict")) {
+    reader.Error(code::kGateWithoutRules, stage.place, "gate \"" + stage.name + "\" has no rules");
+  }
+}
+
+// What stages have that an agent performs.
+void ReadWork(Fields& fields, core::StageSpec& stage, const StageDefaults& defaults) {
+  StageDefaults own = defaults;
+  ReadStageDefaults(fields, own);
+  stage.labels = std::move(own.labels);
+  stage.env = std::move(own.env);
+  stage.timeout = own.timeout;
+  stage.assign_timeout = own.assign_timeout;
+  stage.retry = std::move(own.retry);
+  if (Node* inputs = fields.Take("inputs")) ReadInputs(fields.reader(), *inputs, stage);
+  if (Node* code = fields.Take("code")) fields.reader().ReadLiterals(*code, stage.code);
+  ReadReferences(fields, "params", stage.params, stage);
+  std::string cache;
+  fields.ReadWord("cache", cache, {"never"});  // Which holds for every stage so far.
+}
+
+// What stages have that run a command of their own.
+void ReadCommand(Fields& fields, core::StageSpec& stage) {
+  Reader& reader = fields.reader();
+  if (core::IsGate(stage.kind)) {
+    fields.Read("run", stage.run);
+  } else {
+    fields.ReadNeeded("run", stage.run);
+  }
+  if (Node* outputs = fields.Take("outputs")) ReadOutputs(reader, *outputs, stage);
+  if (Node* metrics = fields.Take("metrics")) ReadMetrics(reader, *metrics, stage);
+  if (Node* goals = fields.Take("goals")) ReadGoals(reader, *goals, stage);
+  fields.NotYet("matrix", code::kNoMatrix);
+  fields.NotYet("plots", code::kNoPlots);
+  fields.NotYet("reproducible", code::kNoReproducible);
+  fields.NotYet("sbom", code::kNoSbom);
+}
+
+}  // namespace
+
+void ReadStageDefaults(Fields& fields, StageDefaults& defaults) {
+  Reader& reader = fields.reader();
+  if (Node* agent = fields.Take("agent")) {
+    defaults.labels.clear();
+    ReadAgent(reader, *agent, defaults.labels);
+  }
+  if (Node* env = fields.Take("env")) ReadEnv(reader, *env, defaults.env);
+  fields.Read("timeout", defaults.timeout);
+  fields.Read("assign_timeout", defaults.assign_timeout);
+  if (Node* retry = fields.Take("retry")) {
+    defaults.retry = {};
+    ReadRetry(reader, *retry, defaults.retry);
+  }
+  fields.NotYet("runtime", code::kNoRuntime);
+}
+
+core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,
+                          const StageDefaults& defaults) {
+  static const Words kKinds = {"data_gate",     "train",  "model_gate", "package",
+                               "contract_gate", "deploy", "monitor",    "command"};
+  core::StageSpec stage;
+  stage.name = name;
+  stage.place = key.place;
+  Fields fields(reader, value, "stage \"" + name + "\"");
+  if (!value.is_map()) return stage;
+  std::string kind = "command";
+  const bool kind_is_known = !fields.Has("kind") || fields.ReadWord("kind", kind, kKinds);
+  stage.kind = core::ParseStageKind(kind).value_or(StageKind::kCommand);
+  ReadReferences(fields, "needs", stage.needs, stage);
+  if (Node* condition = fields.Take("if")) {
+    reader.ReadCondition(*condition, stage.condition);
+    stage.places.emplace("if", condition->place);
+  }
+  fields.NotYet("for_each", code::kNoForEach);
+  if (!kind_is_known) return stage;  // What belongs in it cannot be said.
+
+  if (stage.kind != StageKind::kMonitor) ReadWork(fields, stage, defaults);
+  switch (stage.kind) {
+    case StageKind::kDataGate:
+    case StageKind::kModelGate:
+    case StageKind::kContractGate:
+      ReadCommand(fields, stage);
+      ReadGate(fields, stage);
+      break;
+    case StageKind::kTrain:
+    case StageKind::kPackage:
+    case StageKind::kCommand:
+      ReadCommand(fields, stage);
+      break;
+    case StageKind::kDeploy:
+      ReadDeploy(fields, stage);
+      break;
+    case StageKind::kMonitor:
+      ReadReference(fields, "environment", "environment", stage.environment, stage);
+      ReadMonitor(fields, stage);
+      break;
+  }
+  fields.Finish(kKeysOfKinds, core::ToText(stage.kind));
+  return stage;
+}
+
+}  // namespace cd4ml::yaml

@@ -1,0 +1,173 @@
+// Typed, strict reading of a tree: every wrong value becomes a finding, and reading goes on.
+#pragma once
+
+#include <limits>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cd4ml/base/time.h"
+#include "cd4ml/base/value.h"
+#include "cd4ml/core/diagnostic.h"
+#include "cd4ml/core/expression.h"
+#include "cd4ml/core/pipeline.h"
+#include "yaml/tree.h"
+
+namespace cd4ml::yaml {
+
+// Inclusive.
+struct Range {
+  double min = -std::numeric_limits<double>::infinity();
+  double max = std::numeric_limits<double>::infinity();
+};
+
+using Words = std::vector<std::string>;
+
+// Returns whether `node` is a scalar with a ${{ }} that is not resolved.
+bool HasTemplate(const Node& node);
+
+// Reads single values. The `Read` functions return whether `out` was set; otherwise they have
+// reported why not.
+class Reader {
+ public:
+  // Without a scope, templates are only checked, and numbers, durations and booleans that come from
+  // one get a stand-in.
+  Reader(Tree& tree, const core::Scope* scope) : tree_(tree), scope_(scope) {}
+
+  // From here on, templates may name only these parameters, or what is below them.
+  void SetParams(const std::vector<core::ParamSchema>& schema);
+  // What the next messages call the value: the key before it.
+  void SetKey(std::string_view key) { key_ = key; }
+
+  bool Read(Node& node, std::string& out);  // A text that is not empty.
+  bool Read(Node& node, bool& out);
+  bool Read(Node& node, int64_t& out, Range range = {});
+  bool Read(Node& node, int& out, Range range = {});
+  bool Read(Node& node, double& out, Range range = {});
+  bool Read(Node& node, Duration& out);                  // Longer than nothing.
+  bool Read(Node& node, std::vector<std::string>& out);  // Texts; not empty.
+  bool Read(Node& node,
+            core::CommandSpec& out);  // A script or an argument list, without templates.
+  bool Read(Node& node, Value& out);  // Anything.
+  // Scalars of any type, as they are written.
+  bool ReadScalarText(Node& node, std::string& out);
+  bool ReadScalarTexts(Node& node, std::vector<std::string>& out);
+  // One of `allowed`; or a name; both without templates.
+  bool ReadWord(Node& node, std::string& out, const Words& allowed);
+  bool ReadName(Node& node, std::string& out);
+  // A text that takes no templates, such as a reference.
+  bool ReadLiteral(Node& node, std::string& out);
+  bool ReadLiterals(Node& node, std::vector<std::string>& out);
+  // An expression whose names all begin with one of `roots`; and the same inside one ${{ }}.
+  bool ReadExpression(Node& node, std::string& out, const Words& roots);
+  bool ReadCondition(Node& node, std::string& out);
+
+  // Reports an error; at most a bounded number is kept.
+  void Error(std::string_view code, const core::Place& place, std::string message,
+             std::string label = "", std::string help = "");
+  void WrongType(const Node& node, std::string_view wanted);
+  // Reports that `word`, at `place`, is part of the language but not available yet.
+  void NotYet(std::string_view code, const core::Place& place, std::string_view word);
+
+  core::Diagnostics TakeFindings() { return std::move(findings_); }
+
+ private:
+  enum class Resolved { kValue, kOpen, kFailed };
+  // Replaces a node that holds a template by its value. kOpen: there is no scope to do that in.
+  Resolved Resolve(Node& node);
+  bool CheckNames(const Node& node, const std::vector<core::Expression>& expressions,
+                  const Words& roots);
+  // Reports an error of core/expression.h at its column within the scalar.
+  void ExpressionError(std::string_view code, const Node& node, const absl::Status& error);
+  bool CheckParams(const Node& node, const std::vector<core::Expression>& expressions);
+  bool RefuseTemplate(const Node& node);
+  // Resolves a value that is no text. Returns nothing when it failed or is a stand-in, which sets
+  // `open`.
+  std::optional<Value> Typed(Node& node, std::string_view wanted, bool& open);
+
+  Tree& tree_;
+  const core::Scope* scope_;
+  std::optional<Words> params_;  // Sorted; absent while there is no schema.
+  std::string_view key_;
+  core::Diagnostics findings_;
+};
+
+// Reads the members of one map. Whatever is not asked for is reported as unknown by Finish.
+class Fields {
+ public:
+  // `where` ends the messages: `stage "train"`. A node that is no map is reported, and then read as
+  // an empty one.
+  Fields(Reader& reader, Node& node, std::string where);
+
+  // Returns the value of `key`, or null when there is none. Makes the key known.
+  Node* Take(std::string_view key);
+  // The same, but reports that the key is missing.
+  Node* Need(std::string_view key);
+  // Makes `key` known as one that is not available yet, and reports it when it is there.
+  void NotYet(std::string_view key, std::string_view code);
+  // Leaves these keys alone: another finding explains them.
+  void Ignore(const Words& keys);
+  bool Has(std::string_view key) const { return Find(key).has_value(); }
+  bool HasTemplate(std::string_view key) const;
+  // Returns the place of the value of `key`, or of the map when it has none.
+  core::Place PlaceOf(std::string_view key) const;
+
+  // Reads the value of `key` into `out` when it is there.
+  template <typename Out, typename... More>
+  bool Read(std::string_view key, Out& out, const More&... more) {
+    Node* node = Take(key);
+    return node != nullptr && reader_.Read(*node, out, more...);
+  }
+  template <typename Out, typename... More>
+  bool ReadNeeded(std::string_view key, Out& out, const More&... more) {
+    Node* node = Need(key);
+    return node != nullptr && reader_.Read(*node, out, more...);
+  }
+  template <typename Out, typename... More>
+  bool Read(std::string_view key, std::optional<Out>& out, const More&... more) {
+    Out value{};
+    if (!Read(key, value, more...)) return false;
+    out = value;
+    return true;
+  }
+  bool ReadWord(std::string_view key, std::string& out, const Words& allowed);
+
+  // Reports every key that was not taken. `elsewhere` are keys that other maps of this sort have;
+  // `kind` says which sort this one is.
+  void Finish(const Words& elsewhere = {}, std::string_view kind = "");
+
+  Reader& reader() { return reader_; }
+  const std::string& where() const { return where_; }
+  Node& node() { return node_; }
+
+ private:
+  std::optional<size_t> Find(std::string_view key) const;
+
+  Reader& reader_;
+  Node& node_;
+  std::string where_;
+  std::vector<char> taken_;              // By member.
+  std::vector<std::string_view> known_;  // Every key that was asked for.
+};
+
+// Calls `visit(name, key node, value node)` for every member of a map whose keys are names. Reports
+// what is no map or no name.
+template <typename Visit>
+void ForEachNamed(Reader& reader, Node& map, std::string_view what, const Visit& visit);
+
+// Reports that a map is wanted; used by ForEachNamed.
+bool CheckNamedMap(Reader& reader, const Node& map, std::string_view what);
+bool CheckName(Reader& reader, const Node& key, std::string_view what);
+
+template <typename Visit>
+void ForEachNamed(Reader& reader, Node& map, std::string_view what, const Visit& visit) {
+  if (!CheckNamedMap(reader, map, what)) return;
+  for (size_t i = 0; i < map.member_count(); ++i) {
+    CheckName(reader, map.key(i), what);
+    visit(std::string(map.key(i).text), map.key(i), map.value(i));
+  }
+}
+
+}  // namespace cd4ml::yaml

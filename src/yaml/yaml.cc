@@ -1,0 +1,67 @@
+// The parser that the rest of cd4ml sees: loads, reads and checks one file.
+#include "cd4ml/yaml/yaml.h"
+
+#include "cd4ml/core/validate.h"
+#include "yaml/params_file.h"
+#include "yaml/read.h"
+
+namespace cd4ml::yaml {
+namespace {
+
+namespace code = core::code;
+
+void Append(core::Diagnostics more, core::Diagnostics& all) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+// Only the first findings are kept: after so many, the rest is noise, and each holds a line.
+void Finish(std::string_view text, std::string_view file, core::Diagnostics& findings) {
+  std::stable_sort(
+      findings.begin(), findings.end(), [](const core::Diagnostic& a, const core::Diagnostic& b) {
+        return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
+      });
+  if (findings.size() > kFindingsMax) {
+    findings.resize(kFindingsMax);
+    findings.push_back(core::MakeError(code::kTooManyFindings, findings.back().place,
+                                       "more findings follow and are not shown"));
+  }
+  core::Locate(text, file, findings);
+}
+
+class YamlPipelineParser : public PipelineParser {
+ public:
+  ParsedPipeline Parse(std::string_view text, std::string_view file,
+                       const core::Scope* scope) const override {
+    ParsedPipeline parsed;
+    parsed.spec.file = std::string(file);
+    Tree tree = LoadTree(text);
+    parsed.diagnostics = std::move(tree.findings);
+    if (tree.is_usable) {
+      Reader reader(tree, scope);
+      parsed.spec = ReadPipeline(reader, tree.root);
+      parsed.spec.file = std::string(file);
+      Append(reader.TakeFindings(), parsed.diagnostics);
+      Append(core::Validate(parsed.spec), parsed.diagnostics);
+    }
+    Finish(text, file, parsed.diagnostics);
+    if (!core::HasErrors(parsed.diagnostics)) parsed.expanded = ToJson(tree.root);
+    return parsed;
+  }
+
+  absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
+    return ReadParamsFile(text, file);
+  }
+
+  absl::StatusOr<std::string> WriteParams(const Value& params,
+                                          std::string_view file) const override {
+    return WriteParamsFile(params, file);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<PipelineParser> MakePipelineParser() {
+  return std::make_unique<YamlPipelineParser>();
+}
+
+}  // namespace cd4ml::yaml
