@@ -1,0 +1,65 @@
+// The daemon: one loop that owns all state, between the ports that drive it and the ports it drives.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/time.h"
+#include "cd4ml/core/plan.h"
+#include "cd4ml/ports/agent_api.h"
+#include "cd4ml/ports/blob_store.h"
+#include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/file_system.h"
+#include "cd4ml/ports/history.h"
+#include "cd4ml/ports/log_store.h"
+#include "cd4ml/ports/pipeline_parser.h"
+#include "cd4ml/ports/query_api.h"
+#include "cd4ml/ports/source_repo.h"
+#include "cd4ml/ports/state_store.h"
+
+namespace cd4ml::daemon {
+
+struct Settings {
+  std::string instance;                 // Random, made by `bin` at every start.
+  std::string version;
+  std::string state_dir;                // For people: where everything is.
+  std::string database;
+  std::string data_root;                // Relative data materials are looked up here.
+  std::string blob_dir;                 // Told to agents, which may share it on the same host.
+  std::string blob_nonce;
+  Duration heartbeat{5'000};
+  Duration session_ttl{30'000};         // An agent that is silent for longer loses its attempts.
+  core::PlanDefaults plan;
+  size_t inbox_max = 10'000;            // More waiting requests are refused with RESOURCE_EXHAUSTED.
+};
+
+// What the daemon asks of the world. All outlive it.
+struct Ports {
+  StateStore& store;
+  History& history;
+  BlobStore& blobs;
+  LogStore& logs;
+  FileSystem& files;
+  SourceRepoOpener& repos;
+  const PipelineParser& parser;
+  const Clock& clock;
+  // The outcome of a commit is unknown: ends the process at once; the truth is on disk.
+  std::function<void(const absl::Status&)> fail_stop;
+};
+
+// Runs the loop on its own thread from Start until destruction. The three ports may be called from any thread.
+class Daemon {
+ public:
+  virtual ~Daemon() = default;
+  virtual ControlApi& control() = 0;
+  virtual QueryApi& query() = 0;
+  virtual AgentApi& agents() = 0;
+};
+
+// Loads the state and goes on where it stopped: starting is continuing.
+absl::StatusOr<std::unique_ptr<Daemon>> Start(Settings settings, Ports ports);
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,272 @@
+// The assembly: threads, and the doors to the loop.
+#include "cd4ml/daemon/daemon.h"
+
+#include <utility>
+
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+#include "definitions.h"
+#include "log_hub.h"
+#include "loop.h"
+#include "orchestrator.h"
+#include "pool.h"
+#include "queries.h"
+#include "run_starter.h"
+#include "watcher.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+constexpr int kPoolThreads = 2;
+constexpr size_t kPredictionsPerCall = 1'000;
+
+absl::Status Full() {
+  return absl::ResourceExhaustedError("the daemon has too many requests waiting; try again in a moment");
+}
+
+class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
+ public:
+  DaemonImpl(Settings settings, Ports ports)
+      : settings_(std::move(settings)),
+        ports_(std::move(ports)),
+        definitions_(ports_.blobs, ports_.parser),
+        starter_(settings_, ports_),
+        orchestrator_(settings_, ports_.store, ports_.history, MakeHooks()),
+        loop_(settings_.inbox_max, MakeTurn()),
+        queries_(settings_, ports_, loop_, orchestrator_, hub_, ports_.clock.Now()) {}
+
+  ~DaemonImpl() override {
+    // The pool's results are posted to the loop, so the loop must outlive it; it takes nothing once stopped.
+    loop_.Stop();
+  }
+
+  absl::Status Start() {
+    CD4ML_RETURN_IF_ERROR(orchestrator_.Load(ports_.clock.Now(), ports_.clock.Steady()));
+    loop_.Start();
+    return absl::OkStatus();
+  }
+
+  ControlApi& control() override { return *this; }
+  QueryApi& query() override { return queries_; }
+  AgentApi& agents() override { return *this; }
+
+ private:
+  Orchestrator::Hooks MakeHooks() {
+    Orchestrator::Hooks hooks;
+    hooks.committed = [this](const std::set<core::RunId>& runs) { queries_.Changed(runs); };
+    hooks.prepare = [this](StartRequest request, core::TriggerKind trigger, Done<PreparedRun> done) {
+      PrepareInBackground(std::move(request), trigger, std::move(done));
+    };
+    hooks.check = [this](core::MonitorState monitor, std::optional<TaskBaseline> train_data) {
+      pool_.Post([this, monitor = std::move(monitor), train_data = std::move(train_data)] {
+        CheckMonitor(monitor, train_data);
+      });
+    };
+    hooks.fail_stop = ports_.fail_stop;
+    return hooks;
+  }
+
+  Loop::Turn MakeTurn() {
+    return {.begin = [this] { orchestrator_.BeginTurn(ports_.clock.Now(), ports_.clock.Steady()); },
+            .end = [this] { orchestrator_.EndTurn(); },
+            .next_wait = [this] { return orchestrator_.NextWait(); }};
+  }
+
+  // --- background work ---
+
+  // Called on the loop; reads git and data in the background; answers on the loop.
+  void PrepareInBackground(StartRequest request, core::TriggerKind trigger, Done<PreparedRun> done) {
+    const auto pipeline = FindPipeline(request.pipeline);
+    if (!pipeline.ok()) return done(pipeline.status());
+    pool_.Post([this, request = std::move(request), trigger, pipeline = *pipeline, done = std::move(done)]() mutable {
+      PipelineRecord broken;
+      auto prepared = starter_.Prepare(request, trigger, pipeline, &broken);
+      if (!prepared.ok() && trigger == core::TriggerKind::kMonitor && !broken.name.empty()) {
+        // A bad file in git stops nobody's model from being retrained: the last good revision goes on.
+        request.ref = pipeline.good_commit;
+        prepared = starter_.Prepare(request, trigger, pipeline, nullptr);
+      }
+      loop_.Post([this, pipeline, broken, done = std::move(done), prepared = std::move(prepared)]() mutable {
+        if (!broken.name.empty()) {
+          orchestrator_.PutPipelines({broken}, [](const absl::Status&) {});
+        } else if (prepared.ok() && (prepared->pipeline.good_commit != pipeline.good_commit ||
+                                     !pipeline.problems.empty())) {
+          orchestrator_.PutPipelines({prepared->pipeline}, [](const absl::Status&) {});
+        }
+        if (!prepared.ok()) return done(prepared.status());
+        done(std::move(prepared->run));
+      });
+    });
+  }
+
+  absl::StatusOr<PipelineRecord> FindPipeline(const std::string& name) {
+    const auto& pipelines = orchestrator_.pipelines();
+    const auto found = pipelines.find(name);
+    if (found != pipelines.end()) return found->second;
+    std::vector<std::string> known;
+    for (const auto& [key, pipeline] : pipelines) known.push_back(key);
+    return UnknownPipeline(name, known);
+  }
+
+  void CheckMonitor(const core::MonitorState& monitor, const std::optional<TaskBaseline>& train_data) {
+    absl::StatusOr<JudgedCheck> check = MeasureMonitor(monitor, train_data, ports_, definitions_);
+    if (!check.ok()) {
+      // Kept as a verdict, so that a monitor that cannot see is visible and is tried again when it is due.
+      LogWarn("monitor could not be measured", {{"monitor", monitor.id()}, {"error", Message(check.status())}});
+      JudgedCheck failed;
+      failed.monitor = monitor.id();
+      failed.deployment = monitor.deployment;
+      failed.spec.every = Duration(60'000);
+      core::RuleResult result;
+      result.name = "measure";
+      result.outcome = core::VerdictOutcome::kError;
+      result.message = Message(check.status());
+      failed.verdict = core::Conclude({result});
+      check = std::move(failed);
+    }
+    loop_.Post([this, check = *std::move(check)]() mutable { orchestrator_.FinishCheck(std::move(check)); });
+  }
+
+  template <typename DoneType>
+  void Offer(DoneType done, std::function<void()> closure) {
+    if (!loop_.Offer(std::move(closure))) done(Full());
+  }
+
+  // --- ControlApi ---
+
+  void RegisterPipeline(RegisterRequest request, Done<RegisterResult> done) override {
+    pool_.Post([this, request = std::move(request), done = std::move(done)] {
+      absl::StatusOr<RegisterResult> result = starter_.Register(request);
+      if (!result.ok()) return done(result.status());
+      Offer(done, [this, done, result = *std::move(result)] {
+        orchestrator_.PutPipelines(result.pipelines, [done, result](const absl::Status& status) {
+          status.ok() ? done(result) : done(status);
+        });
+      });
+    });
+  }
+
+  void StartRun(StartRequest request, Done<core::Run> done) override {
+    Offer(done, [this, request = std::move(request), done]() mutable {
+      if (!request.key.empty()) {
+        const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(request.key);
+        if (!earlier.ok()) return done(earlier.status());
+        if (earlier->has_value()) return done(ports_.history.GetRun(**earlier));
+      }
+      PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
+                          [this, done](absl::StatusOr<PreparedRun> prepared) {
+                            if (!prepared.ok()) return done(prepared.status());
+                            orchestrator_.StartRun(*std::move(prepared), done);
+                          });
+    });
+  }
+
+  void PlanRun(StartRequest request, Done<PlannedRun> done) override {
+    Offer(done, [this, request = std::move(request), done]() mutable {
+      const std::string pipeline = request.pipeline;
+      PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
+                          [this, done](absl::StatusOr<PreparedRun> prepared) {
+                            if (!prepared.ok()) return done(prepared.status());
+                            done(Describe(prepared->command));
+                          });
+    });
+  }
+
+  PlannedRun Describe(const core::StartRun& command) {
+    PlannedRun plan;
+    plan.pipeline = command.pipeline;
+    plan.commit = command.pins.commit;
+    plan.commit_subject = command.pins.commit_subject;
+    plan.file = command.pins.file;
+    plan.stages = command.stages;
+    plan.materials = command.pins.materials;
+    plan.params = command.pins.params;
+    plan.param_sources = command.pins.param_sources;
+    plan.definition = command.pins.definition;
+    for (const core::StagePlan& stage : command.stages) {
+      plan.agents[stage.name] = orchestrator_.WhoCouldTake(command.pipeline, stage);
+    }
+    return plan;
+  }
+
+  void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
+    Offer(done, [this, run = std::move(run), reason = std::move(reason), done] {
+      orchestrator_.CancelRun(run, reason.empty() ? "cancelled by an operator" : reason, done);
+    });
+  }
+
+  // --- AgentApi ---
+
+  void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
+                   std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) override {
+    Offer(done, [this, hello = std::move(hello), on_desired = std::move(on_desired), on_lost = std::move(on_lost),
+                 done]() mutable {
+      orchestrator_.OpenSession(std::move(hello), std::move(on_desired), std::move(on_lost), done);
+    });
+  }
+
+  void Report(std::string session, AgentReport report, DoneStatus done) override {
+    Offer(done, [this, session = std::move(session), report = std::move(report), done]() mutable {
+      orchestrator_.Report(session, std::move(report), done);
+    });
+  }
+
+  void AppendLog(std::string session, core::AttemptId attempt, int64_t offset, std::string bytes,
+                 Done<int64_t> done) override {
+    Offer(done, [this, session = std::move(session), attempt = std::move(attempt), offset, bytes = std::move(bytes),
+                 done]() mutable {
+      const absl::Status allowed = orchestrator_.MayAppend(session, attempt);
+      if (!allowed.ok()) return done(allowed);
+      // Writing to a log file may block on the disk, so it leaves the loop.
+      pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
+        absl::StatusOr<int64_t> size = ports_.logs.Append(core::ToText(attempt), offset, bytes);
+        hub_.Wake();
+        done(std::move(size));
+      });
+    });
+  }
+
+  void Finish(std::string session, core::AttemptId attempt, core::Outcome outcome, Done<int64_t> done) override {
+    // Results go in whatever the inbox holds: an agent that cannot report would only try again.
+    loop_.Post([this, session = std::move(session), attempt = std::move(attempt), outcome = std::move(outcome),
+                done = std::move(done)]() mutable {
+      orchestrator_.Finish(session, attempt, std::move(outcome), done);
+    });
+  }
+
+  void RecordPredictions(std::string deployment, std::vector<PredictionRecord> predictions,
+                         Done<int64_t> done) override {
+    if (predictions.size() > kPredictionsPerCall) {
+      return done(absl::InvalidArgumentError("at most 1000 predictions a call, got " +
+                                             std::to_string(predictions.size())));
+    }
+    Offer(done, [this, deployment = std::move(deployment), predictions = std::move(predictions), done]() mutable {
+      orchestrator_.RecordPredictions(deployment, std::move(predictions), done);
+    });
+  }
+
+  void CloseSession(std::string session, DoneStatus done) override {
+    Offer(done, [this, session = std::move(session), done] { orchestrator_.CloseSession(session, done); });
+  }
+
+  // Declared in the order of use: what stands later is destroyed first and may still use what stands earlier.
+  Settings settings_;
+  Ports ports_;
+  LogHub hub_;
+  Definitions definitions_;
+  RunStarter starter_;
+  Orchestrator orchestrator_;
+  Loop loop_;
+  Queries queries_;
+  Pool pool_{kPoolThreads};
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Start(Settings settings, Ports ports) {
+  auto daemon = std::make_unique<DaemonImpl>(std::move(settings), std::move(ports));
+  CD4ML_RETURN_IF_ERROR(daemon->Start());
+  return daemon;
+}
+
+}  // namespace cd4ml::daemon

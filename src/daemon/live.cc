@@ -1,0 +1,100 @@
+// Composing tasks from committed facts.
+#include "live.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+std::optional<TaskInput> MakeInput(const core::Run& run, const std::string& reference) {
+  const std::optional<core::Version> version = core::FindVersion(run, reference);
+  if (!version.has_value()) return std::nullopt;
+  TaskInput input;
+  input.artifact = version->artifact;
+  input.identity = core::VersionId(*version);
+  if (const core::ProducedOutput* output = core::FindOutput(run, reference)) {
+    input.path = output->path;
+    input.profile = output->profile;
+  }
+  return input;
+}
+
+// The environment that a gate's champion lives in: its own, or that of the run's last deploy.
+std::string ChampionEnvironment(const core::Run& run, const core::StageRun& stage) {
+  if (!stage.plan.environment.empty()) return stage.plan.environment;
+  std::string environment;
+  for (const core::StageRun& other : run.stages) {
+    if (other.plan.kind == core::StageKind::kDeploy) environment = other.plan.environment;
+  }
+  return environment;
+}
+
+}  // namespace
+
+std::string EnvironmentKey(const std::string& pipeline, const std::string& environment) {
+  return pipeline + "/" + environment;
+}
+
+LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& deployment) {
+  LiveDeployment live;
+  live.deployment = deployment;
+  live.definition = run.pins.definition;
+  const core::StageRun* stage = run.FindStage(deployment.stage);
+  if (stage != nullptr) {
+    if (const core::ProducedOutput* package = core::FindOutput(run, stage->plan.package)) {
+      live.package_path = package->path;
+    }
+  }
+  if (const std::optional<std::string> data = core::FindTrainData(run)) {
+    const core::ProducedOutput* output = core::FindOutput(run, *data);
+    if (output->profile.has_value()) {
+      live.train_data = TaskBaseline{run.id + " " + *data + " sha256:" + output->artifact.digest.brief(),
+                                     *output->profile};
+    }
+  }
+  return live;
+}
+
+Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& live) {
+  Task task;
+  task.attempt = {run.id, stage.plan.name, stage.latest()->number};
+  task.pipeline = run.pipeline;
+  task.lane = run.lane;
+  task.repo = run.pins.repo;
+  task.commit = run.pins.commit;
+  task.definition = run.pins.definition;
+  task.params = run.pins.params;
+  task.timeout = stage.plan.timeout;
+  for (const std::string& reference : stage.plan.references) {
+    if (std::optional<TaskInput> input = MakeInput(run, reference)) task.inputs[reference] = *std::move(input);
+  }
+  const auto champion = live.find(EnvironmentKey(run.pipeline, ChampionEnvironment(run, stage)));
+  if (champion != live.end()) {
+    task.champion = champion->second.deployment.package.artifact;
+    task.champion_deployment = champion->second.deployment.id;
+    if (champion->second.train_data.has_value()) {
+      task.baselines["champion.train_data"] = *champion->second.train_data;
+    }
+  }
+  if (stage.plan.kind == core::StageKind::kDeploy) {
+    task.deployment = run.id + "/" + stage.plan.name;
+    task.environment = stage.plan.environment;
+    if (champion != live.end()) task.target = champion->second.deployment.endpoint;
+    if (const auto model = core::FindModel(run, stage.plan.package)) task.model_digest = model->digest;
+  }
+  return task;
+}
+
+ServiceTask MakeServiceTask(const LiveDeployment& live) {
+  ServiceTask task;
+  task.deployment = live.deployment.id;
+  task.environment = live.deployment.environment;
+  task.pipeline = live.deployment.pipeline;
+  task.stage = live.deployment.stage;
+  task.definition = live.definition;
+  task.package = live.deployment.package.artifact;
+  task.package_path = live.package_path;
+  task.endpoint = live.deployment.endpoint;
+  task.model_digest = live.deployment.model.digest;
+  return task;
+}
+
+}  // namespace cd4ml::daemon

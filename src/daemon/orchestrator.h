@@ -1,0 +1,145 @@
+// The loop's logic: take requests, decide, commit everything decided in one turn as one transaction, then
+// answer and tell. It owns all state and runs on one thread; it has no clock and no threads of its own.
+//
+// Within a turn, events are applied to the state in memory before they are durable, so that later requests of
+// the turn see them. Nothing leaves the orchestrator before the commit, and a failed commit ends the process:
+// what was decided too early dies with it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cd4ml/core/command.h"
+#include "cd4ml/core/decide.h"
+#include "cd4ml/core/monitor.h"
+#include "cd4ml/core/schedule.h"
+#include "cd4ml/daemon/daemon.h"
+#include "live.h"
+#include "roster.h"
+
+namespace cd4ml::daemon {
+
+// A run that is ready to be started: everything resolved and pinned, only its number is missing.
+struct PreparedRun {
+  core::StartRun command;             // Without id and number.
+};
+
+// A monitor's check that has been measured and judged; what follows is decided on the loop.
+struct JudgedCheck {
+  std::string monitor;
+  std::string deployment;             // That was watched: a newer one makes the check void.
+  core::MonitorSpec spec;
+  core::Verdict verdict;
+  int64_t requests = 0;
+};
+
+class Orchestrator {
+ public:
+  struct Hooks {
+    // What was committed: the runs touched, and the attempts that ended.
+    std::function<void(const std::set<core::RunId>&)> committed;
+    // Prepares a run in the background and calls `done` on the loop.
+    std::function<void(StartRequest, core::TriggerKind, Done<PreparedRun>)> prepare;
+    // Measures and judges a monitor in the background and calls FinishCheck on the loop.
+    std::function<void(core::MonitorState, std::optional<TaskBaseline> train_data)> check;
+    std::function<void(const absl::Status&)> fail_stop;
+  };
+
+  Orchestrator(const Settings& settings, StateStore& store, History& history, Hooks hooks);
+
+  // Takes up everything that the store holds. Call once, before anything else.
+  absl::Status Load(UtcTime now, Duration steady);
+
+  // --- requests; answers come after the commit at the end of the turn ---
+  void StartRun(PreparedRun prepared, Done<core::Run> done);
+  // Returns the run that `key` has started already.
+  absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key);
+  void CancelRun(const core::RunId& run, const std::string& reason, Done<core::Run> done);
+  void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);
+  void FinishCheck(JudgedCheck check);
+
+  void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
+                   std::function<void(absl::Status)> on_lost, Done<SessionGrant> done);
+  void Report(const std::string& session, AgentReport report, DoneStatus done);
+  void Finish(const std::string& session, const core::AttemptId& attempt, core::Outcome outcome,
+              Done<int64_t> done);
+  void RecordPredictions(const std::string& deployment, std::vector<PredictionRecord> predictions,
+                         Done<int64_t> done);
+  void CloseSession(const std::string& session, DoneStatus done);
+
+  // --- the turn ---
+  // Sets the time that everything until the next call is decided at; wall time never runs backwards.
+  void BeginTurn(UtcTime now, Duration steady);
+  // Fires what is due, schedules, commits, answers, pushes.
+  void EndTurn();
+  // Returns how long until something is due, or nullopt.
+  std::optional<Duration> NextWait() const;
+
+  // --- what is known now ---
+  std::map<std::string, std::string> Waiting(const core::RunId& run) const;
+  std::vector<AgentView> Agents() const { return roster_.Views(now_); }
+  const std::map<std::string, PipelineRecord>& pipelines() const { return pipelines_; }
+  const std::map<std::string, core::MonitorState>& monitors() const { return monitors_; }
+  // Returns which stages could be taken by whom: for plans.
+  std::string WhoCouldTake(const std::string& pipeline, const core::StagePlan& stage) const;
+  // Returns whether `agent`'s session may write the attempt's log.
+  absl::Status MayAppend(const std::string& session, const core::AttemptId& attempt) const;
+
+ private:
+  struct WaitingKey {
+    UtcTime ready;
+    core::RunId run;
+    std::string stage;
+    auto operator<=>(const WaitingKey&) const = default;
+  };
+
+  // Decides, applies and notes for the commit. Returns the number of events.
+  absl::StatusOr<size_t> Handle(core::Run& run, const core::Command& command);
+  void Follow(const core::Run& run, const core::Event& event);
+  core::WaitingStage ToWaiting(const core::Run& run, const core::StageRun& stage) const;
+  void AddWaiting(const core::Run& run, const core::StageRun& stage);
+  void DropWaiting(const core::Run& run, const core::StageRun& stage);
+  void LeaseAgain(const core::Run& run);
+  void MakeLive(const core::Run& run, core::Deployment deployment);
+  void ArmMonitor(const core::Run& run, const core::MonitorArmed& event);
+  void FireDeadlines();
+  void StartChecks();
+  void Assign();
+  void Commit();
+  bool IsDeployment(const std::string& id) const;
+  core::Run* FindOpen(const core::RunId& run);
+  absl::StatusOr<core::Run*> FindForCommand(const core::RunId& run);
+  void Reply(std::function<void()> reply) { replies_.push_back(std::move(reply)); }
+  void RecordCheck(const core::MonitorState& state, MonitorCheckRecord record);
+  void Retrain(JudgedCheck check, core::MonitorDecision decision, MonitorCheckRecord record);
+
+  const Settings& settings_;
+  StateStore& store_;
+  History& history_;
+  Hooks hooks_;
+  Roster roster_;
+  UtcTime now_;
+  Duration steady_{0};
+  int64_t sessions_ = 0;
+
+  std::map<core::RunId, core::Run> runs_;                   // Open ones only.
+  std::map<std::string, int64_t> last_number_;              // By pipeline.
+  std::map<std::string, PipelineRecord> pipelines_;
+  std::map<std::string, core::MonitorState> monitors_;
+  std::set<std::string> checking_;                          // Monitors whose check is under way.
+  LiveMap live_;
+  std::map<WaitingKey, core::WaitingStage> waiting_;
+  std::map<std::string, core::AttemptId> locks_;            // EnvironmentKey -> the deploy that holds it.
+  std::map<core::RunId, UtcTime> deadlines_;
+
+  // Of this turn.
+  std::vector<Change> changes_;
+  std::vector<std::function<void()>> replies_;
+  std::set<core::RunId> touched_;
+};
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,232 @@
+// Reading for operators.
+#include "queries.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+constexpr int64_t kLogChunkMax = 256 << 10;
+constexpr Duration kFollow{2'000};      // How long a follower waits before it asks again.
+
+}  // namespace
+
+// Ends the watch when destroyed, after a callback that is running has returned.
+class Queries::Watcher : public Subscription {
+ public:
+  Watcher(Queries& queries, std::shared_ptr<Watch> watch) : queries_(queries), watch_(std::move(watch)) {}
+  ~Watcher() override {
+    {
+      std::lock_guard lock(queries_.mutex_);
+      std::erase_if(queries_.watches_, [&](const auto& entry) { return entry.second == watch_; });
+    }
+    std::lock_guard calling(watch_->calling);
+    watch_->over = true;
+  }
+
+ private:
+  Queries& queries_;
+  std::shared_ptr<Watch> watch_;
+};
+
+Queries::Queries(const Settings& settings, const Ports& ports, Loop& loop, Orchestrator& orchestrator, LogHub& hub,
+                 UtcTime started)
+    : settings_(settings),
+      ports_(ports),
+      loop_(loop),
+      orchestrator_(orchestrator),
+      hub_(hub),
+      started_(started),
+      notifier_([this](std::stop_token stop) { Notify(stop); }) {}
+
+Queries::~Queries() = default;
+
+absl::StatusOr<ServerFacts> Queries::GetServer() {
+  return ServerFacts{.version = settings_.version,
+                     .instance = settings_.instance,
+                     .state_dir = settings_.state_dir,
+                     .database = settings_.database,
+                     .started = started_};
+}
+
+absl::StatusOr<core::RunId> Queries::Resolve(const std::string& run) {
+  const size_t slash = run.find('/');
+  if (slash == std::string::npos) {
+    return absl::InvalidArgumentError("\"" + run + "\" names no run; write PIPELINE/NUMBER or PIPELINE/latest");
+  }
+  const std::string pipeline = run.substr(0, slash);
+  const std::string which = run.substr(slash + 1);
+  if (which != "latest" && which != "latest-passed") return run;
+  RunFilter filter;
+  filter.pipeline = pipeline;
+  filter.limit = 1;
+  if (which == "latest-passed") filter.state = core::RunState::kSucceeded;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<RunSummary> runs, ports_.history.ListRuns(filter));
+  if (runs.empty()) {
+    CD4ML_RETURN_IF_ERROR(GetPipeline(pipeline).status());
+    return absl::NotFoundError("pipeline \"" + pipeline + "\" has no " +
+                               (which == "latest" ? std::string("run yet") : std::string("run that passed")));
+  }
+  return runs.front().id;
+}
+
+absl::StatusOr<RunView> Queries::View(const core::RunId& id) {
+  CD4ML_ASSIGN_OR_RETURN(core::Run run, ports_.history.GetRun(id));
+  RunView view{.run = std::move(run), .waiting = {}};
+  if (!core::IsTerminal(view.run.state)) {
+    view.waiting = loop_.Ask<std::map<std::string, std::string>>([this, id] { return orchestrator_.Waiting(id); });
+  }
+  return view;
+}
+
+absl::StatusOr<RunView> Queries::GetRun(const std::string& run) {
+  CD4ML_ASSIGN_OR_RETURN(const core::RunId id, Resolve(run));
+  return View(id);
+}
+
+absl::StatusOr<std::vector<RunSummary>> Queries::ListRuns(const RunFilter& filter) {
+  if (!filter.pipeline.empty()) CD4ML_RETURN_IF_ERROR(GetPipeline(filter.pipeline).status());
+  return ports_.history.ListRuns(filter);
+}
+
+absl::StatusOr<std::unique_ptr<Subscription>> Queries::WatchRun(const std::string& run,
+                                                                std::function<void(RunView)> on_change,
+                                                                std::function<void(absl::Status)> on_end) {
+  CD4ML_ASSIGN_OR_RETURN(const core::RunId id, Resolve(run));
+  CD4ML_RETURN_IF_ERROR(ports_.history.GetRun(id).status());
+  auto watch = std::make_shared<Watch>();
+  watch->run = id;
+  watch->on_change = std::move(on_change);
+  watch->on_end = std::move(on_end);
+  {
+    std::lock_guard lock(mutex_);
+    watches_.emplace(id, watch);
+    changed_.insert(id);  // The first view comes like any other.
+  }
+  wake_.notify_one();
+  return std::make_unique<Watcher>(*this, std::move(watch));
+}
+
+void Queries::Changed(const std::set<core::RunId>& runs) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!watches_.empty()) changed_.insert(runs.begin(), runs.end());
+  }
+  wake_.notify_one();
+  hub_.Wake();
+}
+
+void Queries::Notify(std::stop_token stop) {
+  while (true) {
+    std::vector<std::shared_ptr<Watch>> watches;
+    {
+      std::unique_lock lock(mutex_);
+      if (!wake_.wait(lock, stop, [this] { return !changed_.empty(); })) return;
+      for (const core::RunId& run : std::exchange(changed_, {})) {
+        const auto [begin, end] = watches_.equal_range(run);
+        for (auto it = begin; it != end; ++it) watches.push_back(it->second);
+      }
+    }
+    for (const std::shared_ptr<Watch>& watch : watches) Tell(*watch);
+  }
+}
+
+void Queries::Tell(Watch& watch) {
+  absl::StatusOr<RunView> view = View(watch.run);
+  std::lock_guard calling(watch.calling);
+  if (watch.over) return;
+  if (!view.ok()) {
+    watch.over = true;
+    return watch.on_end(view.status());
+  }
+  const bool ended = core::IsTerminal(view->run.state);
+  watch.on_change(*std::move(view));
+  if (ended) {
+    watch.over = true;
+    watch.on_end(absl::OkStatus());
+  }
+}
+
+absl::StatusOr<LogChunk> Queries::ReadLog(const core::AttemptId& asked, int64_t offset, bool follow) {
+  core::AttemptId attempt = asked;
+  CD4ML_ASSIGN_OR_RETURN(attempt.run, Resolve(asked.run));
+  for (bool waited = false;; waited = true) {
+    const uint64_t seen = hub_.Version();
+    CD4ML_ASSIGN_OR_RETURN(const core::Run run, ports_.history.GetRun(attempt.run));
+    const core::StageRun* stage = run.FindStage(attempt.stage);
+    if (stage == nullptr) {
+      std::vector<std::string> names;
+      for (const core::StageRun& known : run.stages) names.push_back(known.plan.name);
+      return absl::NotFoundError("run " + run.id + " has no stage \"" + attempt.stage + "\"" +
+                                 DidYouMean(attempt.stage, names));
+    }
+    const int count = static_cast<int>(stage->attempts.size());
+    if (asked.number > count) {
+      return absl::NotFoundError("stage " + run.id + "/" + attempt.stage + " has " + std::to_string(count) +
+                                 " attempts, no number " + std::to_string(asked.number));
+    }
+    attempt.number = asked.number == 0 ? count : asked.number;
+    LogChunk chunk{.offset = offset, .bytes = "", .end = core::IsTerminal(stage->state)};
+    if (attempt.number > 0) {
+      CD4ML_ASSIGN_OR_RETURN(chunk.bytes, ports_.logs.Read(core::ToText(attempt), offset, kLogChunkMax));
+      const core::Attempt& found = stage->attempts[static_cast<size_t>(attempt.number) - 1];
+      chunk.end = core::IsTerminal(found.state) && chunk.bytes.empty();
+    }
+    if (!chunk.bytes.empty() || chunk.end || !follow || waited) return chunk;
+    hub_.Wait(seen, kFollow);
+  }
+}
+
+absl::StatusOr<std::vector<PipelineRecord>> Queries::ListPipelines() {
+  return loop_.Ask<std::vector<PipelineRecord>>([this] {
+    std::vector<PipelineRecord> pipelines;
+    for (const auto& [name, pipeline] : orchestrator_.pipelines()) pipelines.push_back(pipeline);
+    return pipelines;
+  });
+}
+
+absl::StatusOr<PipelineRecord> Queries::GetPipeline(const std::string& name) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<PipelineRecord> pipelines, ListPipelines());
+  std::vector<std::string> names;
+  for (const PipelineRecord& pipeline : pipelines) {
+    if (pipeline.name == name) return pipeline;
+    names.push_back(pipeline.name);
+  }
+  return UnknownPipeline(name, names);
+}
+
+absl::StatusOr<std::vector<AgentView>> Queries::ListAgents() {
+  return loop_.Ask<std::vector<AgentView>>([this] { return orchestrator_.Agents(); });
+}
+
+absl::StatusOr<std::vector<core::Deployment>> Queries::ListDeployments(const std::string& environment, UtcTime at,
+                                                                       int limit) {
+  return ports_.history.ListDeployments(environment, at, limit);
+}
+
+absl::StatusOr<std::vector<MonitorView>> Queries::ListMonitors(int checks) {
+  const auto states = loop_.Ask<std::map<std::string, core::MonitorState>>([this] { return orchestrator_.monitors(); });
+  std::vector<MonitorView> views;
+  for (const auto& [id, state] : states) {
+    CD4ML_ASSIGN_OR_RETURN(std::vector<MonitorCheckRecord> records, ports_.history.MonitorChecks(id, checks));
+    views.push_back({.monitor = state, .checks = std::move(records)});
+  }
+  return views;
+}
+
+absl::StatusOr<LineageGraph> Queries::TraceLineage(const std::string& reference, LineageDirection direction,
+                                                   int depth_max) {
+  return ports_.history.TraceLineage(reference, direction, depth_max);
+}
+
+absl::Status UnknownPipeline(const std::string& name, const std::vector<std::string>& known) {
+  std::string message = "there is no pipeline \"" + name + "\"" + DidYouMean(name, known);
+  if (known.empty()) message += "; none is registered yet: cd4ml pipeline add REPOSITORY";
+  return absl::NotFoundError(message);
+}
+
+}  // namespace cd4ml::daemon

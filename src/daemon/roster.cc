@@ -1,0 +1,176 @@
+// Sessions and desired leases.
+#include "roster.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace cd4ml::daemon {
+
+Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
+                            std::function<void(DesiredState)> on_desired,
+                            std::function<void(absl::Status)> on_lost, Duration now, UtcTime wall) {
+  Agent& agent = agents_[hello.name];
+  Opened opened;
+  opened.session = session;
+  opened.superseded = std::move(agent.on_lost);
+  sessions_.erase(agent.session);
+  const bool other_instance = !agent.record.instance.empty() && agent.record.instance != hello.instance;
+  if (other_instance) {
+    for (const auto& [attempt, task] : agent.leases) opened.orphaned.push_back(attempt);
+  }
+  AgentRecord& record = agent.record;
+  record.name = hello.name;
+  record.instance = hello.instance;
+  record.host = hello.host;
+  record.version = hello.version;
+  record.labels = hello.labels;
+  record.slots = hello.slots;
+  record.facts = hello.facts;
+  if (!record.first_seen.is_set()) record.first_seen = wall;
+  record.last_seen = wall;
+  opened.record = record;
+  agent.session = session;
+  agent.heard = now;
+  agent.report = {};
+  agent.on_desired = std::move(on_desired);
+  agent.on_lost = std::move(on_lost);
+  sessions_[session] = hello.name;
+  Changed(hello.name);
+  return opened;
+}
+
+absl::StatusOr<std::string> Roster::Heard(const std::string& session, const AgentReport* report, Duration now) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return absl::NotFoundError("session " + session + " is over; open another one");
+  Agent& agent = agents_[found->second];
+  agent.heard = now;
+  if (report != nullptr) agent.report = *report;
+  return found->second;
+}
+
+absl::Status Roster::Close(const std::string& session) {
+  const auto found = sessions_.find(session);
+  if (found == sessions_.end()) return absl::OkStatus();
+  Agent& agent = agents_[found->second];
+  agent.session.clear();
+  agent.on_desired = nullptr;
+  agent.on_lost = nullptr;
+  sessions_.erase(found);
+  return absl::OkStatus();
+}
+
+void Roster::Know(AgentRecord record) {
+  Agent& agent = agents_[record.name];
+  agent.heard = boot_;
+  agent.record = std::move(record);
+}
+
+void Roster::Lease(const std::string& name, Task task) {
+  Agent& agent = agents_[name];
+  if (agent.session.empty() && agent.heard < boot_) agent.heard = boot_;
+  const core::AttemptId attempt = task.attempt;
+  agent.leases[attempt] = std::move(task);
+  Changed(name);
+}
+
+void Roster::Unlease(const std::string& name, const core::AttemptId& attempt) {
+  if (agents_[name].leases.erase(attempt) > 0) Changed(name);
+}
+
+void Roster::Serve(const std::string& name, ServiceTask service) {
+  const std::string deployment = service.deployment;
+  agents_[name].services[deployment] = std::move(service);
+  Changed(name);
+}
+
+void Roster::Unserve(const std::string& name, const std::string& deployment) {
+  if (agents_[name].services.erase(deployment) > 0) Changed(name);
+}
+
+std::vector<Roster::Silent> Roster::Expire(Duration now) {
+  std::vector<Silent> silent;
+  for (auto& [name, agent] : agents_) {
+    const bool open = !agent.session.empty();
+    if ((!open && agent.leases.empty()) || now - agent.heard < ttl_) continue;
+    const std::string why = "agent \"" + name + "\" has been silent for " + FormatDuration(now - agent.heard);
+    for (const auto& [attempt, task] : agent.leases) silent.push_back({name, attempt, why});
+    if (open) {
+      const std::function<void(absl::Status)> on_lost = std::move(agent.on_lost);
+      Close(agent.session).IgnoreError();
+      if (on_lost) on_lost(absl::DeadlineExceededError(why));
+    }
+  }
+  return silent;
+}
+
+std::optional<Duration> Roster::NextExpiry() const {
+  std::optional<Duration> next;
+  for (const auto& [name, agent] : agents_) {
+    if (agent.session.empty() && agent.leases.empty()) continue;
+    const Duration at = agent.heard + ttl_;
+    if (!next.has_value() || at < *next) next = at;
+  }
+  return next;
+}
+
+std::vector<core::FreeAgent> Roster::Free() const {
+  std::vector<core::FreeAgent> free;
+  for (const auto& [name, agent] : agents_) {
+    if (agent.session.empty()) continue;
+    free.push_back({name, agent.record.labels, agent.record.slots - static_cast<int>(agent.leases.size()),
+                    !agent.report.draining});
+  }
+  return free;
+}
+
+std::vector<AgentView> Roster::Views(UtcTime now) const {
+  std::vector<AgentView> views;
+  for (const auto& [name, agent] : agents_) {
+    AgentView view;
+    view.agent = agent.record;
+    for (const auto& [attempt, task] : agent.leases) view.running.push_back(attempt);
+    if (agent.session.empty()) {
+      view.state = "lost";
+    } else {
+      view.agent.last_seen = now;
+      view.state = agent.report.draining ? "draining" : agent.leases.empty() ? "idle" : "busy";
+    }
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+int64_t Roster::RevisionOf(const std::string& agent) const {
+  const auto found = agents_.find(agent);
+  return found == agents_.end() ? 0 : found->second.revision;
+}
+
+std::string Roster::AgentOf(const std::string& session) const {
+  const auto found = sessions_.find(session);
+  return found == sessions_.end() ? "" : found->second;
+}
+
+bool Roster::IsLeasedTo(const std::string& name, const core::AttemptId& attempt) const {
+  const auto agent = agents_.find(name);
+  return agent != agents_.end() && agent->second.leases.contains(attempt);
+}
+
+void Roster::Push() {
+  for (const std::string& name : std::exchange(changed_, {})) {
+    const Agent& agent = agents_[name];
+    if (!agent.on_desired) continue;
+    DesiredState desired;
+    desired.revision = agent.revision;
+    for (const auto& [attempt, task] : agent.leases) desired.leases.push_back(task);
+    for (const auto& [deployment, service] : agent.services) desired.services.push_back(service);
+    agent.on_desired(std::move(desired));
+  }
+}
+
+// The revision counts within this life of the daemon; agents compare revisions of one session only.
+void Roster::Changed(const std::string& name) {
+  ++agents_[name].revision;
+  changed_.insert(name);
+}
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,90 @@
+// The agents: their sessions, what each should hold, and who has gone silent.
+//
+// Lives on the loop's thread. Liveness has one clock, the session: it counts steady time, so that wall-clock
+// jumps lose nothing.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cd4ml/core/schedule.h"
+#include "cd4ml/ports/agent_api.h"
+#include "cd4ml/ports/query_api.h"
+#include "live.h"
+
+namespace cd4ml::daemon {
+
+class Roster {
+ public:
+  // `boot` is the steady time of the start: agents that hold leases from before have one `ttl` to come back.
+  Roster(Duration ttl, Duration boot) : ttl_(ttl), boot_(boot) {}
+
+  // --- what agents say ---
+
+  struct Opened {
+    std::string session;
+    AgentRecord record;
+    std::vector<core::AttemptId> orphaned;   // Leases of an earlier instance of this agent: lost.
+    std::function<void(absl::Status)> superseded;   // Tells the former session that it is over; may be null.
+  };
+  Opened Open(const AgentHello& hello, const std::string& session, std::function<void(DesiredState)> on_desired,
+              std::function<void(absl::Status)> on_lost, Duration now, UtcTime wall);
+  // Notes a sign of life. Returns the agent's name, or NOT_FOUND when the session is over.
+  absl::StatusOr<std::string> Heard(const std::string& session, const AgentReport* report, Duration now);
+  absl::Status Close(const std::string& session);
+
+  // --- what follows from committed events ---
+
+  void Know(AgentRecord record);                        // At start: agents of earlier times.
+  void Lease(const std::string& agent, Task task);
+  void Unlease(const std::string& agent, const core::AttemptId& attempt);
+  void Serve(const std::string& agent, ServiceTask service);
+  void Unserve(const std::string& agent, const std::string& deployment);
+
+  // --- what others ask ---
+
+  // Returns the leases of agents that have been silent for too long, and closes their sessions.
+  struct Silent {
+    std::string agent;
+    core::AttemptId attempt;
+    std::string why;
+  };
+  std::vector<Silent> Expire(Duration now);
+  // Returns when Expire must be asked again, or nullopt.
+  std::optional<Duration> NextExpiry() const;
+
+  std::vector<core::FreeAgent> Free() const;            // Agents with an open session.
+  std::vector<AgentView> Views(UtcTime now) const;
+  int64_t RevisionOf(const std::string& agent) const;
+  std::string AgentOf(const std::string& session) const;   // "" when the session is over.
+  bool IsLeasedTo(const std::string& agent, const core::AttemptId& attempt) const;
+
+  // Sends every agent whose desired state has changed its new one. Call after the commit.
+  void Push();
+
+ private:
+  struct Agent {
+    AgentRecord record;
+    std::string session;                                // Empty: none open.
+    Duration heard{0};
+    AgentReport report;
+    std::function<void(DesiredState)> on_desired;
+    std::function<void(absl::Status)> on_lost;
+    std::map<core::AttemptId, Task> leases;
+    std::map<std::string, ServiceTask> services;        // By deployment.
+    int64_t revision = 0;
+  };
+
+  void Changed(const std::string& name);
+
+  Duration ttl_, boot_;
+  std::map<std::string, Agent> agents_;
+  std::map<std::string, std::string> sessions_;         // Session -> agent.
+  std::set<std::string> changed_;
+};
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,249 @@
+// Resolving and pinning everything that a run depends on.
+#include "run_starter.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
+#include "cd4ml/core/plan.h"
+#include "cd4ml/ports/diagnostic_payload.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+constexpr int64_t kFileSizeMax = 8 << 20;          // A definition or a parameter file.
+constexpr std::string_view kSuffix = ".cd4ml.yaml";
+
+core::Scope MakeScope(const Value& params, const std::string& lane, core::TriggerKind trigger) {
+  core::Scope scope;
+  scope.name = [&params, lane, trigger](std::string_view name) -> std::optional<Value> {
+    if (name == "run.lane") return Value(lane);
+    if (name == "run.trigger") return Value(core::ToText(trigger));
+    if (!name.starts_with("params.")) return std::nullopt;
+    const Value* value = params.FindPath(name.substr(7));
+    return value == nullptr ? std::nullopt : std::optional<Value>(*value);
+  };
+  scope.call = [](std::string_view, const std::vector<Value>&) -> std::optional<Value> { return std::nullopt; };
+  scope.known_names = {"run.lane", "run.trigger"};
+  for (const auto& [name, value] : Flatten(params)) scope.known_names.push_back("params." + name);
+  return scope;
+}
+
+std::string RefOf(const PipelineRecord& pipeline) { return pipeline.branch.empty() ? "HEAD" : pipeline.branch; }
+
+std::string Plural(size_t count, std::string_view one) {
+  return std::to_string(count) + " " + std::string(one) + (count == 1 ? "" : "s");
+}
+
+size_t CountErrors(const core::Diagnostics& diagnostics) {
+  return static_cast<size_t>(std::count_if(diagnostics.begin(), diagnostics.end(), [](const core::Diagnostic& d) {
+    return d.severity == core::Severity::kError;
+  }));
+}
+
+absl::Status CheckLane(const core::PipelineSpec& spec, const std::string& lane, core::TriggerKind trigger) {
+  if (trigger == core::TriggerKind::kDispatch) {
+    const std::vector<std::string>& lanes = spec.triggers.dispatch_lanes;
+    if (!spec.triggers.dispatch) {
+      return absl::FailedPreconditionError("pipeline \"" + spec.name +
+                                           "\" cannot be started by hand: its triggers do not list dispatch");
+    }
+    if (!lanes.empty() && std::find(lanes.begin(), lanes.end(), lane) == lanes.end()) {
+      return absl::InvalidArgumentError("pipeline \"" + spec.name + "\" cannot be started in lane \"" + lane + "\"" +
+                                        DidYouMean(lane, lanes));
+    }
+  }
+  for (const core::StageSpec& stage : spec.stages) {
+    if (stage.kind != core::StageKind::kDeploy || !stage.condition.empty()) continue;
+    const core::EnvironmentSpec* environment = spec.FindEnvironment(stage.environment);
+    if (environment == nullptr || environment->lanes.empty()) continue;
+    const std::vector<std::string>& lanes = environment->lanes;
+    if (std::find(lanes.begin(), lanes.end(), lane) == lanes.end()) {
+      return absl::InvalidArgumentError("stage \"" + stage.name + "\" deploys to environment \"" + stage.environment +
+                                        "\", which lane \"" + lane + "\" may not enter; give the stage an if:");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RegisterResult> RunStarter::Register(const RegisterRequest& request) const {
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(request.repo));
+  CD4ML_ASSIGN_OR_RETURN(const CommitFacts commit, repo->Resolve(request.branch.empty() ? "HEAD" : request.branch));
+  std::vector<std::string> files = {request.file};
+  if (request.file.empty()) {
+    CD4ML_ASSIGN_OR_RETURN(files, repo->ListFiles(commit.id, kSuffix));
+    if (files.empty()) {
+      return absl::NotFoundError("commit " + commit.id.substr(0, 7) + " of " + request.repo + " has no file *" +
+                                 std::string(kSuffix) + "; commit one, or name the file");
+    }
+  }
+  RegisterResult result;
+  result.commit = commit.id;
+  for (const std::string& file : files) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, repo->ReadFile(commit.id, file, kFileSizeMax));
+    const ParsedPipeline parsed = ports_.parser.Parse(text, file, nullptr);
+    if (core::HasErrors(parsed.diagnostics)) {
+      // One bad file never disables another: it is shown and the rest goes on.
+      result.problems.insert(result.problems.end(), parsed.diagnostics.begin(), parsed.diagnostics.end());
+      continue;
+    }
+    PipelineRecord record;
+    record.name = parsed.spec.name;
+    record.repo = request.repo;
+    record.branch = request.branch;
+    record.file = file;
+    record.description = parsed.spec.description;
+    record.good_commit = commit.id;
+    result.pipelines.push_back(std::move(record));
+  }
+  if (result.pipelines.empty()) {
+    return DiagnosticsError("no definition in " + request.repo + " can be registered", result.problems);
+  }
+  return result;
+}
+
+absl::StatusOr<RunStarter::Source> RunStarter::ReadDefinition(SourceRepo& repo, const PipelineRecord& pipeline,
+                                                              const std::string& ref,
+                                                              PipelineRecord* broken) const {
+  Source source;
+  CD4ML_ASSIGN_OR_RETURN(source.commit, repo.Resolve(ref.empty() ? RefOf(pipeline) : ref));
+  auto text = repo.ReadFile(source.commit.id, pipeline.file, kFileSizeMax);
+  if (!text.ok()) return Annotate(text.status(), "pipeline \"" + pipeline.name + "\"");
+  source.text = *std::move(text);
+  ParsedPipeline parsed = ports_.parser.Parse(source.text, pipeline.file, nullptr);
+  if (core::HasErrors(parsed.diagnostics)) {
+    if (ref.empty() && broken != nullptr) {
+      *broken = pipeline;
+      broken->bad_commit = source.commit.id;
+      broken->problems = parsed.diagnostics;
+    }
+    std::string message = "the definition of \"" + pipeline.name + "\" at commit " + source.commit.id.substr(0, 7) +
+                          " has " + Plural(CountErrors(parsed.diagnostics), "error");
+    if (!pipeline.good_commit.empty() && pipeline.good_commit != source.commit.id) {
+      message += "; its last good revision can be run with --ref " + pipeline.good_commit.substr(0, 12);
+    }
+    return DiagnosticsError(message, parsed.diagnostics);
+  }
+  if (parsed.spec.name != pipeline.name) {
+    return absl::FailedPreconditionError("file " + pipeline.file + " now defines pipeline \"" + parsed.spec.name +
+                                         "\", not \"" + pipeline.name + "\"; register the repository again");
+  }
+  source.draft = std::move(parsed.spec);
+  return source;
+}
+
+absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, const Source& source,
+                                                             const StartRequest& request) const {
+  std::vector<std::pair<std::string, Value>> files;
+  for (const std::string& file : source.draft.params.files) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, repo.ReadFile(source.commit.id, file, kFileSizeMax));
+    CD4ML_ASSIGN_OR_RETURN(Value values, ports_.parser.ParseParams(text, file));
+    files.emplace_back(file, std::move(values));
+  }
+  std::map<std::string, Value> overrides;
+  for (const auto& [name, text] : request.params) overrides[name] = core::ParseParamText(text);
+  return core::ResolveParams(source.draft.params, files, overrides, request.lane);
+}
+
+absl::StatusOr<ArtifactRef> RunStarter::PinData(const core::MaterialSpec& material) const {
+  std::string path = material.location;
+  if (path.starts_with("file://")) path = path.substr(7);
+  if (!path.starts_with('/')) path = settings_.data_root + "/" + path;
+  const std::string what = "material \"" + material.name + "\"";
+  const auto stat = ports_.files.Stat(path);
+  if (!stat.ok()) {
+    return absl::NotFoundError(what + ": there is no file or folder " + path +
+                               "; relative paths are looked up in the daemon's data root");
+  }
+  if (material.pattern.empty()) {
+    auto stored = PutArtifact(ports_.blobs, path, /*may_link=*/false);
+    return stored.ok() ? std::move(stored) : Annotate(stored.status(), what);
+  }
+  if (stat->kind == FileKind::kFile) return absl::InvalidArgumentError(what + " has a pattern, but " + path + " is not a folder");
+  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> names, ports_.files.ListDir(path));
+  std::sort(names.begin(), names.end());
+  std::vector<TreeEntry> tree;
+  ArtifactRef artifact{.digest = {}, .is_tree = true, .size = 0, .files = 0};
+  for (const std::string& name : names) {
+    if (fnmatch(material.pattern.c_str(), name.c_str(), FNM_PERIOD) != 0) continue;
+    auto file = PutArtifact(ports_.blobs, path + "/" + name, /*may_link=*/false);
+    if (!file.ok()) return Annotate(file.status(), what);
+    if (file->is_tree) continue;
+    tree.push_back({.path = name, .digest = file->digest, .size = file->size, .executable = false});
+    artifact.size += file->size;
+    ++artifact.files;
+  }
+  if (tree.empty()) {
+    return absl::NotFoundError(what + ": no file in " + path + " matches \"" + material.pattern + "\"");
+  }
+  CD4ML_ASSIGN_OR_RETURN(artifact.digest, PutBytes(ports_.blobs, FormatTree(tree)));
+  return artifact;
+}
+
+absl::StatusOr<std::map<std::string, core::Version>> RunStarter::PinMaterials(const core::PipelineSpec& spec) const {
+  std::map<std::string, core::Version> pinned;
+  for (const core::MaterialSpec& material : spec.materials) {
+    if (material.kind != core::MaterialSpec::Kind::kData) continue;
+    CD4ML_ASSIGN_OR_RETURN(const ArtifactRef artifact, PinData(material));
+    core::Version& version = pinned[material.name];
+    version.kind = core::VersionKind::kData;
+    version.name = spec.name + "/" + material.name;
+    version.digest = artifact.digest.hex();
+    version.artifact = artifact;
+    version.summary = FormatSize(artifact.size) + (artifact.files == 1 ? "" : " in " + Plural(artifact.files, "file"));
+  }
+  return pinned;
+}
+
+absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& asked, core::TriggerKind trigger,
+                                                         const PipelineRecord& pipeline,
+                                                         PipelineRecord* broken) const {
+  StartRequest request = asked;
+  if (request.lane.empty()) request.lane = "production";
+  if (!IsName(request.lane)) return absl::InvalidArgumentError("\"" + request.lane + "\" is no name of a lane");
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(pipeline.repo));
+  CD4ML_ASSIGN_OR_RETURN(const Source source, ReadDefinition(*repo, pipeline, request.ref, broken));
+  CD4ML_ASSIGN_OR_RETURN(const core::EffectiveParams params, ReadParams(*repo, source, request));
+
+  const core::Scope scope = MakeScope(params.values, request.lane, trigger);
+  ParsedPipeline parsed = ports_.parser.Parse(source.text, pipeline.file, &scope);
+  if (core::HasErrors(parsed.diagnostics)) {
+    return DiagnosticsError("the definition of \"" + pipeline.name + "\" has " +
+                                Plural(CountErrors(parsed.diagnostics), "error") + " with these parameters",
+                            parsed.diagnostics);
+  }
+  CD4ML_RETURN_IF_ERROR(CheckLane(parsed.spec, request.lane, trigger));
+
+  Prepared prepared;
+  core::StartRun& run = prepared.run.command;
+  run.pipeline = pipeline.name;
+  run.lane = request.lane;
+  run.trigger = {.kind = trigger, .key = request.key, .by = request.by, .reason = request.reason};
+  run.pins.repo = pipeline.repo;
+  run.pins.commit = source.commit.id;
+  run.pins.commit_subject = source.commit.subject;
+  run.pins.file = pipeline.file;
+  CD4ML_ASSIGN_OR_RETURN(run.pins.materials, PinMaterials(parsed.spec));
+  CD4ML_ASSIGN_OR_RETURN(run.pins.definition, PutBytes(ports_.blobs, parsed.expanded));
+  run.pins.params = params.values;
+  run.pins.param_sources = params.sources;
+  CD4ML_ASSIGN_OR_RETURN(run.pins.params_digest, PutBytes(ports_.blobs, ToJson(params.values)));
+  run.stages = core::MakePlan(parsed.spec, settings_.plan);
+  prepared.spec = std::move(parsed.spec);
+  prepared.pipeline = pipeline;
+  if (request.ref.empty()) {
+    prepared.pipeline.good_commit = source.commit.id;
+    prepared.pipeline.description = prepared.spec.description;
+    prepared.pipeline.bad_commit.clear();
+    prepared.pipeline.problems.clear();
+  }
+  return prepared;
+}
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,47 @@
+// From a request to a run that can be started: reads the definition at a commit, resolves parameters, pins data.
+// Blocking; runs in the background, never on the loop.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cd4ml/core/params.h"
+#include "cd4ml/daemon/daemon.h"
+#include "orchestrator.h"
+
+namespace cd4ml::daemon {
+
+class RunStarter {
+ public:
+  RunStarter(const Settings& settings, const Ports& ports) : settings_(settings), ports_(ports) {}
+
+  // Looks at a repository: every definition of the branch, good or bad.
+  absl::StatusOr<RegisterResult> Register(const RegisterRequest& request) const;
+
+  struct Prepared {
+    PreparedRun run;
+    core::PipelineSpec spec;
+    PipelineRecord pipeline;         // As it is now; differs from the one given when the commit is new.
+  };
+  // Everything that a run needs. With errors in the definition, `pipeline` is told of them through `broken`.
+  absl::StatusOr<Prepared> Prepare(const StartRequest& request, core::TriggerKind trigger,
+                                   const PipelineRecord& pipeline, PipelineRecord* broken) const;
+
+ private:
+  struct Source {
+    CommitFacts commit;
+    std::string text;
+    core::PipelineSpec draft;        // Parsed without values: what it needs is known, not what it says.
+  };
+  absl::StatusOr<Source> ReadDefinition(SourceRepo& repo, const PipelineRecord& pipeline, const std::string& ref,
+                                        PipelineRecord* broken) const;
+  absl::StatusOr<core::EffectiveParams> ReadParams(SourceRepo& repo, const Source& source,
+                                                   const StartRequest& request) const;
+  absl::StatusOr<std::map<std::string, core::Version>> PinMaterials(const core::PipelineSpec& spec) const;
+  absl::StatusOr<ArtifactRef> PinData(const core::MaterialSpec& material) const;
+
+  const Settings& settings_;
+  Ports ports_;
+};
+
+}  // namespace cd4ml::daemon
