@@ -1,0 +1,72 @@
+// The agent: holds leases and live services for a daemon and performs them, whether or not the
+// daemon is there.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/base/value.h"
+#include "cd4ml/ports/agent_api.h"
+#include "cd4ml/ports/blob_store.h"
+#include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/http_client.h"
+#include "cd4ml/ports/pipeline_parser.h"
+#include "cd4ml/ports/process_runner.h"
+#include "cd4ml/ports/source_repo.h"
+#include "cd4ml/ports/table_engine.h"
+
+namespace cd4ml::agent {
+
+struct AgentConfig {
+  std::string name;       // [a-z0-9][a-z0-9_-]{0,62}
+  std::string state_dir;  // Absolute; exists; of one running agent alone.
+  std::string host;       // Shown to people.
+  std::string version;    // Of cd4ml.
+  std::vector<std::string> labels;
+  int slots = 1;
+  Value facts;  // CPU, memory, system, interpreters: a map.
+  std::map<std::string, std::string>
+      env;  // PATH, HOME, LANG and TMPDIR for stages; others are not passed on.
+  std::string service_host = "127.0.0.1";    // Where its services can be reached.
+  int64_t disk_reserve = int64_t{16} << 20;  // Less free disk than this counts as full.
+};
+
+// What the agent needs of the world. References outlive the agent.
+struct AgentPorts {
+  AgentApi& daemon;
+  BlobStore& daemon_blobs;  // The daemon's store over the wire.
+  ProcessRunner& processes;
+  SourceRepoOpener& repos;
+  const PipelineParser& parser;
+  const Clock& clock;
+  // Opens a store in a folder of this host; makes it when it is missing.
+  std::function<absl::StatusOr<std::unique_ptr<BlobStore>>(const std::string& dir)> open_blobs;
+  std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()>
+      table_engine;                                          // One for each thread.
+  std::function<std::unique_ptr<HttpClient>()> http_client;  // One for each thread.
+  // Unpacks a tar (also compressed) or zip file into an empty folder and lets nothing out of it.
+  // INVALID_ARGUMENT: the file is no archive.
+  std::function<absl::Status(const std::string& archive, const std::string& dir)> unpack;
+  std::function<absl::StatusOr<int>()> free_port;  // Of the loopback interface.
+  std::function<double()> random;                  // Uniform in [0, 1).
+};
+
+// One agent. Made by Open, which finds what an earlier agent left in the state folder.
+class Agent {
+ public:
+  virtual ~Agent() = default;
+
+  // FAILED_PRECONDITION: the configuration makes no sense.
+  static absl::StatusOr<std::unique_ptr<Agent>> Open(AgentConfig config, AgentPorts ports);
+
+  // Performs leases until `stop`; then closes the session and returns. What runs under the keeper
+  // goes on, and the next agent on the same state folder takes it up. Call it once.
+  virtual void Run(std::stop_token stop) = 0;
+};
+
+}  // namespace cd4ml::agent

@@ -1,0 +1,109 @@
+// Keeps track of what an attempt has started and whether it is to go on.
+#include "agent/attempt.h"
+
+#include <algorithm>
+
+#include "agent/exits.h"
+#include "agent/files.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+namespace {
+
+// What the processes of one attempt are for; the stage's command has no name.
+constexpr std::string_view kRoles[] = {"", "serve", "apply", "rollback"};
+
+}  // namespace
+
+std::string KeyOf(const std::string& deployment) {
+  std::string key = deployment;
+  std::replace(key.begin(), key.end(), '/', '.');
+  return key;
+}
+
+std::string KeyOf(const core::AttemptId& attempt) { return KeyOf(core::ToText(attempt)); }
+
+Attempt::Attempt(const Tools& tools, const Task& task, AttemptPaths paths, std::stop_token quit,
+                 std::function<void()> on_began)
+    : tools_(tools),
+      task_(task),
+      paths_(std::move(paths)),
+      quit_(std::move(quit)),
+      on_began_(std::move(on_began)),
+      on_quit_(quit_, [this] { halt_.request_stop(); }) {}
+
+void Attempt::Cancel() {
+  cancelled_.request_stop();
+  halt_.request_stop();
+  std::lock_guard lock(mutex_);
+  for (const std::string& id : started_) (void)tools_.ports.processes.Kill(id);
+}
+
+std::string Attempt::ProcessId(std::string_view role) const {
+  const std::string key = KeyOf(task_.attempt);
+  return role.empty() ? key : key + "." + std::string(role);
+}
+
+void Attempt::FindProcesses() {
+  std::lock_guard lock(mutex_);
+  for (std::string_view role : kRoles) {
+    const std::string id = ProcessId(role);
+    if (tools_.ports.processes.Status(id).ok()) started_.insert(id);
+  }
+}
+
+bool Attempt::HasStarted(const std::string& id) {
+  std::lock_guard lock(mutex_);
+  return started_.contains(id);
+}
+
+absl::Status Attempt::StartLocked(const ProcessSpec& spec) {
+  const absl::Status started = tools_.ports.processes.Start(spec);
+  if (!started.ok() && !absl::IsAlreadyExists(started)) return started;
+  started_.insert(spec.id);
+  return absl::OkStatus();
+}
+
+absl::Status Attempt::Start(ProcessSpec spec) {
+  // Under the lock, so that Cancel either comes first or kills it.
+  std::lock_guard lock(mutex_);
+  if (cancelled()) return absl::CancelledError("cancelled");
+  return StartLocked(spec);
+}
+
+absl::Status Attempt::StartRegardless(ProcessSpec spec) {
+  std::lock_guard lock(mutex_);
+  return StartLocked(spec);
+}
+
+std::set<std::string> Attempt::started() {
+  std::lock_guard lock(mutex_);
+  return started_;
+}
+
+void Attempt::EndProcesses() {
+  for (const std::string& id : started()) tools_.exits.End(id, quit_);
+}
+
+void Attempt::ForgetProcesses() {
+  for (const std::string& id : started()) tools_.exits.Forget(id);
+}
+
+void Attempt::Say(const std::string& line) const {
+  (void)AppendText(paths_.log(), "[cd4ml] " + line + "\n");
+}
+
+core::Outcome Failed(core::Reason reason, const std::string& message) {
+  core::Outcome outcome;
+  outcome.state = reason == core::Reason::kCancelled ? core::AttemptState::kCancelled
+                                                     : core::AttemptState::kFailed;
+  outcome.reason = reason;
+  outcome.message = message;
+  return outcome;
+}
+
+core::Outcome Failed(core::Reason reason, const absl::Status& status) {
+  return Failed(reason, Message(status));
+}
+
+}  // namespace cd4ml::agent

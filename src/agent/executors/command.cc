@@ -1,0 +1,270 @@
+// Performs stages that are a command, and the gates that judge tables and metrics beside it.
+#include "agent/executors/executor.h"
+#include "agent/exits.h"
+#include "agent/files.h"
+#include "agent/metrics.h"
+#include "agent/tables.h"
+#include "agent/workspace.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+namespace {
+
+using core::Reason;
+
+core::Outcome Fail(core::Outcome outcome, Reason reason, const absl::Status& status) {
+  outcome.state = core::AttemptState::kFailed;
+  outcome.reason = reason;
+  outcome.message = Message(status);
+  return outcome;
+}
+
+// Judges one gate and takes in what its command left behind.
+class Harvest {
+ public:
+  Harvest(Attempt& attempt, Workspace& workspace, const core::PipelineSpec& pipeline,
+          const core::StageSpec& stage)
+      : attempt_(attempt),
+        workspace_(workspace),
+        stage_(stage),
+        tables_(attempt, workspace, pipeline, stage) {}
+
+  // Judges the rules that need nothing of the command. Returns whether it may run.
+  bool MayRun() {
+    for (const core::Rule& rule : stage_.rules) {
+      if (tables_.IsJudgedBefore(rule)) results_.push_back(tables_.Judge(rule));
+    }
+    return results_.empty() || !core::Blocks(core::Conclude(results_).outcome);
+  }
+
+  core::Outcome Rejected() const {
+    core::Verdict verdict = core::Conclude(results_);
+    SayVerdict(attempt_, verdict);
+    return OutcomeOf(std::move(verdict));
+  }
+
+  // Takes in outputs and metrics of a command that has succeeded, and judges the remaining rules.
+  core::Outcome Collect(core::Outcome outcome) {
+    absl::Status status = workspace_.CheckOutputs();
+    if (!status.ok()) return Fail(outcome, Reason::kOutputMissing, status);
+    status = ReadMetrics();
+    if (!status.ok()) return Fail(outcome, Reason::kMetricsUnreadable, status);
+    outcome.metrics = metrics_.overall;
+    if (core::IsGate(stage_.kind)) {
+      status = Judge(outcome);
+      if (!status.ok()) return Fail(outcome, Reason::kMetricsUnreadable, status);
+    }
+    return Keep(std::move(outcome));
+  }
+
+  // Stores the outputs of an attempt that ended with `outcome`.
+  core::Outcome Keep(core::Outcome outcome) {
+    const bool succeeded = outcome.state == core::AttemptState::kSucceeded;
+    absl::StatusOr<std::vector<core::ProducedOutput>> outputs = workspace_.Capture(succeeded);
+    if (!outputs.ok()) {
+      const bool is_theirs = absl::IsInvalidArgument(outputs.status());
+      // The first reason counts: it is what has to be mended first.
+      if (!succeeded) return outcome;
+      return Fail(outcome, is_theirs ? Reason::kOutputMissing : Reason::kInfra, outputs.status());
+    }
+    outcome.outputs = *std::move(outputs);
+    if (succeeded && core::IsGate(stage_.kind)) {
+      absl::Status attached = tables_.AttachProfiles(outcome.outputs);
+      if (!attached.ok()) return Fail(outcome, Reason::kInfra, attached);
+    }
+    return outcome;
+  }
+
+ private:
+  absl::Status ReadMetrics() {
+    for (const core::MetricsSpec& spec : stage_.metrics) {
+      CD4ML_RETURN_IF_ERROR(AddMetricsFile(workspace_.dir(), spec, metrics_));
+    }
+    if (Exists(workspace_.metrics_file())) {
+      CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadText(workspace_.metrics_file(), 64 << 20));
+      CD4ML_RETURN_IF_ERROR(Annotate(AddJsonMetrics(text, metrics_), "the file $CD4ML_METRICS"));
+    }
+    if (!stage_.predictions) return absl::OkStatus();
+    const std::string& file = stage_.predictions->file;
+    if (!IsInside(file) || !Exists(workspace_.dir() + "/" + file)) {
+      return absl::NotFoundError("predictions file " + file + " was not written");
+    }
+    CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, tables_.Metrics(*stage_.predictions));
+    // What cd4ml has computed itself counts more than what the stage says under the same name.
+    computed.overall.merge(metrics_.overall);
+    computed.slices.merge(metrics_.slices);
+    metrics_ = std::move(computed);
+    return absl::OkStatus();
+  }
+
+  absl::Status Judge(core::Outcome& outcome) {
+    for (const core::Rule& rule : stage_.rules) {
+      if (!tables_.IsJudgedBefore(rule)) results_.push_back(JudgeOne(rule));
+    }
+    if (Exists(workspace_.verdict_file())) {
+      CD4ML_ASSIGN_OR_RETURN(const Value value, ReadJson(workspace_.verdict_file()));
+      CD4ML_ASSIGN_OR_RETURN(core::Verdict own, core::VerdictFromValue(value));
+      for (core::RuleResult& result : own.rules) results_.push_back(std::move(result));
+    }
+    core::Verdict verdict = core::Conclude(results_);
+    CD4ML_ASSIGN_OR_RETURN(verdict.segments, tables_.Segments());
+    SayVerdict(attempt_, verdict);
+    core::Outcome judged = OutcomeOf(std::move(verdict));
+    outcome.state = judged.state;
+    outcome.reason = judged.reason;
+    outcome.message = judged.message;
+    outcome.verdict = std::move(judged.verdict);
+    return absl::OkStatus();
+  }
+
+  core::RuleResult JudgeOne(const core::Rule& rule) {
+    if (Tables::Judges(rule)) return tables_.Judge(rule);
+    if (const auto* metric = std::get_if<core::MetricRule>(&rule.body)) {
+      return core::JudgeMetric(rule, *metric, metrics_);
+    }
+    if (const auto* check = std::get_if<core::CheckRule>(&rule.body)) {
+      return core::JudgeCheck(rule, *check, metrics_);
+    }
+    const std::string form(core::RuleForm(rule.body));
+    return core::CannotJudge(rule, form,
+                             "a rule of the form \"" + form + "\" is not available in a " +
+                                 std::string(core::ToText(stage_.kind)));
+  }
+
+  Attempt& attempt_;
+  Workspace& workspace_;
+  const core::StageSpec& stage_;
+  Tables tables_;
+  core::MetricSet metrics_;
+  std::vector<core::RuleResult> results_;
+};
+
+std::string LastWords(const Attempt& attempt) {
+  const std::vector<std::string> lines = LastLines(attempt.paths().log(), 1);
+  return lines.empty() ? "; it printed nothing" : "; its last line: " + lines.back();
+}
+
+// Returns the outcome of a command that has ended: success, or the reason why not in one sentence.
+core::Outcome OutcomeOf(const Attempt& attempt, const ProcessStatus& status) {
+  core::Outcome outcome;
+  outcome.exit_code = status.exit_code;
+  outcome.cpu_seconds = status.cpu_seconds;
+  outcome.max_rss_bytes = status.max_rss_bytes;
+  const std::string stage = "stage \"" + attempt.task().attempt.stage + "\" ";
+  const std::string& dir = attempt.paths().dir;
+  const AgentConfig& config = attempt.tools().config;
+  const auto fail = [&](Reason reason, const std::string& message) {
+    return Fail(std::move(outcome), reason, absl::UnknownError(message));
+  };
+  if (status.lost)
+    return fail(Reason::kInfra, stage + "was lost: its keeper or its machine was restarted");
+  if (status.timed_out) {
+    return fail(Reason::kTimeout, stage + "took longer than " +
+                                      FormatDuration(attempt.task().timeout) + " and was stopped" +
+                                      LastWords(attempt));
+  }
+  if (status.exit_code == 0) {
+    outcome.state = core::AttemptState::kSucceeded;
+    return outcome;
+  }
+  if (const int64_t free = FreeBytes(dir); free < config.disk_reserve) {
+    return fail(Reason::kInfra, "the disk of agent \"" + config.name + "\" is full: " +
+                                    FormatSize(free) + " are free in " + dir + "; " + stage +
+                                    "exited with " + std::to_string(status.exit_code));
+  }
+  if (!status.message.empty())
+    return fail(Reason::kExitCode, stage + "could not be started: " + status.message);
+  if (status.signal != 0) {
+    return fail(Reason::kExitCode, stage + "was ended by signal " + std::to_string(status.signal) +
+                                       LastWords(attempt));
+  }
+  return fail(Reason::kExitCode,
+              stage + "exited with " + std::to_string(status.exit_code) + LastWords(attempt));
+}
+
+ProcessSpec SpecOf(const Attempt& attempt, const core::CommandSpec& command, std::string_view role,
+                   const std::string& dir, const std::map<std::string, std::string>& env) {
+  ProcessSpec spec;
+  spec.id = attempt.ProcessId(role);
+  spec.argv = Argv(command);
+  spec.env = env;
+  spec.dir = dir;
+  spec.log = attempt.paths().log();
+  spec.timeout = attempt.task().timeout;
+  return spec;
+}
+
+}  // namespace
+
+core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipeline,
+                             const core::StageSpec& stage) {
+  Workspace workspace(attempt, pipeline, stage);
+  const bool is_known = attempt.HasStarted(attempt.ProcessId());
+  if (absl::Status ready = is_known ? workspace.TakeUp() : workspace.Build(); !ready.ok()) {
+    return Failed(Reason::kInfra, ready);
+  }
+  Harvest harvest(attempt, workspace, pipeline, stage);
+  if (!harvest.MayRun()) {
+    attempt.Began();
+    return harvest.Rejected();
+  }
+  core::Outcome outcome;
+  outcome.state = core::AttemptState::kSucceeded;
+  if (stage.run.empty()) {
+    attempt.Began();
+  } else {
+    outcome = RunCommand(attempt, stage.run, "", workspace.dir(), workspace.Env());
+    if (attempt.halted()) return outcome;
+  }
+  if (absl::Status unchanged = workspace.CheckInputs(); !unchanged.ok()) {
+    return Fail(std::move(outcome), Reason::kExitCode, unchanged);
+  }
+  if (outcome.state != core::AttemptState::kSucceeded) return harvest.Keep(std::move(outcome));
+  return harvest.Collect(std::move(outcome));
+}
+
+core::Outcome RunCommand(Attempt& attempt, const core::CommandSpec& command, std::string_view role,
+                         const std::string& dir, const std::map<std::string, std::string>& env) {
+  ProcessSpec spec = SpecOf(attempt, command, role, dir, env);
+  if (absl::Status started = attempt.Start(spec); !started.ok()) {
+    return Failed(attempt.cancelled() ? Reason::kCancelled : Reason::kInfra, started);
+  }
+  attempt.Began();
+  const std::optional<ProcessStatus> ended = attempt.tools().exits.Wait(spec.id, attempt.quit());
+  if (ended && attempt.cancelled())
+    return Failed(Reason::kCancelled, "cancelled while it was running");
+  return ended ? OutcomeOf(attempt, *ended) : core::Outcome();
+}
+
+core::Outcome RunRegardless(Attempt& attempt, const core::CommandSpec& command,
+                            std::string_view role, const std::string& dir,
+                            const std::map<std::string, std::string>& env) {
+  ProcessSpec spec = SpecOf(attempt, command, role, dir, env);
+  if (absl::Status started = attempt.StartRegardless(spec); !started.ok())
+    return Failed(Reason::kInfra, started);
+  const std::optional<ProcessStatus> ended = attempt.tools().exits.Wait(spec.id, attempt.quit());
+  return ended ? OutcomeOf(attempt, *ended) : core::Outcome();
+}
+
+core::Outcome OutcomeOf(core::Verdict verdict) {
+  core::Outcome outcome;
+  outcome.state =
+      core::Blocks(verdict.outcome) ? core::AttemptState::kFailed : core::AttemptState::kSucceeded;
+  if (verdict.outcome == core::VerdictOutcome::kFail) outcome.reason = Reason::kGateRejected;
+  if (verdict.outcome == core::VerdictOutcome::kError) outcome.reason = Reason::kGateError;
+  outcome.message = core::BlockingReason(verdict);
+  outcome.verdict = std::move(verdict);
+  return outcome;
+}
+
+void SayVerdict(const Attempt& attempt, const core::Verdict& verdict) {
+  for (const core::RuleResult& rule : verdict.rules) {
+    const bool judged = rule.outcome != core::VerdictOutcome::kError;
+    attempt.Say("rule " + rule.name + ": " + std::string(core::ToText(rule.outcome)) +
+                (judged ? ", " + rule.observed + ", must be " + rule.bound : "") +
+                (rule.message.empty() ? "" : "; " + rule.message));
+  }
+  attempt.Say("verdict: " + std::string(core::ToText(verdict.outcome)));
+}
+
+}  // namespace cd4ml::agent

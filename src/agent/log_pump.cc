@@ -1,0 +1,131 @@
+// Follows log files and appends what is new to the daemon's copies.
+#include "agent/log_pump.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "agent/await.h"
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+
+LogPump::LogPump(AgentApi& daemon, Told on_delivered, Told on_stale)
+    : daemon_(daemon), on_delivered_(std::move(on_delivered)), on_stale_(std::move(on_stale)) {
+  thread_ = std::jthread([this](std::stop_token stop) { Run(stop); });
+}
+
+void LogPump::SetSession(const std::string& session) {
+  std::lock_guard lock(mutex_);
+  session_ = session;
+  woken_ = true;
+  wake_.notify_one();
+}
+
+void LogPump::Follow(const core::AttemptId& attempt, const std::string& path) {
+  auto log = std::make_shared<Log>();
+  log->attempt = attempt;
+  log->path = path;
+  std::lock_guard lock(mutex_);
+  logs_[attempt] = std::move(log);
+  woken_ = true;
+  wake_.notify_one();
+}
+
+void LogPump::End(const core::AttemptId& attempt, int64_t size) {
+  {
+    std::lock_guard lock(mutex_);
+    auto found = logs_.find(attempt);
+    if (found == logs_.end()) return;
+    found->second->end = std::min(size, kLogMax);
+    if (!IsDelivered(*found->second)) {
+      woken_ = true;
+      wake_.notify_one();
+      return;
+    }
+    logs_.erase(found);
+  }
+  on_delivered_(attempt);
+}
+
+void LogPump::Drop(const core::AttemptId& attempt) {
+  std::lock_guard lock(mutex_);
+  logs_.erase(attempt);
+}
+
+void LogPump::Run(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    if (session_.empty() || logs_.empty()) {
+      wake_.wait(lock, stop, [this] { return woken_; });
+    } else {
+      wake_.wait_for(lock, stop, kLook, [this] { return woken_; });
+    }
+    woken_ = false;
+    if (session_.empty()) continue;
+    std::vector<std::shared_ptr<Log>> round;
+    for (const auto& [attempt, log] : logs_) round.push_back(log);
+    const std::string session = session_;
+    lock.unlock();
+    bool more = false, over = false;
+    for (const std::shared_ptr<Log>& log : round) {
+      const Progress progress = Pump(*log, session);
+      more |= progress == Progress::kMore;
+      over |= progress == Progress::kSessionOver;
+      if (over) break;
+    }
+    lock.lock();
+    woken_ |= more;
+    if (over && session_ == session) session_.clear();
+  }
+}
+
+LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
+  int64_t offset;
+  std::optional<int64_t> end;
+  {
+    std::lock_guard lock(mutex_);
+    offset = log.delivered;
+    end = log.end;
+  }
+  if (!log.file.is_open()) log.file.open(log.path, std::ios::binary);
+  std::string bytes(static_cast<size_t>(std::clamp<int64_t>(kLogMax - offset, 0, kChunkMax)), '\0');
+  log.file.clear();
+  log.file.seekg(offset);
+  log.file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  bytes.resize(static_cast<size_t>(std::max<std::streamsize>(0, log.file.gcount())));
+
+  const size_t bytes_read = bytes.size();
+  absl::StatusOr<int64_t> size = offset;
+  if (bytes_read != 0) {
+    size = Await<int64_t>([&](Done<int64_t> done) {
+      daemon_.AppendLog(session, log.attempt, offset, std::move(bytes), std::move(done));
+    });
+  }
+  bool stale = false;
+  bool given_up = bytes_read == 0 && end && offset < *end;  // The file is shorter than it was.
+  if (!size.ok()) {
+    if (IsAway(size.status()) || absl::IsNotFound(size.status())) return Progress::kSessionOver;
+    stale = absl::IsAborted(size.status());
+    given_up = !stale;
+    if (given_up && !log.complained) {
+      log.complained = true;
+      LogWarn("the daemon does not take a log",
+              {{"attempt", core::ToText(log.attempt)}, {"why", Message(size.status())}});
+    }
+  }
+  {
+    std::lock_guard lock(mutex_);
+    if (size.ok()) log.delivered = *size;
+    if (!logs_.contains(log.attempt)) return Progress::kNothing;
+    const bool done = log.end && (given_up || IsDelivered(log));
+    if (!done && !stale) {
+      return size.ok() && log.delivered != offset ? Progress::kMore : Progress::kNothing;
+    }
+    logs_.erase(log.attempt);
+  }
+  (stale ? on_stale_ : on_delivered_)(log.attempt);
+  return Progress::kNothing;
+}
+
+}  // namespace cd4ml::agent

@@ -1,0 +1,132 @@
+// One attempt, from its task to its outcome.
+#include "agent/performer.h"
+
+#include "agent/codec.h"
+#include "agent/definitions.h"
+#include "agent/executors/executor.h"
+#include "agent/files.h"
+#include "agent/sweeper.h"
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+namespace {
+
+using core::Reason;
+using core::StageKind;
+
+core::Outcome Execute(Attempt& attempt, const core::PipelineSpec& pipeline,
+                      const core::StageSpec& stage) {
+  switch (stage.kind) {
+    case StageKind::kContractGate:
+      return PerformContractGate(attempt, pipeline, stage);
+    case StageKind::kDeploy:
+      return PerformDeploy(attempt, pipeline, stage);
+    case StageKind::kMonitor:
+      return Failed(Reason::kNotAvailable,
+                    "a monitor is armed by the daemon and not performed by an agent");
+    case StageKind::kDataGate:
+    case StageKind::kTrain:
+    case StageKind::kModelGate:
+    case StageKind::kPackage:
+    case StageKind::kCommand:
+      return PerformCommand(attempt, pipeline, stage);
+  }
+  return Failed(Reason::kNotAvailable, "this kind of stage is not available");
+}
+
+}  // namespace
+
+absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths) {
+  CD4ML_RETURN_IF_ERROR(MakeDirs(paths.dir));
+  return WriteText(paths.record(),
+                   ToJson(Value::Map{{"task", ToValue(record.task)}, {"port", record.port}}));
+}
+
+absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths) {
+  CD4ML_ASSIGN_OR_RETURN(const Value value, ReadJson(paths.record()));
+  const Value* task = value.Find("task");
+  const Value* port = value.Find("port");
+  if (task == nullptr || port == nullptr || !port->is_number()) {
+    return absl::InvalidArgumentError(paths.record() + " is no record of an attempt");
+  }
+  AttemptRecord record;
+  CD4ML_ASSIGN_OR_RETURN(record.task, TaskFromValue(*task));
+  record.port = static_cast<int>(port->number());
+  return record;
+}
+
+Performer::Performer(const Tools& tools, Task task, AttemptPaths paths, Listener listener)
+    : record_{std::move(task), 0},
+      is_new_(true),
+      listener_(std::move(listener)),
+      attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
+      thread_([this] { Run(); }) {}
+
+Performer::Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths, Listener listener)
+    : record_(std::move(found)),
+      is_new_(false),
+      listener_(std::move(listener)),
+      attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
+      thread_([this] { Run(); }) {}
+
+Performer::~Performer() { quit_.request_stop(); }
+
+void Performer::Run() {
+  core::Outcome outcome = Perform();
+  if (attempt_.quitting()) return;
+  const AttemptPaths& paths = attempt_.paths();
+  const Tools& tools = attempt_.tools();
+  if (attempt_.cancelled()) {
+    attempt_.EndProcesses();
+    if (attempt_.quitting()) return;
+    if (outcome.state != core::AttemptState::kCancelled)
+      outcome = Failed(Reason::kCancelled, "cancelled");
+  }
+  Value::Map facts = tools.config.facts.is_map() ? tools.config.facts.map() : Value::Map();
+  facts["agent"] = tools.config.name;
+  facts["runtime"] = "host";
+  outcome.environment = std::move(facts);
+  outcome.log_bytes = FileSize(paths.log());
+  if (absl::Status saved = WriteText(paths.outcome(), ToJson(ToValue(outcome))); !saved.ok()) {
+    // It is still told from memory; only a restart of the agent before the answer would lose it.
+    LogError("an outcome could not be written down",
+             {{"attempt", core::ToText(record_.task.attempt)}, {"why", Message(saved)}});
+  }
+  listener_.on_ended(std::move(outcome));
+  attempt_.ForgetProcesses();
+  tools.sweeper.Take(paths.room());
+}
+
+absl::Status Performer::Prepare() {
+  if (!is_new_) {
+    attempt_.FindProcesses();
+  } else {
+    CD4ML_ASSIGN_OR_RETURN(record_.port, attempt_.tools().ports.free_port());
+    CD4ML_RETURN_IF_ERROR(Save(record_, attempt_.paths()));
+  }
+  attempt_.set_port(record_.port);
+  return absl::OkStatus();
+}
+
+core::Outcome Performer::Perform() {
+  const Tools& tools = attempt_.tools();
+  const std::string& dir = tools.config.state_dir;
+  if (const int64_t free = FreeBytes(dir); is_new_ && free < tools.config.disk_reserve) {
+    return Failed(Reason::kInfra, "the disk of agent \"" + tools.config.name +
+                                      "\" is full: " + FormatSize(free) + " are free in " + dir +
+                                      ", " + FormatSize(tools.config.disk_reserve) +
+                                      " are needed to begin; free some space there");
+  }
+  if (absl::Status ready = Prepare(); !ready.ok()) return Failed(Reason::kInfra, ready);
+  const auto pipeline = tools.definitions.Get(record_.task.definition, attempt_.halt());
+  if (!pipeline.ok()) return Failed(Reason::kInfra, pipeline.status());
+  const std::string& name = record_.task.attempt.stage;
+  const core::StageSpec* stage = (*pipeline)->FindStage(name);
+  if (stage == nullptr) {
+    return Failed(Reason::kInfra, "the run's definition has no stage \"" + name + "\"");
+  }
+  return Execute(attempt_, **pipeline, *stage);
+}
+
+}  // namespace cd4ml::agent

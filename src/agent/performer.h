@@ -1,0 +1,52 @@
+// Performs one attempt from its task to its outcome on disk, on a thread of its own.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include "agent/attempt.h"
+
+namespace cd4ml::agent {
+
+// What is written down before anything of an attempt begins.
+struct AttemptRecord {
+  Task task;
+  int port = 0;
+};
+absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths);
+absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths);
+
+class Performer {
+ public:
+  struct Listener {                  // Called from the performer's thread.
+    std::function<void()> on_began;  // Its command or built-in work runs.
+    std::function<void(core::Outcome)> on_ended;
+  };
+
+  // Begins to perform a new task.
+  Performer(const Tools& tools, Task task, AttemptPaths paths, Listener listener);
+  // Goes on where an earlier agent stopped: its command is taken up when it was started, and
+  // started when it was not.
+  Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths, Listener listener);
+  // Stops waiting and leaves everything to the next agent.
+  ~Performer();
+
+  // Kills what runs; the outcome will be `cancelled`.
+  void Cancel() { attempt_.Cancel(); }
+
+ private:
+  void Run();
+  core::Outcome Perform();
+  absl::Status Prepare();
+
+  AttemptRecord record_;  // Its thread fills in the port of a new one.
+  const bool is_new_;
+  const Listener listener_;
+  std::stop_source quit_;
+  Attempt attempt_;
+  std::jthread thread_;  // Last: it uses the others.
+};
+
+}  // namespace cd4ml::agent

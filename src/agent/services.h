@@ -1,0 +1,113 @@
+// The live services of this agent: what should run, what does, and the files of each.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/tools.h"
+#include "cd4ml/core/pipeline.h"
+
+namespace cd4ml::agent {
+
+// Where a service keeps what.
+struct ServicePaths {
+  std::string dir;  // <state>/services/<key>
+
+  std::string record() const { return dir + "/service.json"; }
+  std::string package() const { return dir + "/package"; }
+  std::string log() const { return dir + "/log"; }
+  std::string predictions() const { return dir + "/predictions.jsonl"; }
+  std::string retired() const { return dir + "/retired"; }  // Its presence says so.
+  std::string offset() const { return dir + "/predictions.offset"; }
+};
+
+// Thread-safe. One thread makes the services what the daemon wants them to be, except in
+// environments that a deploy has claimed: there the deploy starts and stops, until the daemon has
+// said what follows from it.
+class Services {
+ public:
+  // Finds what an earlier agent kept. `on_change` is called from any thread when Held would say
+  // something new.
+  Services(const Tools& tools, std::function<void()> on_change);
+  // Stops looking after the services; they go on.
+  ~Services();
+
+  void SetDesired(int64_t revision, std::vector<ServiceTask> services);
+  void Claim(const std::string& environment);
+  // The claim ends with the first desired state of at least this revision.
+  void Release(const std::string& environment, int64_t revision);
+  // Revisions of another session begin anew.
+  void OnSession();
+
+  std::vector<HeldService> Held();
+
+  // --- for the deploy that has claimed the environment ---
+
+  // Waits until nothing else is being done to the environment.
+  void AwaitTurn(const std::string& environment);
+  std::optional<ServiceTask> Find(const std::string& deployment);
+  // Returns the service in the environment that is not `deployment`; the one that should run, when
+  // there are several.
+  std::optional<ServiceTask> Other(const std::string& environment, const std::string& deployment);
+  // Makes the service's folder with its package, unless it is there.
+  absl::Status Place(const ServiceTask& service, const std::stop_token& halt);
+  // Returns the stage that deployed it, from the definition that it was deployed with.
+  absl::StatusOr<core::StageSpec> StageOf(const ServiceTask& service,
+                                          const std::stop_token& halt) const;
+  // Starts it unless it runs.
+  absl::Status Start(const ServiceTask& service, const std::stop_token& halt);
+  // Ends its process and keeps its files.
+  void Stop(const std::string& deployment, const std::stop_token& halt);
+  // Lets the service go: its files vanish when its predictions have been handed in.
+  void Retire(const std::string& deployment);
+
+  // --- for the predictions ---
+
+  struct Feed {
+    std::string deployment;
+    ServicePaths paths;
+    bool retired = false;
+  };
+  std::vector<Feed> Feeds();
+  // Removes a retired service's files; no longer retired ones stay.
+  void Remove(const std::string& deployment);
+
+  ServicePaths PathsOf(const std::string& deployment) const;
+  static std::string ProcessOf(const std::string& deployment);
+
+ private:
+  struct Service {
+    ServiceTask task;
+    bool retired = false;
+    HeldService held;
+  };
+
+  void Load();
+  void Run(std::stop_token stop);
+  void Reconcile(const std::string& environment, const std::stop_token& stop);
+  void Refresh();
+  std::map<std::string, std::string> EnvOf(const ServiceTask& service,
+                                           const core::StageSpec& stage) const;
+  void Change() { changed_ = true, wake_.notify_all(); }
+
+  const Tools& tools_;
+  const std::function<void()> on_change_;
+  std::mutex mutex_;  // Guards all below but the thread.
+  std::condition_variable_any wake_;
+  bool changed_ = false;
+  std::map<std::string, Service> services_;  // By deployment.
+  std::optional<std::vector<ServiceTask>> desired_;
+  int64_t revision_ = 0;
+  std::map<std::string, std::optional<int64_t>>
+      claims_;           // With the revision that ends it, once known.
+  std::string busy_;     // The environment that is being reconciled.
+  std::jthread thread_;  // Last: it uses the others.
+};
+
+}  // namespace cd4ml::agent

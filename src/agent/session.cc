@@ -1,0 +1,196 @@
+// Decides what an agent does next from what happened.
+#include "agent/session.h"
+
+#include <algorithm>
+#include <set>
+
+namespace cd4ml::agent {
+namespace {
+
+constexpr Duration kBackOffMin{100};
+constexpr Duration kBackOffMax{5'000};
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+}  // namespace
+
+void Session::Found(const core::AttemptId& attempt, bool ended) {
+  Held& held = attempts_[attempt];
+  held.began = true;
+  if (ended) held.phase = Phase::kEnded;
+}
+
+std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration now, double random) {
+  actions_.clear();
+  std::visit(Overloaded{
+                 [&](const SessionOpened& opened) { OnSessionOpened(opened); },
+                 [&](const SessionEnded&) { OnSessionEnded(now, random); },
+                 [&](const DesiredArrived& arrived) { Converge(arrived.desired); },
+                 [&](const AttemptBegan& began) {
+                   auto found = attempts_.find(began.attempt);
+                   if (found == attempts_.end() || found->second.began) return;
+                   found->second.began = changed_ = true;
+                 },
+                 [&](const AttemptEnded& ended) { OnEnded(ended.attempt); },
+                 [&](const LogDelivered& delivered) {
+                   auto found = attempts_.find(delivered.attempt);
+                   if (found != attempts_.end()) found->second.log_delivered = true;
+                 },
+                 [&](const FinishAnswered& answered) { OnFinishAnswered(answered); },
+                 [&](const AttemptStale& stale) {
+                   auto found = attempts_.find(stale.attempt);
+                   if (found == attempts_.end()) return;
+                   Held& held = found->second;
+                   if (held.phase == Phase::kEnded) {
+                     Settle(stale.attempt, held, 0);
+                   } else if (held.phase != Phase::kAnswered && held.phase != Phase::kDropping) {
+                     held.phase = Phase::kDropping;
+                     changed_ = true;
+                     actions_.push_back(DropAttempt{stale.attempt});
+                   }
+                 },
+                 [&](const ReportAnswered& answered) {
+                   report_sent_ = false;
+                   if (!answered.accepted) OnSessionEnded(now, random);
+                 },
+                 [&](const ServicesChanged&) { changed_ = true; },
+                 [&](const TimePassed&) {},
+             },
+             event);
+  SendWhatIsDue(now);
+  return std::move(actions_);
+}
+
+void Session::Converge(const DesiredState& desired) {
+  std::set<core::AttemptId> wanted;
+  for (const Task& task : desired.leases) {
+    wanted.insert(task.attempt);
+    if (attempts_.contains(task.attempt)) continue;
+    attempts_[task.attempt] = {};
+    changed_ = true;
+    actions_.push_back(StartAttempt{task});
+  }
+  for (auto entry = attempts_.begin(); entry != attempts_.end();) {
+    const auto& [attempt, held] = *entry;
+    if (!wanted.contains(attempt)) {
+      if (held.phase == Phase::kAnswered && desired.revision >= held.gone_at) {
+        entry = attempts_.erase(entry);
+        continue;
+      }
+      if (held.phase == Phase::kPerforming) {
+        entry->second.phase = Phase::kStopping;
+        actions_.push_back(StopAttempt{attempt});
+      }
+    }
+    ++entry;
+  }
+  // After the starts, so that a deploy that begins now has claimed its environment.
+  actions_.push_back(ReconcileServices{desired.revision, desired.services});
+}
+
+void Session::OnEnded(const core::AttemptId& attempt) {
+  auto found = attempts_.find(attempt);
+  if (found == attempts_.end()) return;
+  Held& held = found->second;
+  held.began = true;
+  changed_ = true;
+  if (held.phase == Phase::kDropping) {
+    Settle(attempt, held, 0);
+  } else if (held.phase != Phase::kAnswered) {
+    held.phase = Phase::kEnded;
+  }
+}
+
+void Session::Settle(const core::AttemptId& attempt, Held& held, int64_t revision) {
+  held.phase = Phase::kAnswered;
+  held.gone_at = revision;
+  changed_ = true;
+  actions_.push_back(ForgetAttempt{attempt, revision});
+}
+
+void Session::OnFinishAnswered(const FinishAnswered& answered) {
+  auto found = attempts_.find(answered.attempt);
+  if (found == attempts_.end() || found->second.phase != Phase::kEnded) return;
+  Held& held = found->second;
+  switch (answered.answer) {
+    case FinishAnswered::Answer::kAccepted:
+      return Settle(answered.attempt, held, answered.revision);
+    case FinishAnswered::Answer::kStale:
+      return Settle(answered.attempt, held, 0);
+    case FinishAnswered::Answer::kUnknown:
+      // Either the session is over, which the next one mends, or the attempt is gone for good.
+      if (held.unknown_once) return Settle(answered.attempt, held, 0);
+      held.unknown_once = true;
+      return;
+    case FinishAnswered::Answer::kNoAnswer:
+      return;  // Sent again with the next heartbeat or session.
+  }
+}
+
+void Session::OnSessionOpened(const SessionOpened& opened) {
+  link_ = Link::kOpen;
+  session_ = opened.session;
+  heartbeat_ = opened.heartbeat;
+  failures_ = 0;
+  changed_ = true;
+  report_sent_ = false;
+  for (auto& [attempt, held] : attempts_) {
+    held.finish_sent = false;
+    held.gone_at = 0;  // A restarted daemon counts its revisions anew.
+  }
+}
+
+void Session::OnSessionEnded(Duration now, double random) {
+  if (link_ == Link::kDown) return;
+  link_ = Link::kDown;
+  session_.clear();
+  report_sent_ = false;
+  const Duration most = std::min(kBackOffMax, kBackOffMin * (1 << std::min(failures_, 10)));
+  ++failures_;
+  retry_at_ = now + Duration(static_cast<int64_t>(random * static_cast<double>(most.count())));
+}
+
+void Session::SendWhatIsDue(Duration now) {
+  if (link_ == Link::kDown && now >= retry_at_) {
+    link_ = Link::kOpening;
+    actions_.push_back(OpenSession{});
+  }
+  if (link_ != Link::kOpen) return;
+  const bool heartbeat_due = now >= report_at_;
+  for (auto& [attempt, held] : attempts_) {
+    if (held.phase != Phase::kEnded || !held.log_delivered) continue;
+    if (held.finish_sent && !heartbeat_due) continue;
+    held.finish_sent = true;
+    actions_.push_back(SendFinish{attempt});
+  }
+  if (report_sent_ || !(changed_ || heartbeat_due)) return;
+  SendReport report;
+  for (const auto& [attempt, held] : attempts_) {
+    if (held.phase == Phase::kAnswered || held.phase == Phase::kDropping) continue;
+    report.held.push_back({attempt, held.began});
+  }
+  changed_ = false;
+  report_sent_ = true;
+  report_at_ = now + heartbeat_;
+  actions_.push_back(std::move(report));
+}
+
+std::optional<Duration> Session::NextDeadline() const {
+  switch (link_) {
+    case Link::kDown:
+      return retry_at_;
+    case Link::kOpening:
+      return std::nullopt;
+    case Link::kOpen:
+      if (report_sent_) return std::nullopt;
+      return report_at_;
+  }
+  return std::nullopt;
+}
+
+}  // namespace cd4ml::agent

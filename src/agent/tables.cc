@@ -1,0 +1,116 @@
+// Data rules: from names in a pipeline file to files, and from files to results.
+#include "agent/tables.h"
+
+#include <algorithm>
+
+#include "agent/blobs.h"
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+namespace {
+
+constexpr int64_t kProfileMax = 64 << 20;
+
+std::vector<std::string> TablesOf(const core::Rule& rule) {
+  std::vector<std::string> tables;
+  if (std::string_view subject = core::Subject(rule.body); !subject.empty())
+    tables.emplace_back(subject);
+  if (const auto* share = std::get_if<core::ShareRule>(&rule.body))
+    tables.push_back(share->share_of);
+  return tables;
+}
+
+}  // namespace
+
+Tables::Tables(const Attempt& attempt, const Workspace& workspace,
+               const core::PipelineSpec& pipeline, const core::StageSpec& stage)
+    : attempt_(attempt), workspace_(workspace), pipeline_(pipeline), stage_(stage) {}
+
+bool Tables::Judges(const core::Rule& rule) { return !core::Subject(rule.body).empty(); }
+
+bool Tables::IsJudgedBefore(const core::Rule& rule) const {
+  const std::vector<std::string> tables = TablesOf(rule);
+  return Judges(rule) && std::none_of(tables.begin(), tables.end(), [&](const std::string& table) {
+           return std::any_of(stage_.outputs.begin(), stage_.outputs.end(),
+                              [&](const core::OutputSpec& output) { return output.name == table; });
+         });
+}
+
+absl::Status Tables::Open() {
+  if (engine_ != nullptr) return absl::OkStatus();
+  CD4ML_ASSIGN_OR_RETURN(engine_, attempt_.tools().ports.table_engine());
+  for (const auto& [versus, baseline] : attempt_.task().baselines) {
+    CD4ML_ASSIGN_OR_RETURN(
+        const std::string text,
+        attempt_.tools().blobs.Read(baseline.profile.digest, kProfileMax, attempt_.halt()));
+    CD4ML_ASSIGN_OR_RETURN(const Value value, ParseJson(text));
+    CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, core::ProfileFromValue(value));
+    baselines_[versus] = {std::move(profile), baseline.identity};
+  }
+  return absl::OkStatus();
+}
+
+const absl::Status& Tables::Add(const std::string& name) {
+  const auto [entry, is_new] = added_.try_emplace(name);
+  if (!is_new) return entry->second;
+  TableSource source{name, workspace_.PathOf(name), std::nullopt};
+  if (source.path.empty()) {
+    entry->second =
+        absl::NotFoundError("\"" + name + "\" is neither an input nor an output of the stage");
+    return entry->second;
+  }
+  std::string from = name;
+  for (const core::InputSpec& input : stage_.inputs) {
+    if (input.name == name) from = input.from;
+  }
+  if (const core::MaterialSpec* material = pipeline_.FindMaterial(from)) source.csv = material->csv;
+  entry->second = engine_->AddTable(source);
+  return entry->second;
+}
+
+core::RuleResult Tables::Judge(const core::Rule& rule) {
+  const std::string subject(core::Subject(rule.body));
+  if (absl::Status opened = Open(); !opened.ok())
+    return core::CannotJudge(rule, subject, Message(opened));
+  for (const std::string& table : TablesOf(rule)) {
+    if (const absl::Status& added = Add(table); !added.ok()) {
+      return core::CannotJudge(rule, subject, Message(added));
+    }
+  }
+  return engine_->Judge(rule, baselines_);
+}
+
+absl::StatusOr<std::vector<std::string>> Tables::Segments() {
+  for (const core::Rule& rule : stage_.rules) {
+    const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
+    if (segments == nullptr) continue;
+    CD4ML_RETURN_IF_ERROR(Open());
+    CD4ML_RETURN_IF_ERROR(Add(segments->of));
+    return engine_->QualifyingSegments(*segments);
+  }
+  return std::vector<std::string>{};
+}
+
+absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& predictions) {
+  CD4ML_RETURN_IF_ERROR(Open());
+  return engine_->RegressionMetrics(workspace_.dir() + "/" + predictions.file, predictions);
+}
+
+absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) {
+  for (core::ProducedOutput& output : outputs) {
+    const bool mentioned =
+        std::any_of(stage_.rules.begin(), stage_.rules.end(), [&](const core::Rule& rule) {
+          const std::vector<std::string> tables = TablesOf(rule);
+          return std::find(tables.begin(), tables.end(), output.name) != tables.end();
+        });
+    if (output.type != core::OutputType::kDataset || !mentioned) continue;
+    CD4ML_RETURN_IF_ERROR(Open());
+    CD4ML_RETURN_IF_ERROR(Add(output.name));
+    CD4ML_ASSIGN_OR_RETURN(const core::TableProfile profile, engine_->Profile(output.name));
+    CD4ML_ASSIGN_OR_RETURN(output.profile, attempt_.tools().blobs.PutText(
+                                               ToJson(core::ToValue(profile)), attempt_.halt()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cd4ml::agent

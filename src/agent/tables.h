@@ -1,0 +1,46 @@
+// The data rules of a gate: finds the tables that they speak of and has them measured.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/workspace.h"
+#include "cd4ml/core/gate.h"
+
+namespace cd4ml::agent {
+
+// Used by one thread.
+class Tables {
+ public:
+  Tables(const Attempt& attempt, const Workspace& workspace, const core::PipelineSpec& pipeline,
+         const core::StageSpec& stage);
+
+  // Returns whether `rule` is about tables, and whether all of them are there before the command
+  // runs.
+  static bool Judges(const core::Rule& rule);
+  bool IsJudgedBefore(const core::Rule& rule) const;
+
+  core::RuleResult Judge(const core::Rule& rule);
+  // Returns the segments that qualify under the gate's segments rule; none without one.
+  absl::StatusOr<std::vector<std::string>> Segments();
+  absl::StatusOr<core::MetricSet> Metrics(const core::PredictionsSpec& predictions);
+  // Stores a profile of each dataset output that a rule mentions.
+  absl::Status AttachProfiles(std::vector<core::ProducedOutput>& outputs);
+
+ private:
+  absl::Status Open();
+  // Makes a table known to the engine, once.
+  const absl::Status& Add(const std::string& name);
+
+  const Attempt& attempt_;
+  const Workspace& workspace_;
+  const core::PipelineSpec& pipeline_;
+  const core::StageSpec& stage_;
+  std::unique_ptr<TableEngine> engine_;
+  std::map<std::string, absl::Status> added_;
+  std::map<std::string, Baseline> baselines_;
+};
+
+}  // namespace cd4ml::agent
