@@ -5,16 +5,15 @@
 // change of thread.
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 
 #include <mutex>
 #include <set>
 #include <thread>
 
+#include "capture.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/os/os.h"
@@ -48,36 +47,10 @@ absl::StatusOr<Fd> Connect(const std::string& state_dir) {
 
 // Runs the keeper's program, which returns as soon as a keeper serves the folder.
 absl::Status StartKeeper(const std::string& state_dir, const std::string& binary) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return SystemError("cannot make a pipe");
-  const Fd output(ends[0]);
-  Fd input(ends[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, input.get(), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, input.get(), STDERR_FILENO);
-  const char* const argv[] = {binary.c_str(), state_dir.c_str(), nullptr};
-  pid_t pid = 0;
-  const int error =
-      posix_spawn(&pid, binary.c_str(), &actions, nullptr, const_cast<char* const*>(argv), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) {
-    return absl::UnavailableError("cannot start the keeper \"" + binary +
-                                  "\": " + std::strerror(error));
-  }
-  input = Fd();
-  std::string said;
-  char buffer[1000];
-  for (ssize_t got; (got = read(output.get(), buffer, sizeof buffer)) > 0;) {
-    if (said.size() < sizeof buffer) said.append(buffer, static_cast<size_t>(got));
-  }
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::OkStatus();
-  while (!said.empty() && said.back() == '\n') said.pop_back();
-  return absl::UnavailableError("the keeper \"" + binary +
-                                "\" did not start: " + (said.empty() ? "it gave no reason" : said));
+  CD4ML_ASSIGN_OR_RETURN(const Captured captured, Capture({binary, state_dir}));
+  if (captured.exit_code == 0) return absl::OkStatus();
+  return absl::UnavailableError("the keeper \"" + binary + "\" did not start: " +
+                                (captured.output.empty() ? "it gave no reason" : captured.output));
 }
 
 absl::Status Send(const Fd& fd, const std::string& message) {

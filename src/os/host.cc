@@ -1,0 +1,105 @@
+// Questions about the machine.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "capture.h"
+#include "cd4ml/base/check.h"
+#include "cd4ml/os/os.h"
+#include "fd.h"
+
+namespace cd4ml::os {
+namespace {
+
+// Returns the name that a person would give the system: "Debian GNU/Linux 12 (bookworm)".
+std::string SystemName() {
+  constexpr std::string_view kKey = "PRETTY_NAME=";
+  std::ifstream file("/etc/os-release");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(kKey)) continue;
+    line.erase(0, kKey.size());
+    std::erase(line, '"');
+    return line;
+  }
+  return "Linux";
+}
+
+// Returns the version of Debian's Python ("3.11.2"), or "" when there is none.
+std::string PythonVersion() {
+  constexpr std::string_view kPrefix = "Python ";
+  const auto captured = Capture({"/usr/bin/python3", "--version"});
+  if (!captured.ok() || !captured->output.starts_with(kPrefix)) return "";
+  return captured->output.substr(kPrefix.size());
+}
+
+int64_t CpuCount() {
+  cpu_set_t cpus;
+  return sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) : get_nprocs();
+}
+
+}  // namespace
+
+absl::StatusOr<int> FreePort() {
+  const Fd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* const generic = reinterpret_cast<sockaddr*>(&address);
+  socklen_t size = sizeof address;
+  if (bind(fd.get(), generic, size) != 0 || getsockname(fd.get(), generic, &size) != 0) {
+    return SystemError("cannot find a free port");
+  }
+  return ntohs(address.sin_port);
+}
+
+absl::StatusOr<std::string> MakeTempDir() {
+  std::string path = Environment("TMPDIR");
+  path = (path.empty() ? "/tmp" : path) + "/cd4ml-XXXXXX";
+  if (mkdtemp(path.data()) == nullptr)
+    return SystemError("cannot make a temporary folder like " + path);
+  return path;
+}
+
+std::string RandomHex(int bytes) {
+  std::string hex;
+  for (int i = 0; i < bytes; ++i) {
+    unsigned char byte = 0;
+    CD4ML_CHECK(getrandom(&byte, 1, 0) == 1, "the kernel gives random bytes");
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
+  }
+  return hex;
+}
+
+std::string Environment(const std::string& name) {
+  const char* const value = std::getenv(name.c_str());
+  return value == nullptr ? "" : value;
+}
+
+std::string HostName() {
+  utsname facts{};
+  uname(&facts);
+  return facts.nodename;
+}
+
+Value HostFacts() {
+  utsname facts{};
+  uname(&facts);
+  struct sysinfo memory {};
+  sysinfo(&memory);
+  return Value::Map{{"os", SystemName()},
+                    {"kernel", facts.release},
+                    {"machine", facts.machine},
+                    {"cpus", CpuCount()},
+                    {"memory_bytes", static_cast<int64_t>(memory.totalram) * memory.mem_unit},
+                    {"python", PythonVersion()}};
+}
+
+}  // namespace cd4ml::os
