@@ -1,0 +1,82 @@
+// DuckDB behind three verbs: execute, query, append. The library is opened when the program runs.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/table/open_table_engine.h"
+
+namespace cd4ml::table {
+
+struct DuckDbApi;
+struct Result;
+
+// One row of a result, every value as text.
+using Row = std::vector<std::optional<std::string>>;
+
+// An open in-memory database. Not thread-safe. Never loads an extension, so it has no network code.
+class Database {
+ public:
+  static absl::StatusOr<std::unique_ptr<Database>> Open(const TableEngineOptions& options);
+  ~Database();
+  Database(const Database&) = delete;
+  Database& operator=(const Database&) = delete;
+
+  absl::Status Execute(const std::string& sql);
+  // Returns all rows of a SELECT. REQUIRES: it bounds their number itself, and its columns are
+  // BIGINT, DOUBLE or VARCHAR.
+  absl::StatusOr<std::vector<Row>> Query(const std::string& select);
+
+ private:
+  friend class Appender;
+  explicit Database(const DuckDbApi& api) : api_(api) {}
+  absl::Status Run(const std::string& sql, Result& result);
+  void ReadRows(const Result& result, std::vector<Row>& rows);
+
+  const DuckDbApi& api_;
+  void* database_ = nullptr;
+  void* connection_ = nullptr;
+};
+
+// Appends rows to a table whose first `numbers` columns are BIGINT and whose others are VARCHAR.
+class Appender {
+ public:
+  Appender(Database& database, std::string table, size_t numbers, size_t texts);
+  ~Appender();
+  Appender(const Appender&) = delete;
+  Appender& operator=(const Appender&) = delete;
+
+  // Sets a value of the current row; what is not set is NULL. `text` must be UTF-8.
+  void Set(size_t column, int64_t number);
+  void Set(size_t column, std::string_view text);
+  absl::Status EndRow();
+  // Writes everything. Call once; without it, what is left over is dropped.
+  absl::Status Finish();
+
+ private:
+  absl::Status Flush();
+  absl::Status Failed() const;
+
+  const DuckDbApi& api_;
+  const std::string table_;
+  size_t columns_;
+  size_t row_ = 0;
+  size_t row_max_;
+  void* appender_ = nullptr;
+  void* chunk_ = nullptr;
+  std::vector<void*> vectors_;
+  std::vector<bool> set_;
+};
+
+// Returns `text` as an SQL string literal, and `name` as a quoted identifier.
+std::string Literal(std::string_view text);
+std::string Identifier(std::string_view name);
+// Returns `number` as an SQL literal of type DOUBLE.
+std::string Literal(double number);
+
+}  // namespace cd4ml::table

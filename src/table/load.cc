@@ -1,0 +1,388 @@
+// Finds the files of a source, tells their format, and appends their rows with line numbers.
+#include "table/load.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
+#include "table/records.h"
+
+namespace cd4ml::table {
+namespace {
+
+namespace fs = std::filesystem;
+
+enum class Format { kCsv, kTsv, kLines, kArray, kParquet };
+
+constexpr size_t kRawMax = 1000;
+constexpr size_t kArrayBytesMax = size_t{256} << 20;
+
+std::optional<Format> FormatOfEnding(fs::path path) {
+  if (path.extension() == ".gz") path.replace_extension();
+  const std::string ending = path.extension();
+  if (ending == ".csv" || ending == ".txt") return Format::kCsv;
+  if (ending == ".tsv") return Format::kTsv;
+  if (ending == ".jsonl" || ending == ".ndjson") return Format::kLines;
+  if (ending == ".json") return Format::kArray;
+  if (ending == ".parquet") return Format::kParquet;
+  return std::nullopt;
+}
+
+// A file may have any name, above all as a material: then its first bytes tell.
+Format FormatOf(const fs::path& path) {
+  if (const std::optional<Format> format = FormatOfEnding(path)) return *format;
+  char head[4] = {};
+  std::ifstream(path, std::ios::binary).read(head, sizeof head);
+  const std::string_view text(head, sizeof head);
+  if (text == "PAR1") return Format::kParquet;
+  return text[0] == '{' ? Format::kLines : text[0] == '[' ? Format::kArray : Format::kCsv;
+}
+
+absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status))
+    return absl::InvalidArgumentError("there is no file \"" + path.string() + "\"");
+  if (fs::is_regular_file(status)) return std::vector<fs::path>{path};
+  if (!fs::is_directory(status))
+    return absl::InvalidArgumentError("\"" + path.string() + "\" is neither a file nor a folder");
+  std::vector<fs::path> files;
+  fs::recursive_directory_iterator entry(path, error);
+  for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    const bool hidden = entry->path().filename().native().starts_with(".");
+    if (hidden && entry->is_directory(error)) entry.disable_recursion_pending();
+    if (!hidden && entry->is_regular_file(error) && FormatOfEnding(entry->path()))
+      files.push_back(entry->path());
+  }
+  if (error)
+    return absl::InvalidArgumentError("\"" + path.string() +
+                                      "\" cannot be listed: " + error.message());
+  if (files.empty()) {
+    return absl::InvalidArgumentError("\"" + path.string() +
+                                      "\" holds no table (.csv .tsv .txt .jsonl .ndjson .json "
+                                      ".parquet, also with .gz)");
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// Writes rows into a table whose columns may still grow.
+class TableWriter {
+ public:
+  TableWriter(Database& database, Table& table) : database_(database), table_(table) {}
+
+  // Makes the table when it has no rows yet, which is quick also for thousands of columns; changes
+  // it else.
+  absl::Status AddColumns(const std::vector<std::string>& names) {
+    if (table_.columns.size() + names.size() > kColumnsMax) {
+      return absl::InvalidArgumentError("more than " + std::to_string(kColumnsMax) + " columns");
+    }
+    CD4ML_RETURN_IF_ERROR(Finish());
+    std::string columns = "file BIGINT, line BIGINT, bad VARCHAR";
+    for (const std::string& name : names) {
+      const std::string column = "c" + std::to_string(table_.columns.size()) + " VARCHAR";
+      table_.columns.push_back(name);
+      columns += ", " + column;
+      if (written_)
+        CD4ML_RETURN_IF_ERROR(
+            database_.Execute("ALTER TABLE " + table_.sql + " ADD COLUMN " + column));
+    }
+    return written_
+               ? absl::OkStatus()
+               : database_.Execute("CREATE OR REPLACE TABLE " + table_.sql + " (" + columns + ")");
+  }
+
+  void BeginRow(int64_t line) {
+    if (!appender_) {
+      appender_ = std::make_unique<Appender>(database_, table_.sql, /*numbers=*/2,
+                                             1 + table_.columns.size());
+    }
+    written_ = true;
+    appender_->Set(0, static_cast<int64_t>(table_.files.size()) - 1);
+    appender_->Set(1, line);
+  }
+  void Set(size_t column, std::string_view text) {
+    if (!text.empty()) appender_->Set(kHiddenColumns + column, text);
+  }
+  absl::Status EndRow() { return appender_->EndRow(); }
+  absl::Status AddBadRow(int64_t line, const std::string& problem, std::string_view raw) {
+    BeginRow(line);
+    appender_->Set(2, problem + ": " + Clip(raw, kRawMax));
+    return EndRow();
+  }
+  absl::Status Finish() {
+    if (!appender_) return absl::OkStatus();
+    const absl::Status status = appender_->Finish();
+    appender_.reset();
+    return status;
+  }
+
+ private:
+  Database& database_;
+  Table& table_;
+  std::unique_ptr<Appender> appender_;
+  bool written_ = false;
+};
+
+// Loads one source. The members are what its files share.
+class Loader {
+ public:
+  Loader(Database& database, const TableSource& source, Table& table)
+      : database_(database),
+        csv_(source.csv.value_or(core::CsvFormat())),
+        table_(table),
+        writer_(database, table) {}
+
+  absl::Status LoadFile(const fs::path& path) {
+    first_ = table_.files.empty();
+    table_.files.push_back(path.filename());
+    const Format format = FormatOf(path);
+    if (!first_ && format != format_)
+      return absl::InvalidArgumentError("is of another format than " + table_.files[0]);
+    format_ = format;
+    if (format == Format::kParquet) return LoadParquet(path);
+    CD4ML_ASSIGN_OR_RETURN(TextFile file, TextFile::Open(path, csv_.encoding));
+    RecordReader reader(std::move(file), /*delimiter=*/0);
+    CD4ML_ASSIGN_OR_RETURN(const std::string_view sample, reader.Peek(64 << 10));
+    const size_t start = sample.find_first_not_of(" \t\r\n");
+    if (start == std::string_view::npos) return absl::InvalidArgumentError("is empty");
+    if (format == Format::kLines || (format == Format::kArray && sample[start] == '{'))
+      return LoadLines(reader);
+    if (format == Format::kArray) return LoadArray(reader);
+    reader.set_delimiter(!csv_.delimiter.empty()  ? csv_.delimiter[0]
+                         : format == Format::kTsv ? '\t'
+                                                  : SniffDelimiter(sample));
+    return LoadCsv(reader);
+  }
+
+  absl::Status Finish() { return writer_.Finish(); }
+
+ private:
+  absl::Status LoadCsv(RecordReader& reader) {
+    Record record;
+    CD4ML_RETURN_IF_ERROR(reader.Next(record).status());
+    if (!record.problem.empty()) {
+      return absl::InvalidArgumentError("line " + std::to_string(record.line) + ": " +
+                                        record.problem);
+    }
+    if (first_) header_ = csv_.header.value_or(LooksLikeHeader(record.fields));
+    CD4ML_RETURN_IF_ERROR(TakeColumns(record.fields));
+    bool more = true;
+    if (header_) {
+      CD4ML_ASSIGN_OR_RETURN(more, reader.Next(record));
+    }
+    while (more) {
+      CD4ML_RETURN_IF_ERROR(AddRecord(record));
+      CD4ML_ASSIGN_OR_RETURN(more, reader.Next(record));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRecord(const Record& record) {
+    if (!record.problem.empty()) return writer_.AddBadRow(record.line, record.problem, record.raw);
+    if (record.fields.size() != targets_.size()) {
+      return writer_.AddBadRow(record.line,
+                               std::to_string(record.fields.size()) + " of " +
+                                   std::to_string(targets_.size()) + " fields",
+                               record.raw);
+    }
+    writer_.BeginRow(record.line);
+    for (size_t i = 0; i < targets_.size(); ++i) writer_.Set(targets_[i], record.fields[i]);
+    return writer_.EndRow();
+  }
+
+  // Makes the columns of the first file, and finds those of the others in them.
+  absl::Status TakeColumns(const std::vector<std::string_view>& fields) {
+    std::vector<std::string> names;
+    for (size_t i = 0; i < fields.size(); ++i) {
+      names.push_back(header_ && !fields[i].empty() ? std::string(fields[i])
+                                                    : "column" + std::to_string(i + 1));
+    }
+    return MatchColumns(names);
+  }
+
+  absl::Status MatchColumns(const std::vector<std::string>& names) {
+    const std::set<std::string> distinct(names.begin(), names.end());
+    for (size_t i = 0; i < names.size() && distinct.size() < names.size(); ++i) {
+      const auto again =
+          std::find(names.begin() + static_cast<ptrdiff_t>(i) + 1, names.end(), names[i]);
+      if (again == names.end()) continue;
+      return absl::InvalidArgumentError("line 1: columns " + std::to_string(i + 1) + " and " +
+                                        std::to_string(again - names.begin() + 1) +
+                                        " are both named \"" + names[i] + "\"");
+    }
+    if (first_) CD4ML_RETURN_IF_ERROR(writer_.AddColumns(names));
+    targets_.clear();
+    for (const std::string& name : names) {
+      const auto found = std::find(table_.columns.begin(), table_.columns.end(), name);
+      if (found == table_.columns.end()) {
+        return absl::InvalidArgumentError("has a column \"" + name + "\", which " +
+                                          table_.files[0] + " has not");
+      }
+      targets_.push_back(static_cast<size_t>(found - table_.columns.begin()));
+    }
+    for (const std::string& column : table_.columns) {
+      if (!distinct.contains(column)) {
+        return absl::InvalidArgumentError("has no column \"" + column + "\", which " +
+                                          table_.files[0] + " has");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadLines(RecordReader& reader) {
+    Record record;
+    while (true) {
+      CD4ML_ASSIGN_OR_RETURN(const bool more, reader.Next(record));
+      if (!more) break;
+      const absl::StatusOr<Value> value = record.problem.empty()
+                                              ? ParseJson(record.raw)
+                                              : absl::InvalidArgumentError(record.problem);
+      const std::string problem = !value.ok()
+                                      ? (record.problem.empty() ? "not valid JSON" : record.problem)
+                                  : value->is_map() ? ""
+                                                    : "no JSON object";
+      if (problem.empty()) {
+        CD4ML_RETURN_IF_ERROR(AddObject(record.line, value->map()));
+      } else {
+        if (json_problem_.empty())
+          json_problem_ = "line " + std::to_string(record.line) + ": " + problem;
+        CD4ML_RETURN_IF_ERROR(writer_.AddBadRow(record.line, problem, record.raw));
+      }
+    }
+    if (table_.columns.empty())
+      return absl::InvalidArgumentError("holds no table: " + json_problem_);
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadArray(RecordReader& reader) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string_view text, reader.Peek(kArrayBytesMax + 1));
+    if (text.size() > kArrayBytesMax) {
+      return absl::InvalidArgumentError(
+          "is a JSON array of more than 256 MiB; write one object per line (.jsonl)");
+    }
+    CD4ML_ASSIGN_OR_RETURN(const Value value, ParseJson(text));
+    if (!value.is_list()) return absl::InvalidArgumentError("is no JSON array of objects");
+    table_.row_word = "row";
+    int64_t row = 0;
+    for (const Value& item : value.list()) {
+      ++row;
+      CD4ML_RETURN_IF_ERROR(item.is_map() ? AddObject(row, item.map())
+                                          : writer_.AddBadRow(row, "no JSON object", ToJson(item)));
+    }
+    if (table_.columns.empty()) return absl::InvalidArgumentError("holds no JSON objects");
+    return absl::OkStatus();
+  }
+
+  absl::Status AddObject(int64_t line, const Value::Map& object) {
+    std::vector<std::string> added;
+    for (const auto& [key, value] : object) {
+      if (json_columns_.emplace(key, json_columns_.size()).second) added.push_back(key);
+    }
+    if (!added.empty()) CD4ML_RETURN_IF_ERROR(writer_.AddColumns(added));
+    for (const auto& [key, value] : object) {
+      if (value.is_string() && value.string().find('\0') != std::string::npos) {
+        return writer_.AddBadRow(line, "a zero byte in \"" + key + "\"", ToJson(Value(object)));
+      }
+    }
+    writer_.BeginRow(line);
+    for (const auto& [key, value] : object) {
+      if (!value.is_null()) writer_.Set(json_columns_.at(key), ToText(value));
+    }
+    return writer_.EndRow();
+  }
+
+  absl::Status LoadParquet(const fs::path& path) {
+    // DuckDB takes the path for a pattern; a class of one character is that character.
+    std::string pattern;
+    for (const char c : path.string()) {
+      pattern += std::string_view("*?[").find(c) == std::string_view::npos
+                     ? std::string(1, c)
+                     : std::string("[") + c + "]";
+    }
+    table_.row_word = "row";
+    const std::string file = Literal(pattern);
+    CD4ML_ASSIGN_OR_RETURN(
+        const std::vector<Row> described,
+        database_.Query("SELECT column_name FROM (DESCRIBE SELECT * FROM read_parquet(" + file +
+                        "))"));
+    std::vector<std::string> names;
+    for (const Row& row : described) names.push_back(row[0].value_or(""));
+    CD4ML_RETURN_IF_ERROR(MatchColumns(names));
+    CD4ML_RETURN_IF_ERROR(writer_.Finish());
+    std::string into = "file, line";
+    std::string from = std::to_string(table_.files.size() - 1) + ", file_row_number + 1";
+    for (size_t i = 0; i < names.size(); ++i) {
+      into += ", c" + std::to_string(targets_[i]);
+      from += ", nullif(CAST(" + Identifier(names[i]) + " AS VARCHAR), '')";
+    }
+    return database_.Execute("INSERT INTO " + table_.sql + " (" + into + ") SELECT " + from +
+                             " FROM read_parquet(" + file + ", file_row_number = true)");
+  }
+
+  Database& database_;
+  const core::CsvFormat csv_;
+  Table& table_;
+  TableWriter writer_;
+  bool first_ = true;
+  bool header_ = true;
+  Format format_ = Format::kCsv;
+  std::vector<size_t> targets_;  // Where the n-th field of this file's rows goes.
+  std::map<std::string, size_t> json_columns_;
+  std::string json_problem_;
+};
+
+absl::Status TakeStatedTypes(const core::CsvFormat& csv, Table& table) {
+  static const std::map<std::string, core::ColumnType> kTypes = {
+      {"int", core::ColumnType::kInt},   {"float", core::ColumnType::kFloat},
+      {"text", core::ColumnType::kText}, {"bool", core::ColumnType::kBool},
+      {"date", core::ColumnType::kDate}, {"timestamp", core::ColumnType::kTimestamp}};
+  for (const auto& [column, type] : csv.columns) {
+    if (const auto sql = table.Column(column); !sql.ok())
+      return absl::InvalidArgumentError(Message(sql.status()));
+    const auto found = kTypes.find(type);
+    if (found == kTypes.end()) {
+      return absl::InvalidArgumentError("column \"" + column + "\" has the unknown type \"" + type +
+                                        "\"; known are int, float, text, bool, date and timestamp");
+    }
+    table.stated[column] = found->second;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, std::string sql) {
+  Table table;
+  table.name = source.name;
+  table.sql = std::move(sql);
+  if (source.csv && source.csv->delimiter.size() > 1) {
+    return absl::InvalidArgumentError("the delimiter \"" + source.csv->delimiter +
+                                      "\" is not one character");
+  }
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<fs::path> files, FilesOf(source.path));
+  CD4ML_RETURN_IF_ERROR(
+      database.Execute("CREATE TABLE " + table.sql + " (file BIGINT, line BIGINT, bad VARCHAR)"));
+  Loader loader(database, source, table);
+  for (const fs::path& file : files) {
+    absl::Status loaded = loader.LoadFile(file);
+    if (loaded.ok()) loaded = loader.Finish();
+    if (loaded.ok()) continue;
+    // Whatever the engine says about a file is about its content, except that there is no room for
+    // it.
+    const std::string message = file.filename().string() + ": " + Message(loaded);
+    if (absl::IsResourceExhausted(loaded)) return absl::ResourceExhaustedError(message);
+    return absl::InvalidArgumentError(message);
+  }
+  if (source.csv) CD4ML_RETURN_IF_ERROR(TakeStatedTypes(*source.csv, table));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> counts,
+                         database.Query("SELECT count(*), count(bad) FROM " + table.sql));
+  table.rows = std::stoll(*counts[0][0]);
+  table.bad_rows = std::stoll(*counts[0][1]);
+  return table;
+}
+
+}  // namespace cd4ml::table

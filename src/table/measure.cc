@@ -1,0 +1,214 @@
+// Histograms, frequent values and error metrics, computed by the engine over all rows.
+#include "table/measure.h"
+
+#include <cmath>
+
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::table {
+namespace {
+
+using core::ColumnProfile;
+
+// Longer texts are no categories; they count as "other".
+constexpr int kCategoryMax = 200;
+
+std::string Join(const std::vector<std::string>& texts) {
+  std::string joined;
+  for (const std::string& text : texts) joined += (joined.empty() ? "" : ", ") + text;
+  return joined;
+}
+
+int64_t Integer(const std::optional<std::string>& text) { return text ? std::stoll(*text) : 0; }
+double Number(const std::optional<std::string>& text) { return text ? std::stod(*text) : 0; }
+
+// Counts the numbers of a column into `column.edges`, with their extent.
+absl::Status CountNumbers(Database& database, const Table& table, const std::string& sql,
+                          ColumnProfile& column) {
+  std::string bin = "CASE WHEN v IS NULL THEN -1";
+  for (size_t i = 0; i < column.edges.size(); ++i)
+    bin += " WHEN v <= " + Literal(column.edges[i]) + " THEN " + std::to_string(i);
+  bin += " ELSE " + std::to_string(column.edges.size()) + " END";
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      database.Query("SELECT CAST(" + bin +
+                     " AS BIGINT), count(*), min(v), max(v), sum(v) FROM (SELECT cd4ml_number(" +
+                     sql + ") AS v FROM " + table.sql + ") GROUP BY 1 ORDER BY 1"));
+  column.counts.assign(column.edges.size() + 1, 0);
+  double sum = 0;
+  bool seen = false;
+  for (const Row& row : rows) {
+    const int64_t count = Integer(row[1]);
+    if (Integer(row[0]) < 0) {
+      column.nulls = count;
+      continue;
+    }
+    column.counts[static_cast<size_t>(Integer(row[0]))] = count;
+    if (!seen) column.min = Number(row[2]);
+    column.max = Number(row[3]);  // The bins come in ascending order.
+    sum += Number(row[4]);
+    seen = true;
+  }
+  if (seen) column.mean = sum / static_cast<double>(column.rows - column.nulls);
+  return absl::OkStatus();
+}
+
+// Counts the texts of a column that are keys of `column.top`; all others are `other`.
+absl::Status CountCategories(Database& database, const Table& table, const std::string& sql,
+                             ColumnProfile& column) {
+  std::vector<std::string> literals = {"NULL"};
+  for (const auto& [category, count] : column.top) literals.push_back(Literal(category));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query("SELECT CASE WHEN " + sql + " IN (" + Join(literals) +
+                                        ") THEN " + sql + " END, count(*), count(*) - count(" +
+                                        sql + ") FROM " + table.sql + " GROUP BY 1"));
+  for (const Row& row : rows) {
+    if (row[0]) {
+      column.top[*row[0]] = Integer(row[1]);
+    } else {
+      column.nulls = Integer(row[2]);
+      column.other = Integer(row[1]) - column.nulls;
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Sets quantiles as the borders of the bins; equal ones are one border.
+absl::Status FindEdges(Database& database, const Table& table, const std::string& sql,
+                       ColumnProfile& column) {
+  std::vector<std::string> quantiles;
+  for (int i = 1; i < core::kProfileBins; ++i) {
+    quantiles.push_back("quantile_disc(v, " + std::to_string(i) + ".0 / " +
+                        std::to_string(core::kProfileBins) + ")");
+  }
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      database.Query("SELECT " + Join(quantiles) + " FROM (SELECT cd4ml_number(" + sql +
+                     ") AS v FROM " + table.sql + ")"));
+  for (const std::optional<std::string>& edge : rows[0]) {
+    if (edge && (column.edges.empty() || Number(edge) > column.edges.back()))
+      column.edges.push_back(Number(edge));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FindCategories(Database& database, const Table& table, const std::string& sql,
+                            ColumnProfile& column) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query("SELECT " + sql + " FROM " + table.sql + " WHERE strlen(" +
+                                        sql + ") <= " + std::to_string(kCategoryMax) +
+                                        " GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT " +
+                                        std::to_string(core::kTopValues)));
+  for (const Row& row : rows) column.top[*row[0]] = 0;
+  return absl::OkStatus();
+}
+
+// Adding up floating-point numbers on several threads gives other last digits each time; what is
+// recorded must not.
+class SingleThread {
+ public:
+  explicit SingleThread(Database& database)
+      : database_(database), status_(database.Execute("SET threads = 1")) {}
+  ~SingleThread() { database_.Execute("RESET threads").IgnoreError(); }
+  SingleThread(const SingleThread&) = delete;
+  SingleThread& operator=(const SingleThread&) = delete;
+  const absl::Status& status() const { return status_; }
+
+ private:
+  Database& database_;
+  const absl::Status status_;
+};
+
+constexpr const char* kMetrics[] = {"mae", "rmse", "mape", "r2", "bias", "median_ae"};
+
+// The metrics of kMetrics over columns t (truth) and p (prediction). mape and r2 have no value
+// where their divisor is zero.
+std::string MetricsSelect() {
+  return "count(*), count(*) - count(t - p), avg(abs(p - t)), sqrt(avg((p - t) * (p - t))), "
+         "CASE WHEN count(*) FILTER (WHERE t = 0) = 0 THEN avg(abs(p - t) / abs(t)) END, "
+         "CASE WHEN var_pop(t) > 0 THEN 1 - sum((p - t) * (p - t)) / (var_pop(t) * count(t)) END, "
+         "avg(p - t), median(abs(p - t))";
+}
+
+std::map<std::string, double> ReadMetrics(const Row& row, size_t first) {
+  const bool usable = Integer(row[first + 1]) == 0;
+  std::map<std::string, double> metrics;
+  for (size_t i = 0; i < std::size(kMetrics); ++i) {
+    const std::optional<std::string>& metric = row[first + 2 + i];
+    metrics[kMetrics[i]] = usable && metric ? std::stod(*metric) : std::nan("");
+  }
+  return metrics;
+}
+
+}  // namespace
+
+absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Table& table) {
+  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(database, table, table.columns));
+  const SingleThread single(database);
+  CD4ML_RETURN_IF_ERROR(single.status());
+  core::TableProfile profile;
+  profile.rows = table.rows;
+  for (const std::string& name : table.columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(name));
+    ColumnProfile& column = profile.columns[name];
+    column.rows = table.rows;
+    const ColumnKind kind = kinds.at(name);
+    column.numeric = kind == ColumnKind::kInt || kind == ColumnKind::kFloat;
+    if (column.numeric) {
+      CD4ML_RETURN_IF_ERROR(FindEdges(database, table, sql, column));
+      CD4ML_RETURN_IF_ERROR(CountNumbers(database, table, sql, column));
+    } else {
+      CD4ML_RETURN_IF_ERROR(FindCategories(database, table, sql, column));
+      CD4ML_RETURN_IF_ERROR(CountCategories(database, table, sql, column));
+    }
+  }
+  return profile;
+}
+
+absl::StatusOr<std::map<std::string, ColumnProfile>> CountLikeReference(
+    Database& database, const Table& table, const core::TableProfile& reference,
+    const std::vector<std::string>& columns) {
+  std::map<std::string, ColumnProfile> counted;
+  for (const std::string& name : columns) {
+    const auto found = reference.columns.find(name);
+    const absl::StatusOr<std::string> sql = table.Column(name);
+    if (found == reference.columns.end() || !sql.ok()) continue;
+    ColumnProfile& column = counted[name] = core::CountLike(found->second, {});
+    column.rows = table.rows;
+    CD4ML_RETURN_IF_ERROR(column.numeric ? CountNumbers(database, table, *sql, column)
+                                         : CountCategories(database, table, *sql, column));
+  }
+  return counted;
+}
+
+absl::StatusOr<core::MetricSet> MeasureRegression(Database& database, const Table& table,
+                                                  const core::PredictionsSpec& spec) {
+  if (table.rows == 0) return absl::InvalidArgumentError("the predictions have no rows");
+  CD4ML_ASSIGN_OR_RETURN(const std::string truth, table.Column(spec.truth));
+  CD4ML_ASSIGN_OR_RETURN(const std::string prediction, table.Column(spec.prediction));
+  const SingleThread single(database);
+  CD4ML_RETURN_IF_ERROR(single.status());
+  const auto from = [&](const std::string& slice) {
+    return " FROM (SELECT " + slice + " AS k, cd4ml_number(" + truth + ") AS t, cd4ml_number(" +
+           prediction + ") AS p FROM " + table.sql + ")";
+  };
+  core::MetricSet set;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> overall,
+                         database.Query("SELECT " + MetricsSelect() + from("NULL")));
+  set.sample_size = Integer(overall[0][0]);
+  set.unusable_rows = Integer(overall[0][1]);
+  set.overall = ReadMetrics(overall[0], 0);
+  for (const std::string& slice : spec.slices) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(slice));
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                           database.Query("SELECT k, " + MetricsSelect() + from(sql) +
+                                          " GROUP BY k ORDER BY k NULLS FIRST"));
+    for (const Row& row : rows) {
+      set.slices[slice].push_back(
+          {row[0].value_or("(empty)"), Integer(row[1]), ReadMetrics(row, 1)});
+    }
+  }
+  return set;
+}
+
+}  // namespace cd4ml::table

@@ -1,0 +1,95 @@
+// Columns by name, and what their text is.
+#include "table/table.h"
+
+#include <algorithm>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
+
+namespace cd4ml::table {
+namespace {
+
+// A column is read as numbers although some values are none: those count as empty, and rules see
+// them.
+constexpr double kKindShare = 0.9;
+
+ColumnKind KindOf(core::ColumnType type) {
+  switch (type) {
+    case core::ColumnType::kInt:
+      return ColumnKind::kInt;
+    case core::ColumnType::kFloat:
+      return ColumnKind::kFloat;
+    case core::ColumnType::kDate:
+    case core::ColumnType::kTimestamp:
+      return ColumnKind::kTimestamp;
+    case core::ColumnType::kText:
+    case core::ColumnType::kBool:
+      return ColumnKind::kText;
+  }
+  return ColumnKind::kText;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> Table::Column(const std::string& column) const {
+  const auto found = std::find(columns.begin(), columns.end(), column);
+  if (found != columns.end()) return "c" + std::to_string(found - columns.begin());
+  std::string known;
+  for (size_t i = 0; i < columns.size() && i < 20; ++i)
+    known += (i == 0 ? "; there are: " : ", ") + columns[i];
+  const std::string near = DidYouMean(column, columns);
+  return absl::NotFoundError("\"" + name + "\" has no column \"" + column + "\"" +
+                             (near.empty() ? known : near));
+}
+
+absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
+    Database& database, const Table& table, const std::vector<std::string>& columns) {
+  std::map<std::string, ColumnKind> kinds;
+  std::vector<std::string> unknown;
+  std::string counts;
+  for (const std::string& column : columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    if (const auto stated = table.stated.find(column); stated != table.stated.end()) {
+      kinds[column] = KindOf(stated->second);
+      continue;
+    }
+    unknown.push_back(column);
+    counts += (counts.empty() ? "" : ", ") +
+              ("count(" + sql + "), count(cd4ml_int(" + sql + ")), count(cd4ml_number(" + sql +
+               ")), count(cd4ml_timestamp(" + sql + "))");
+  }
+  if (unknown.empty()) return kinds;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query("SELECT " + counts + " FROM " + table.sql));
+  for (size_t i = 0; i < unknown.size(); ++i) {
+    const auto count = [&](size_t k) { return std::stod(*rows[0][4 * i + k]); };
+    const double enough = std::max(1.0, kKindShare * count(0));
+    kinds[unknown[i]] = count(1) >= enough && count(1) == count(2) ? ColumnKind::kInt
+                        : count(2) >= enough                       ? ColumnKind::kFloat
+                        : count(3) >= enough                       ? ColumnKind::kTimestamp
+                                                                   : ColumnKind::kText;
+  }
+  return kinds;
+}
+
+// DuckDB also reads "1_000", "0x1F" and, as an integer, "1.5": no rule means those.
+absl::Status DefineMacros(Database& database) {
+  CD4ML_RETURN_IF_ERROR(
+      database.Execute("CREATE MACRO cd4ml_number(x) AS CASE WHEN isfinite(TRY_CAST(x AS DOUBLE)) "
+                       "AND NOT contains(x, '_') "
+                       "THEN TRY_CAST(x AS DOUBLE) END"));
+  CD4ML_RETURN_IF_ERROR(database.Execute(
+      "CREATE MACRO cd4ml_int(x) AS CASE WHEN TRY_CAST(x AS BIGINT) IS NOT NULL AND "
+      "NOT regexp_matches(x, '[^-+0-9 ]') THEN TRY_CAST(x AS BIGINT) END"));
+  return database.Execute(
+      "CREATE MACRO cd4ml_timestamp(x) AS CASE WHEN isfinite(TRY_CAST(x AS TIMESTAMP)) THEN "
+      "TRY_CAST(x AS TIMESTAMP) END");
+}
+
+std::string Clip(std::string_view text, size_t bytes) {
+  if (text.size() <= bytes) return std::string(text);
+  while (bytes > 0 && (static_cast<uint8_t>(text[bytes]) & 0xC0) == 0x80) --bytes;
+  return std::string(text.substr(0, bytes)) + "…";
+}
+
+}  // namespace cd4ml::table

@@ -1,0 +1,49 @@
+// A loaded table: which SQL column holds which column of the file.
+//
+// In SQL it is (file, line, bad, c0, c1, …), all values as the text that stood in the file, NULL
+// where it was empty. User's names never become SQL. A row that does not fit has NULL everywhere
+// but `bad`, which says why, with its raw text.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/core/rule.h"
+#include "table/duckdb.h"
+
+namespace cd4ml::table {
+
+constexpr size_t kColumnsMax = 4096;
+constexpr size_t kHiddenColumns = 3;
+
+struct Table {
+  std::string name;  // As rules call it.
+  std::string sql;   // As SQL calls it.
+  std::vector<std::string> columns;
+  std::map<std::string, core::ColumnType> stated;  // `columns: {price: text}`.
+  std::vector<std::string> files;
+  std::string row_word = "line";  // What `line` counts: "line" or "row".
+  int64_t rows = 0;
+  int64_t bad_rows = 0;
+
+  // Returns the SQL name of a column.
+  absl::StatusOr<std::string> Column(const std::string& column) const;
+};
+
+// How a column is read where a number or a time is needed.
+enum class ColumnKind { kText, kInt, kFloat, kTimestamp };
+
+// Returns the stated type, otherwise what at least nine in ten of the values are. `sql` is the
+// column's SQL name.
+absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
+    Database& database, const Table& table, const std::vector<std::string>& columns);
+
+// Defines the SQL macros cd4ml_number, cd4ml_int and cd4ml_timestamp: NULL where the text is none.
+absl::Status DefineMacros(Database& database);
+
+// Returns at most `bytes` of `text`, with "…" where something was cut off; never cuts a character.
+std::string Clip(std::string_view text, size_t bytes);
+
+}  // namespace cd4ml::table

@@ -1,0 +1,75 @@
+// The port TableEngine over DuckDB.
+#include "cd4ml/ports/table_engine.h"
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/table/open_table_engine.h"
+#include "table/duckdb.h"
+#include "table/load.h"
+#include "table/measure.h"
+#include "table/rules.h"
+
+namespace cd4ml::table {
+namespace {
+
+class DuckDbTableEngine : public TableEngine {
+ public:
+  explicit DuckDbTableEngine(std::unique_ptr<Database> database) : database_(std::move(database)) {}
+
+  absl::Status AddTable(const TableSource& source) override {
+    absl::StatusOr<Table> table = Load(source);
+    if (!table.ok()) return Annotate(table.status(), "table \"" + source.name + "\"");
+    if (const auto old = tables_.find(source.name); old != tables_.end()) {
+      CD4ML_RETURN_IF_ERROR(database_->Execute("DROP TABLE " + old->second.sql));
+    }
+    tables_[source.name] = *std::move(table);
+    return absl::OkStatus();
+  }
+
+  core::RuleResult Judge(const core::Rule& rule,
+                         const std::map<std::string, Baseline>& baselines) override {
+    return JudgeRule(*database_, tables_, rule, baselines);
+  }
+
+  absl::StatusOr<std::vector<std::string>> QualifyingSegments(
+      const core::SegmentsRule& rule) override {
+    return FindSegments(*database_, tables_, rule);
+  }
+
+  absl::StatusOr<core::TableProfile> Profile(const std::string& table) override {
+    CD4ML_ASSIGN_OR_RETURN(const Table* found, FindTable(tables_, table));
+    return MeasureProfile(*database_, *found);
+  }
+
+  absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string& path,
+                                                    const core::PredictionsSpec& spec) override {
+    absl::StatusOr<Table> table = Load({.name = "predictions", .path = path, .csv = std::nullopt});
+    if (!table.ok()) return Annotate(table.status(), "predictions");
+    absl::StatusOr<core::MetricSet> metrics = MeasureRegression(*database_, *table, spec);
+    CD4ML_RETURN_IF_ERROR(database_->Execute("DROP TABLE " + table->sql));
+    return metrics;
+  }
+
+ private:
+  // Every load gets an SQL name of its own, so that a failed one leaves nothing that a rule could
+  // find.
+  absl::StatusOr<Table> Load(const TableSource& source) {
+    const std::string sql = "t" + std::to_string(loads_++);
+    absl::StatusOr<Table> table = LoadTable(*database_, source, sql);
+    if (!table.ok()) database_->Execute("DROP TABLE IF EXISTS " + sql).IgnoreError();
+    return table;
+  }
+
+  std::unique_ptr<Database> database_;
+  Tables tables_;
+  int loads_ = 0;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TableEngine>> OpenTableEngine(const TableEngineOptions& options) {
+  CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(options));
+  CD4ML_RETURN_IF_ERROR(DefineMacros(*database));
+  return std::make_unique<DuckDbTableEngine>(std::move(database));
+}
+
+}  // namespace cd4ml::table
