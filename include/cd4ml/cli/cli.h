@@ -1,0 +1,78 @@
+// The program `cd4ml`: reads a command line, asks the daemon, answers people or scripts.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/pipeline_parser.h"
+#include "cd4ml/ports/query_api.h"
+
+namespace cd4ml::cli {
+
+// The two ports of one daemon; owned by whoever connected, until the program ends.
+struct Connection {
+  ControlApi* control = nullptr;
+  QueryApi* query = nullptr;
+};
+
+// Each returns one message as proto3 JSON, compact or not. What `-o json` shows is stable.
+struct JsonPrinters {
+  std::function<std::string(const core::Run&)> run;
+  std::function<std::string(const RunSummary&)> run_summary;
+  std::function<std::string(const PlannedRun&)> plan;
+  std::function<std::string(const RegisterResult&)> registered;
+  std::function<std::string(const PipelineRecord&)> pipeline;
+  std::function<std::string(const AgentView&)> agent;
+  std::function<std::string(const core::Deployment&)> deployment;
+  std::function<std::string(const MonitorView&)> monitor;
+  std::function<std::string(const LineageGraph&)> lineage;
+  std::function<std::string(const ServerFacts&)> server;
+};
+
+// Columns and lines of a terminal; zero: unknown.
+struct TerminalSize {
+  int columns = 0;
+  int lines = 0;
+};
+
+// One of the program's two streams.
+struct OutputStream {
+  std::ostream& stream;
+  bool is_terminal = false;
+};
+
+// What the program asks of the world. Everything outlives RunCli.
+struct CliPorts {
+  // Called at most once, before the first question to the daemon. Need not wait until it answers.
+  // `timeout` bounds each later call; zero: the client's own bound.
+  std::function<absl::StatusOr<Connection>(const std::string& server, Duration timeout)> connect;
+  const PipelineParser& parser;
+  const Clock& clock;
+  JsonPrinters json;
+  std::function<absl::StatusOr<std::string>(const std::string& path)> read_file;
+  // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
+  std::function<std::vector<std::string>()> find_definitions;
+  std::function<TerminalSize()> terminal_size;  // Asked again whenever the size may have changed.
+  std::function<bool()> interrupted;            // Whether Ctrl-C was pressed.
+  std::function<std::string()> new_key;         // A fresh idempotency key.
+  OutputStream out, err;
+  std::map<std::string, std::string> environment;
+  std::string user;         // Who asks: "ana@laptop".
+  std::string working_dir;  // Absolute.
+  std::string version;
+};
+
+// Performs one command line and returns the exit code (`cd4ml help exit-codes`). Throws nothing.
+int RunCli(int argc, const char* const* argv, const CliPorts& ports);
+
+// Returns the daemon's address: the flag, else CD4ML_SERVER, else the daemon's default.
+std::string ResolveServer(const std::string& flag,
+                          const std::map<std::string, std::string>& environment);
+
+}  // namespace cd4ml::cli

@@ -1,0 +1,31 @@
+// One function per command, each in the file of its name; pairs that share a table share a file.
+#pragma once
+
+#include "cli/command.h"
+
+namespace cd4ml::cli {
+
+Command RunStart();
+Command RunList();
+Command RunShow();
+Command RunWatch();
+Command RunLogs();
+Command RunCancel();
+Command RunWait();
+Command Lint();
+Command Plan();
+Command PipelineAdd();
+Command PipelineList();
+Command PipelineShow();
+Command AgentList();
+Command DeployList();
+Command DeployHistory();
+Command Lineage();
+Command MonitorList();
+Command MonitorShow();
+Command Explain();
+Command Server();
+Command VersionCommand();
+Command Help();
+
+}  // namespace cd4ml::cli

@@ -1,0 +1,85 @@
+// `cd4ml deploy list` and `history`: what is live where, and what was live when.
+#include "cli/commands/commands.h"
+#include "cli/invocation.h"
+#include "cli/text.h"
+
+namespace cd4ml::cli {
+namespace {
+
+std::string WhenText(UtcTime time) {
+  return time.is_set() ? FormatTime(time).substr(0, 19) + "Z" : "";
+}
+
+int PrintDeployments(Invocation& invocation, const std::string& environment, UtcTime at, int limit,
+                     const std::string& when_empty) {
+  const absl::StatusOr<QueryApi*> query = invocation.Query();
+  if (!query.ok()) return invocation.Fail(query.status());
+  const auto deployments = (*query)->ListDeployments(environment, at, limit);
+  if (!deployments.ok()) return invocation.Fail(deployments.status());
+  Table table({{"ENVIRONMENT", 0},
+               {"STATE", 0},
+               {"RUN", 1},
+               {"SINCE", 2},
+               {"UNTIL", 4},
+               {"ENDPOINT", 3},
+               {"MODEL", 5},
+               {"DEPLOYMENT", kOnlyWide},
+               {"PACKAGE", kOnlyWide},
+               {"AGENT", kOnlyWide},
+               {"REPLACED", kOnlyWide}});
+  for (const core::Deployment& deployment : *deployments) {
+    const bool is_live = !deployment.ended.is_set();
+    table.Add({deployment.environment,
+               is_live ? Cell("✔ live", Style::kGood) : Cell("– ended", Style::kDim),
+               deployment.run, WhenText(deployment.started), WhenText(deployment.ended),
+               deployment.endpoint, VersionText(deployment.model), deployment.id,
+               VersionText(deployment.package), deployment.agent, deployment.replaced});
+  }
+  invocation.PrintList(
+      *deployments, [](const core::Deployment& deployment) { return SafeLine(deployment.id); },
+      invocation.ports.json.deployment, table, when_empty);
+  return kExitOk;
+}
+
+int List(Invocation& invocation) {
+  return PrintDeployments(invocation, "", invocation.ports.clock.Now(), 1000,
+                          "nothing is live; the deploy stage of a run makes it so");
+}
+
+int ListHistory(Invocation& invocation) {
+  UtcTime at;
+  if (invocation.arguments.Has("at")) {
+    const absl::StatusOr<UtcTime> time = ParseTime(invocation.arguments.One("at"));
+    if (!time.ok()) return invocation.Fail(time.status());
+    at = *time;
+  }
+  const absl::StatusOr<int> limit = invocation.Number("limit", 50, 1, 1000);
+  if (!limit.ok()) return invocation.Fail(limit.status());
+  return PrintDeployments(
+      invocation, invocation.arguments.One("ENVIRONMENT"), at, *limit,
+      at.is_set() ? "nothing was live then" : "nothing was ever deployed there");
+}
+
+}  // namespace
+
+Command DeployList() {
+  return {.path = "deploy list",
+          .group = "Deployments and monitors",
+          .summary = "list what is live",
+          .examples = {"deploy list", "deploy list -o json"},
+          .perform = List};
+}
+
+Command DeployHistory() {
+  return {.path = "deploy history",
+          .group = "Deployments and monitors",
+          .summary = "list what was live when, newest first",
+          .examples = {"deploy history production",
+                       "deploy history production --at 2026-03-02T12:00:00Z"},
+          .operands = {{"ENVIRONMENT", "an environment; without it: all", false}},
+          .options = {{"--at", "TIME", "only what was live then (UTC, like 2026-03-02T12:00:00Z)"},
+                      {"--limit", "N", "at most so many (1 to 1000); without it: 50"}},
+          .perform = ListHistory};
+}
+
+}  // namespace cd4ml::cli

@@ -1,0 +1,209 @@
+// `cd4ml run show`: everything about one run on a page, what failed first.
+#include <algorithm>
+
+#include "cd4ml/base/status.h"
+#include "cli/commands/commands.h"
+#include "cli/follow.h"
+#include "cli/log_lines.h"
+#include "cli/text.h"
+
+namespace cd4ml::cli {
+namespace {
+
+constexpr size_t kLogLinesMax = 20;
+constexpr size_t kOffendersMax = 5;
+constexpr size_t kMetricsMax = 6;
+
+// Prints one run; lives as long as the command.
+class Page {
+ public:
+  Page(const Invocation& invocation, const RunView& view)
+      : invocation_(invocation),
+        out_(invocation.out),
+        view_(view),
+        run_(view.run),
+        now_(invocation.ports.clock.Now()) {}
+
+  void Print(QueryApi& query) const {
+    Headline();
+    Origin();
+    StageChain();
+    Waiting();
+    for (const core::StageRun& stage : run_.stages) Gate(stage);
+    Results();
+    LastOutput(query);
+  }
+
+ private:
+  void Line(const std::string& text, Style style = Style::kPlain) const {
+    out_.Line(out_.Paint(Fit(SafeLine(text), out_.width()), style));
+  }
+
+  void Headline() const {
+    const StateWord word = WordOf(core::Word(run_));
+    const UtcTime end = run_.ended.is_set() ? run_.ended : now_;
+    Line(word.symbol + " " + run_.id + "  " + word.word + "  " + AgeText(run_.created, now_) +
+             " ago, " + (run_.ended.is_set() ? "took " : "for ") +
+             FormatDuration(std::max(Duration(0), end - run_.created)),
+         word.style);
+    const std::string why = WhyNotPassed(run_);
+    if (core::IsTerminal(run_.state) && !why.empty()) Line("  " + why);
+  }
+
+  void Origin() const {
+    Line("  code    " + CommitText(run_.pins.commit, run_.pins.commit_subject) + "  " +
+         run_.pins.file);
+    for (const auto& [name, version] : run_.pins.materials)
+      Line("  data    " + name + " " + DataText(version));
+    std::vector<std::string> overridden;
+    for (const auto& [name, source] : run_.pins.param_sources) {
+      const Value* value = source == "trigger" ? run_.pins.params.FindPath(name) : nullptr;
+      if (value != nullptr) overridden.push_back(name + "=" + cd4ml::ToText(*value));
+    }
+    if (!overridden.empty()) Line("  params  " + Join(overridden, " "));
+    Line("  lane    " + run_.lane);
+    const bool by_monitor = run_.trigger.kind == core::TriggerKind::kMonitor;
+    Line("  by      " + std::string(by_monitor ? "monitor " : "") + run_.trigger.by +
+         (run_.trigger.reason.empty() ? "" : ": " + run_.trigger.reason));
+  }
+
+  // "validate-data ✔ passed 12s ─ train ● running 3s", broken between stages.
+  void StageChain() const {
+    out_.Line();
+    std::string line;
+    size_t used = 0;
+    for (const core::StageRun& stage : run_.stages) {
+      const StateWord word = WordOf(stage);
+      const Duration time = StageTime(stage, now_);
+      const std::string name = SafeLine(stage.plan.name) + " ";
+      const std::string after = time.count() > 0 ? " " + FormatDuration(time) : "";
+      const size_t width = DisplayWidth(name + word.text() + after);
+      if (used > 0 && used + 3 + width > out_.width()) {
+        out_.Line(line);
+        used = 0;
+      }
+      line = used == 0 ? "  " : line + " ─ ";
+      used += (used == 0 ? 2 : 3) + width;
+      line += name + out_.Paint(word.text(), word.style) + after;
+    }
+    out_.Line(line);
+  }
+
+  void Waiting() const {
+    for (const auto& [stage, why] : view_.waiting)
+      Line("  " + stage + " waits: " + why, Style::kWarn);
+  }
+
+  void Gate(const core::StageRun& stage) const {
+    const core::Outcome* result = stage.result();
+    if (result == nullptr || !result->verdict) return;
+    out_.Line();
+    const StateWord state = WordOf(stage);
+    Line("GATE " + stage.plan.name + "  " + state.text(), state.style);
+    Table table({{"", 0}, {"", 0}, {"", 0}, {"", 2}, {"", 3}});
+    for (const core::RuleResult& rule : result->verdict->rules) {
+      const StateWord word = WordOf(rule.outcome);
+      const std::string sample = rule.sample_size ? "n=" + std::to_string(*rule.sample_size) : "";
+      table.Add({{word.symbol + " " + rule.name, word.style},
+                 rule.observed,
+                 rule.bound,
+                 sample,
+                 rule.baseline});
+    }
+    table.Print(out_, {.width = out_.width(),
+                       .headers = false,
+                       .wide = invocation_.format == OutputFormat::kWide,
+                       .indent = "  "});
+    for (const core::RuleResult& rule : result->verdict->rules) Offenders(rule);
+  }
+
+  void Offenders(const core::RuleResult& rule) const {
+    if (rule.outcome == core::VerdictOutcome::kPass) return;
+    if (!rule.message.empty()) Line("  " + rule.name + ": " + rule.message);
+    for (size_t i = 0; i < std::min(kOffendersMax, rule.rows.size()); ++i)
+      Line("    " + rule.rows[i]);
+  }
+
+  void Results() const {
+    std::vector<std::string> lines;
+    for (const core::StageRun& stage : run_.stages) {
+      const core::Outcome* result = stage.result();
+      if (result == nullptr) continue;
+      if (!result->metrics.empty()) {
+        lines.push_back(stage.plan.name + ": " + MetricsText(result->metrics, kMetricsMax));
+      }
+      if (result->service) {
+        lines.push_back(stage.plan.name + ": live in " + stage.plan.environment + " " +
+                        result->service->endpoint);
+      }
+    }
+    if (!lines.empty()) out_.Line("\nRESULTS");
+    for (const std::string& line : lines) Line("  " + line);
+  }
+
+  void LastOutput(QueryApi& query) const {
+    const core::StageRun* stage = FailedStage(run_);
+    if (stage == nullptr || stage->attempts.empty()) return;
+    const core::Attempt& attempt = *stage->latest();
+    const auto lines = ReadLastLines(query, {run_.id, stage->plan.name, attempt.number},
+                                     attempt.outcome.log_bytes, kLogLinesMax);
+    out_.Line();
+    if (!lines.ok())
+      return Line("The output of " + stage->plan.name +
+                  " cannot be read: " + Message(lines.status()));
+    if (lines->empty()) return Line(stage->plan.name + " wrote no output");
+    Line("Last output of " + stage->plan.name + ", attempt " + std::to_string(attempt.number) +
+         ":");
+    for (const std::string& line : *lines) Line("  │ " + line);
+  }
+
+  const Invocation& invocation_;
+  const Terminal& out_;
+  const RunView& view_;
+  const core::Run& run_;
+  const UtcTime now_;
+};
+
+// Returns the run's JSON with `waiting` added: why its ready stages have no agent.
+std::string JsonOf(const Invocation& invocation, const RunView& view) {
+  const std::string json = invocation.ports.json.run(view.run);
+  absl::StatusOr<Value> value = ParseJson(json);
+  if (view.waiting.empty() || !value.ok() || !value->is_map()) return json;
+  Value::Map waiting;
+  for (const auto& [stage, why] : view.waiting) waiting[stage] = why;
+  SetPath(*value, "waiting", std::move(waiting));
+  return ToJson(*value);
+}
+
+int Perform(Invocation& invocation) {
+  const absl::StatusOr<QueryApi*> query = invocation.Query();
+  if (!query.ok()) return invocation.Fail(query.status());
+  const absl::StatusOr<RunView> view = (*query)->GetRun(invocation.arguments.One("RUN"));
+  if (!view.ok()) return invocation.Fail(view.status(), {{"Runs", "cd4ml run list"}});
+  if (invocation.is_json()) {
+    invocation.PrintJson(JsonOf(invocation, *view));
+  } else if (invocation.format == OutputFormat::kName) {
+    invocation.out.Line(SafeLine(view->run.id));
+  } else {
+    Page(invocation, *view).Print(**query);
+    if (!invocation.quiet) invocation.err.Line();
+    std::vector<Hint> hints = NextSteps(view->run);
+    if (hints.front().command == "cd4ml run show " + view->run.id) hints.erase(hints.begin());
+    invocation.Hints(hints);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+
+Command RunShow() {
+  return {.path = "run show",
+          .group = "Runs",
+          .summary = "show a run: stages, gates, results, and why it failed",
+          .examples = {"run show used-car-price/2", "run show used-car-price/latest -o json"},
+          .operands = {{"RUN", "a run, like used-car-price/2 (cd4ml help refs)"}},
+          .perform = Perform,
+          .alias = "status"};
+}
+
+}  // namespace cd4ml::cli

@@ -1,0 +1,39 @@
+// `cd4ml server`: which daemon answers, and where it keeps things.
+#include "cli/commands/commands.h"
+#include "cli/invocation.h"
+#include "cli/text.h"
+
+namespace cd4ml::cli {
+namespace {
+
+int Perform(Invocation& invocation) {
+  const absl::StatusOr<QueryApi*> query = invocation.Query();
+  if (!query.ok()) return invocation.Fail(query.status());
+  const auto facts = (*query)->GetServer();
+  if (!facts.ok()) return invocation.Fail(facts.status());
+  if (invocation.is_json()) {
+    invocation.PrintJson(invocation.ports.json.server(*facts));
+    return kExitOk;
+  }
+  const auto line = [&](const std::string& name, const std::string& value) {
+    invocation.out.Line(Pad(name, 10) + SafeLine(value));
+  };
+  line("version", facts->version);
+  line("started", AgeText(facts->started, invocation.ports.clock.Now()) + " ago");
+  line("instance", facts->instance);
+  line("state", facts->state_dir);
+  line("database", facts->database);
+  return kExitOk;
+}
+
+}  // namespace
+
+Command Server() {
+  return {.path = "server",
+          .group = "Agents and daemon",
+          .summary = "show which daemon answers and where it keeps things",
+          .examples = {"server", "server --server 127.0.0.1:7420 -o json"},
+          .perform = Perform};
+}
+
+}  // namespace cd4ml::cli

@@ -1,0 +1,108 @@
+// One call of the program: its arguments, its streams, and the daemon it speaks to.
+#pragma once
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cd4ml/cli/cli.h"
+#include "cli/command.h"
+#include "cli/table.h"
+#include "cli/terminal.h"
+#include "cli/words.h"
+
+namespace cd4ml::cli {
+
+enum class OutputFormat { kTable, kWide, kJson, kJsonl, kName };
+
+// What to do next: a few words, and the command with everything filled in.
+struct Hint {
+  std::string what;
+  std::string command;
+};
+
+class Invocation {
+ public:
+  // REQUIRES: `line_arguments` come from ParseLine; `world` outlives this.
+  Invocation(const CliPorts& world, const Command* performed, Arguments line_arguments);
+
+  const CliPorts& ports;
+  const Command* const command;  // Null: none was named.
+  const Arguments arguments;
+  const Terminal out, err;
+  const OutputFormat format;
+  const bool quiet;  // Only answers and errors.
+
+  bool is_json() const { return format == OutputFormat::kJson || format == OutputFormat::kJsonl; }
+
+  // Returns the daemon's ports; connects on first use.
+  absl::StatusOr<ControlApi*> Control();
+  absl::StatusOr<QueryApi*> Query();
+
+  // Returns the span that the flag `name` gives; zero when it is not given. INVALID_ARGUMENT: it is
+  // none.
+  absl::StatusOr<Duration> Span(const std::string& name) const;
+  // Returns the number that the flag `name` gives, within [min, max].
+  absl::StatusOr<int> Number(const std::string& name, int fallback, int min, int max) const;
+
+  // Calls `ask` with a callback and waits until that is called, or until Ctrl-C (CANCELLED).
+  template <typename T, typename Ask>
+  absl::StatusOr<T> Await(const Ask& ask) const;
+
+  // Prints an error with its findings and what to do next; returns its exit code.
+  int Fail(const absl::Status& status, const std::vector<Hint>& hints = {}) const;
+  // Prints a refusal of the command line; returns 2.
+  int FailUsage(const std::string& message) const;
+
+  // Prints on standard error, unless quiet.
+  void Note(const std::string& text) const;
+  void Hints(const std::vector<Hint>& hints) const;
+
+  // Prints messages as JSON: the only one as itself, a list as array (json) or a line each (jsonl).
+  void PrintJson(const std::string& message) const;
+  void PrintJsonList(const std::vector<std::string>& messages) const;
+
+  // Prints a list in the format that was asked for. `name` and `json` are called per item, `rows`
+  // fills the table.
+  template <typename T, typename Name, typename Json>
+  void PrintList(const std::vector<T>& items, const Name& name, const Json& json,
+                 const Table& table, const std::string& when_empty) const;
+  void PrintTable(const Table& table) const;
+
+ private:
+  absl::StatusOr<Connection> Connect();
+
+  std::string server_;
+  std::optional<Connection> connection_;
+};
+
+template <typename T, typename Ask>
+absl::StatusOr<T> Invocation::Await(const Ask& ask) const {
+  // Shared: an answer may still come after Ctrl-C.
+  auto answer = std::make_shared<std::promise<absl::StatusOr<T>>>();
+  std::future<absl::StatusOr<T>> future = answer->get_future();
+  ask([answer](absl::StatusOr<T> result) { answer->set_value(std::move(result)); });
+  while (future.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+    if (ports.interrupted())
+      return absl::CancelledError("interrupted before the daemon had answered");
+  }
+  return future.get();
+}
+
+template <typename T, typename Name, typename Json>
+void Invocation::PrintList(const std::vector<T>& items, const Name& name, const Json& json,
+                           const Table& table, const std::string& when_empty) const {
+  if (is_json()) {
+    std::vector<std::string> messages;
+    for (const T& item : items) messages.push_back(json(item));
+    return PrintJsonList(messages);
+  }
+  if (items.empty()) return Note(when_empty);
+  if (format != OutputFormat::kName) return PrintTable(table);
+  for (const T& item : items) out.Line(name(item));
+}
+
+}  // namespace cd4ml::cli
