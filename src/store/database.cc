@@ -47,6 +47,13 @@ int AfterCommit(void* frames, sqlite3*, const char*, int count) {
   return SQLITE_OK;
 }
 
+// Nearly all text is; the loop is a few instructions per 16 bytes.
+bool IsAscii(std::string_view text) {
+  unsigned char bits = 0;
+  for (const char c : text) bits |= static_cast<unsigned char>(c);
+  return bits < 0x80;
+}
+
 // Ends a reader's transaction that would keep the log from being checkpointed.
 int CountReadOps(void* statement_ops) { return ++*static_cast<int*>(statement_ops) > kReadOpsMax; }
 
@@ -147,22 +154,23 @@ absl::Status Database::Step(sqlite3_stmt* statement) {
   return status;
 }
 
-void Database::Bind(sqlite3_stmt* statement, int column, int64_t value) {
+void Database::Bind(sqlite3_stmt* statement, int column, int64_t value, Text) {
   sqlite3_bind_int64(statement, column, value);
 }
 
-void Database::Bind(sqlite3_stmt* statement, int column, double value) {
+void Database::Bind(sqlite3_stmt* statement, int column, double value, Text) {
   if (!std::isnan(value)) sqlite3_bind_double(statement, column, value);
 }
 
-void Database::Bind(sqlite3_stmt* statement, int column, std::string_view value) {
-  if (IsUtf8(value)) {
-    sqlite3_bind_text64(statement, column, value.empty() ? "" : value.data(), value.size(),
-                        SQLITE_TRANSIENT, SQLITE_UTF8);
-  } else {
-    const std::string clean = MakeUtf8(value);
-    sqlite3_bind_text64(statement, column, clean.data(), clean.size(), SQLITE_TRANSIENT,
+void Database::Bind(sqlite3_stmt* statement, int column, std::string_view value, Text text) {
+  const auto bind = [&](std::string_view good, sqlite3_destructor_type copies) {
+    sqlite3_bind_text64(statement, column, good.empty() ? "" : good.data(), good.size(), copies,
                         SQLITE_UTF8);
+  };
+  if (IsAscii(value) || IsUtf8(value)) {
+    bind(value, text == Text::kInPlace ? SQLITE_STATIC : SQLITE_TRANSIENT);
+  } else {
+    bind(MakeUtf8(value), SQLITE_TRANSIENT);
   }
 }
 

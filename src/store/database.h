@@ -2,9 +2,9 @@
 // by themselves.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -67,7 +67,7 @@ class Database {
   absl::Status Run(const char* sql, const Args&... args) {
     CD4ML_ASSIGN_OR_RETURN(sqlite3_stmt * statement, Prepare(sql));
     int column = 0;
-    (Bind(statement, ++column, args), ...);
+    (Bind(statement, ++column, args, Text::kInPlace), ...);
     return Step(statement);
   }
 
@@ -76,7 +76,7 @@ class Database {
   absl::StatusOr<Rows> Query(const char* sql, const Args&... args) {
     CD4ML_ASSIGN_OR_RETURN(sqlite3_stmt * statement, Prepare(sql));
     int column = 0;
-    (Bind(statement, ++column, args), ...);
+    (Bind(statement, ++column, args, Text::kCopied), ...);
     return Rows(*this, statement);
   }
 
@@ -103,28 +103,24 @@ class Database {
   absl::Status Step(sqlite3_stmt* statement);
   absl::Status Configure(Access access, bool in_memory);
 
-  static void Bind(sqlite3_stmt* statement, int column, int64_t value);
-  static void Bind(sqlite3_stmt* statement, int column, int value) {
-    Bind(statement, column, int64_t{value});
-  }
-  static void Bind(sqlite3_stmt* statement, int column, bool value) {
-    Bind(statement, column, int64_t{value});
-  }
-  static void Bind(sqlite3_stmt* statement, int column, double value);  // NaN is NULL.
-  static void Bind(sqlite3_stmt* statement, int column, UtcTime value) {
-    Bind(statement, column, value.ms);
-  }
-  static void Bind(sqlite3_stmt* statement, int column,
-                   std::string_view value);  // Made UTF-8 where it is not.
-  static void Bind(sqlite3_stmt* statement, int column, const std::string& value) {
-    Bind(statement, column, std::string_view(value));
-  }
-  static void Bind(sqlite3_stmt* statement, int column, const char* value) {
-    Bind(statement, column, std::string_view(value));
-  }
+  // Text is used in place by Run, which ends before its arguments do, and copied by Query. What is
+  // not well-formed UTF-8 is made so. NaN is NULL, and so is an unset optional: bindings are
+  // cleared after use.
+  enum class Text { kInPlace, kCopied };
+  static void Bind(sqlite3_stmt* statement, int column, int64_t value, Text);
+  static void Bind(sqlite3_stmt* statement, int column, double value, Text);
+  static void Bind(sqlite3_stmt* statement, int column, std::string_view value, Text text);
   template <typename T>
-  static void Bind(sqlite3_stmt* statement, int column, const std::optional<T>& value) {
-    if (value.has_value()) Bind(statement, column, *value);  // Unset is NULL: bindings are cleared.
+  static void Bind(sqlite3_stmt* statement, int column, const T& value, Text text) {
+    if constexpr (std::integral<T>) {
+      Bind(statement, column, static_cast<int64_t>(value), text);
+    } else if constexpr (std::same_as<T, UtcTime>) {
+      Bind(statement, column, value.ms, text);
+    } else if constexpr (requires { value.has_value(); }) {
+      if (value.has_value()) Bind(statement, column, *value, text);
+    } else {
+      Bind(statement, column, std::string_view(value), text);
+    }
   }
 
   sqlite3* handle_;

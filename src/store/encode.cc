@@ -272,6 +272,8 @@ int DepthOf(const Value& value) {
 
 class Writer {
  public:
+  Writer() { out_.reserve(256); }
+
   template <typename T>
   void operator()(std::string_view name, const T& x) {
     if (IsEmpty(x)) return;
@@ -352,11 +354,12 @@ class Writer {
     out_.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
   }
   void Quote(std::string_view text) {
-    for (const char c : text) {
-      if (c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20) {
-        out_ += ToJson(Value(text));
-        return;
-      }
+    const bool plain = std::all_of(text.begin(), text.end(), [](unsigned char c) {
+      return c >= 0x20 && c != '"' && c != '\\';
+    });
+    if (!plain) {
+      out_ += ToJson(Value(text));
+      return;
     }
     out_ += '"';
     out_ += text;
