@@ -17,7 +17,7 @@ namespace {
 // depend on the stages touched, never on the size of the run.
 class Decision {
  public:
-  Decision(const Run& run, UtcTime now) : run_(run), now_(now) {}
+  Decision(const Run& run, UtcTime now) : run_(run), now_(now), cancel_reason_(run.cancel_reason) {}
 
   absl::StatusOr<std::vector<Event>> operator()(const StartRun& command);
   absl::StatusOr<std::vector<Event>> operator()(const CancelRun& command);
@@ -50,6 +50,7 @@ class Decision {
 
   const Run& run_;
   UtcTime now_;
+  std::string cancel_reason_;           // Also of a request that is being decided.
   std::vector<Event> events_;
   std::map<int, StageEnded> ended_;     // By position: what this decision has ended.
   std::map<int, int> needs_ended_;      // By position: how many of its needs this decision has ended.
@@ -107,6 +108,7 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command
   }
   if (run_.cancel_requested) return std::vector<Event>();
   events_.push_back(CancelRequested{command.reason});
+  cancel_reason_ = command.reason;
   for (size_t i = 0; i < run_.stages.size(); ++i) {
     const StageState state = run_.stages[i].state;
     if (state == StageState::kBlocked || state == StageState::kReady) {
@@ -186,7 +188,7 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const ReportFinished& co
     if (stage.plan.kind == StageKind::kDeploy) RecordDeployment(stage, outcome);
     End(position, StageState::kSucceeded, Reason::kNone, "");
   } else if (state == AttemptState::kCancelled && run_.cancel_requested) {
-    End(position, StageState::kCancelled, Reason::kCancelled, run_.cancel_reason);
+    End(position, StageState::kCancelled, Reason::kCancelled, cancel_reason_);
   } else if (MayRetry(stage, reason)) {
     events_.push_back(StageReady{command.stage, now_ + stage.plan.retry.backoff});
   } else {
@@ -208,7 +210,7 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const LoseLease& command
   EndAttempt(*stage, AttemptState::kLost, outcome);
   const int position = PositionOf(command.stage);
   if (run_.cancel_requested) {
-    End(position, StageState::kCancelled, Reason::kCancelled, run_.cancel_reason);
+    End(position, StageState::kCancelled, Reason::kCancelled, cancel_reason_);
   } else if (MayRetry(*stage, Reason::kAgentLost)) {
     events_.push_back(StageReady{command.stage, now_ + stage->plan.retry.backoff});
   } else {
@@ -387,7 +389,7 @@ RunEnded Decision::Conclude() const {
     }
     cancelled = cancelled || state == StageState::kCancelled;
   }
-  if (cancelled) return RunEnded{RunState::kCancelled, Reason::kCancelled, run_.cancel_reason};
+  if (cancelled) return RunEnded{RunState::kCancelled, Reason::kCancelled, cancel_reason_};
   return RunEnded{RunState::kSucceeded, Reason::kNone, ""};
 }
 

@@ -32,7 +32,7 @@ Value Inlined(const Value& value) {
   return map;
 }
 
-std::string Print(const google::protobuf::Message& message) {
+Value ToValue(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.always_print_primitive_fields = true;
   options.preserve_proto_field_names = true;
@@ -41,45 +41,50 @@ std::string Print(const google::protobuf::Message& message) {
   CD4ML_CHECK(printed.ok(), "every message of the wire has a JSON form");
   const absl::StatusOr<Value> value = ParseJson(text);
   CD4ML_CHECK(value.ok(), "protobuf writes JSON");
-  return ToPrettyJson(Inlined(*value)) + "\n";
+  return Inlined(*value);
 }
 
-template <typename Response, typename T, typename Add>
-std::string PrintList(const std::vector<T>& items, Add add) {
-  Response response;
-  for (const T& item : items) *(response.*add)() = ToProto(item);
-  return Print(response);
+template <typename T>
+std::string Print(const T& item) {
+  return ToPrettyJson(ToValue(ToProto(item))) + "\n";
+}
+
+template <typename T>
+std::string PrintList(const char* name, const std::vector<T>& items) {
+  Value::List list;
+  for (const T& item : items) list.push_back(ToValue(ToProto(item)));
+  return ToPrettyJson(Value::Map{{name, std::move(list)}}) + "\n";
 }
 
 }  // namespace
 
-std::string ToProtoJson(const core::Run& run) { return Print(ToProto(run)); }
-std::string ToProtoJson(const RunView& view) { return Print(ToProto(view)); }
-std::string ToProtoJson(const PlannedRun& planned) { return Print(ToProto(planned)); }
-std::string ToProtoJson(const core::Verdict& verdict) { return Print(ToProto(verdict)); }
-std::string ToProtoJson(const PipelineRecord& pipeline) { return Print(ToProto(pipeline)); }
-std::string ToProtoJson(const RegisterResult& result) { return Print(ToProto(result)); }
-std::string ToProtoJson(const LineageGraph& graph) { return Print(ToProto(graph)); }
-std::string ToProtoJson(const ServerFacts& server) { return Print(ToProto(server)); }
-std::string ToProtoJson(const std::vector<RunSummary>& runs) {
-  return PrintList<v1::ListRunsResponse>(runs, &v1::ListRunsResponse::add_runs);
-}
+std::string ToProtoJson(const core::Run& run) { return Print(run); }
+std::string ToProtoJson(const RunView& view) { return Print(view); }
+std::string ToProtoJson(const PlannedRun& planned) { return Print(planned); }
+std::string ToProtoJson(const core::Verdict& verdict) { return Print(verdict); }
+std::string ToProtoJson(const PipelineRecord& pipeline) { return Print(pipeline); }
+std::string ToProtoJson(const RegisterResult& result) { return Print(result); }
+std::string ToProtoJson(const LineageGraph& graph) { return Print(graph); }
+std::string ToProtoJson(const ServerFacts& server) { return Print(server); }
+std::string ToProtoJson(const RunSummary& run) { return Print(run); }
+std::string ToProtoJson(const AgentView& agent) { return Print(agent); }
+std::string ToProtoJson(const core::Deployment& deployment) { return Print(deployment); }
+std::string ToProtoJson(const MonitorView& monitor) { return Print(monitor); }
+std::string ToProtoJson(const std::vector<RunSummary>& runs) { return PrintList("runs", runs); }
 std::string ToProtoJson(const std::vector<PipelineRecord>& pipelines) {
-  return PrintList<v1::ListPipelinesResponse>(pipelines, &v1::ListPipelinesResponse::add_pipelines);
+  return PrintList("pipelines", pipelines);
 }
 std::string ToProtoJson(const std::vector<AgentView>& agents) {
-  return PrintList<v1::ListAgentsResponse>(agents, &v1::ListAgentsResponse::add_agents);
+  return PrintList("agents", agents);
 }
 std::string ToProtoJson(const std::vector<core::Deployment>& deployments) {
-  return PrintList<v1::ListDeploymentsResponse>(deployments,
-                                                &v1::ListDeploymentsResponse::add_deployments);
+  return PrintList("deployments", deployments);
 }
 std::string ToProtoJson(const std::vector<MonitorView>& monitors) {
-  return PrintList<v1::ListMonitorsResponse>(monitors, &v1::ListMonitorsResponse::add_monitors);
+  return PrintList("monitors", monitors);
 }
 std::string ToProtoJson(const std::vector<core::Diagnostic>& diagnostics) {
-  return PrintList<v1::RegisterPipelineResponse>(diagnostics,
-                                                 &v1::RegisterPipelineResponse::add_problems);
+  return PrintList("problems", diagnostics);
 }
 
 }  // namespace cd4ml::rpc

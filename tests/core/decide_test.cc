@@ -208,6 +208,15 @@ TEST(Decide, CancelWaitsForWhatIsRunningAndNothingElse) {
   EXPECT_EQ(f.Do(CancelRun{"again"}).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST(Decide, CancelledRunSaysWhyAlsoWhenNothingWasRunning) {
+  Fixture f({Plan("a"), Plan("b", {"a"})});
+
+  ASSERT_TRUE(f.Do(CancelRun{"wrong data"}).ok());
+
+  EXPECT_EQ(f.run.state, RunState::kCancelled);
+  EXPECT_EQ(f.run.message, "wrong data");
+}
+
 TEST(Decide, StageThatNoAgentTakesFailsAtItsDeadline) {
   Fixture f({Plan("a")});
   ASSERT_EQ(NextDeadline(f.run), kStart + Duration(600'000));

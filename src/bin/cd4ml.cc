@@ -1,0 +1,93 @@
+// The command line's program: hands the CLI a terminal, a clock, a parser and clients of the daemon.
+#include <pwd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "cd4ml/base/log.h"
+#include "cd4ml/cli/cli.h"
+#include "cd4ml/os/os.h"
+#include "cd4ml/rpc/connect.h"
+#include "cd4ml/rpc/json.h"
+#include "cd4ml/yaml/yaml.h"
+#include "program.h"
+
+namespace cd4ml {
+namespace {
+
+constexpr int64_t kFileSizeMax = 64 << 20;
+
+volatile std::sig_atomic_t interrupted = 0;
+
+cli::TerminalSize AskTerminal() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) return {};
+  return {.columns = size.ws_col, .lines = size.ws_row};
+}
+
+std::vector<std::string> FindDefinitions() {
+  std::vector<std::string> found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(".", error)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".cd4ml.yaml")) found.push_back(name);
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+std::string UserAtHost() {
+  const passwd* entry = getpwuid(getuid());
+  return (entry == nullptr ? std::to_string(getuid()) : std::string(entry->pw_name)) + "@" + os::HostName();
+}
+
+cli::JsonPrinters MakePrinters() {
+  const auto print = [](const auto& message) { return rpc::ToProtoJson(message); };
+  return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
+          .agent = print, .deployment = print, .monitor = print, .lineage = print, .server = print};
+}
+
+}  // namespace
+}  // namespace cd4ml
+
+extern char** environ;
+
+int main(int argc, char** argv) {
+  using namespace cd4ml;  // NOLINT: this file is the assembly.
+  std::signal(SIGINT, [](int) { interrupted = 1; });
+  std::signal(SIGPIPE, SIG_IGN);
+  OpenLog("cd4ml", LogLevel::kError, "");
+  const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
+  const std::unique_ptr<Clock> clock = os::MakeClock();
+  const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
+  cli::CliPorts ports{
+      .connect = [](const std::string& server) {
+        return cli::Connection{.control = rpc::ConnectControl(server), .query = rpc::ConnectQuery(server)};
+      },
+      .parser = *parser,
+      .clock = *clock,
+      .json = MakePrinters(),
+      .read_file = [&](const std::string& path) { return files->ReadFile(bin::Absolute(path), kFileSizeMax); },
+      .find_definitions = FindDefinitions,
+      .terminal_size = AskTerminal,
+      .interrupted = [] { return interrupted != 0; },
+      .new_key = [] { return "cli-" + os::RandomHex(16); },
+      .out = {std::cout, isatty(STDOUT_FILENO) == 1},
+      .err = {std::cerr, isatty(STDERR_FILENO) == 1},
+      .environment = {},
+      .user = UserAtHost(),
+      .working_dir = std::filesystem::current_path().string(),
+      .version = bin::kVersion};
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string text = *entry;
+    ports.environment[text.substr(0, text.find('='))] = text.substr(std::min(text.size(), text.find('=') + 1));
+  }
+  const int code = cli::RunCli(argc, argv, ports);
+  std::cout.flush();
+  return code;
+}

@@ -1,0 +1,107 @@
+// The daemon's program: reads its settings, opens every adapter, runs until it is told to end.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+
+#include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
+#include "cd4ml/blob/open_blob_store.h"
+#include "cd4ml/daemon/daemon.h"
+#include "cd4ml/git/open_repo.h"
+#include "cd4ml/os/os.h"
+#include "cd4ml/rpc/serve.h"
+#include "cd4ml/store/open_store.h"
+#include "cd4ml/yaml/yaml.h"
+#include "program.h"
+
+namespace cd4ml {
+namespace {
+
+// The outcome of a commit is unknown; who restarts us finds the truth on disk.
+constexpr int kExitUnknownCommit = 75;
+
+struct Flags {
+  std::string state_dir = bin::DefaultStateDir("daemon");
+  std::string listen = "127.0.0.1:7420";
+  std::string data_root;
+  std::string log_level = "info";
+  std::string log_file;
+  std::string session_ttl = "30s";
+  std::string assign_timeout = "10m";
+};
+
+absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
+  daemon::Settings settings;
+  settings.instance = os::RandomHex(4);
+  settings.version = bin::kVersion;
+  settings.state_dir = flags.state_dir;
+  settings.database = flags.state_dir + "/cd4ml.db";
+  settings.data_root = flags.data_root.empty() ? flags.state_dir + "/data" : bin::Absolute(flags.data_root);
+  settings.blob_dir = flags.state_dir + "/blobs";
+  settings.blob_nonce = os::RandomHex(16);
+  CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
+  settings.heartbeat = settings.session_ttl / 6;
+  CD4ML_ASSIGN_OR_RETURN(settings.plan.assign_timeout, ParseDuration(flags.assign_timeout));
+  return settings;
+}
+
+absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
+  CD4ML_ASSIGN_OR_RETURN(const daemon::Settings settings, MakeSettings(flags));
+  const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
+  for (const std::string& dir : {settings.state_dir, settings.blob_dir, settings.data_root}) {
+    CD4ML_RETURN_IF_ERROR(files->MakeDirs(dir));
+  }
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<os::DirLock> lock, os::LockDir(settings.state_dir));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore({.path = settings.database}));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory({.path = settings.database}));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir));
+  CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
+  const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
+  const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
+  const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
+  const std::unique_ptr<Clock> clock = os::MakeClock();
+  const auto fail_stop = [](const absl::Status& status) {
+    LogError("stopping at once; start the daemon again", {{"error", Message(status)}});
+    std::_Exit(kExitUnknownCommit);
+  };
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::unique_ptr<daemon::Daemon> daemon,
+      daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop}));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
+                         rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
+                                    *blobs));
+  // Scripts that let the system choose a port read the real address here.
+  CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.state_dir + "/address", server->address() + "\n"));
+  std::printf("cd4mld %s listens on %s, state in %s\n", bin::kVersion, server->address().c_str(),
+              settings.state_dir.c_str());
+  std::fflush(stdout);
+  LogInfo("ready", {{"address", server->address()}, {"state", settings.state_dir}, {"data", settings.data_root}});
+  while (stop.Wait(Duration(3'600'000)) == 0) continue;
+  LogInfo("ending; agents go on with what they hold");
+  server->Shutdown(Duration(5'000));
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace cd4ml
+
+int main(int argc, char** argv) {
+  cd4ml::Flags flags;
+  CLI::App app("cd4mld: the daemon of cd4ml. It keeps pipelines, runs, versions and deployments.", "cd4mld");
+  app.set_version_flag("--version", cd4ml::bin::kVersion);
+  app.add_option("--state", flags.state_dir, "Folder of database, artifacts and logs")->envname("CD4ML_STATE");
+  app.add_option("--listen", flags.listen, "host:port (loopback; port 0: a free one) or unix:///path")
+      ->envname("CD4ML_LISTEN")->capture_default_str();
+  app.add_option("--data-root", flags.data_root, "Where relative data materials are looked up; default STATE/data");
+  app.add_option("--session-ttl", flags.session_ttl, "An agent silent for longer loses its attempts")
+      ->capture_default_str();
+  app.add_option("--assign-timeout", flags.assign_timeout, "How long a stage waits for an agent unless it says")
+      ->capture_default_str();
+  cd4ml::bin::AddLogFlags(app, flags.log_level, flags.log_file);
+  CLI11_PARSE(app, argc, argv);
+  cd4ml::os::StopSignal stop;
+  cd4ml::bin::OpenProgramLog("cd4mld", flags.log_level, flags.log_file);
+  flags.state_dir = cd4ml::bin::Absolute(flags.state_dir);
+  return cd4ml::bin::ExitCode("cd4mld", cd4ml::Serve(flags, stop));
+}
