@@ -300,8 +300,9 @@ int Serve(const std::string& folder, bool use_cgroup, int lock, int ready) {
   }
   struct stat facts {};
   if (stat(".", &facts) != 0) return fail(SystemError("cannot read the folder"));
-  const std::string cgroup =
-      use_cgroup ? MakeCgroupRoot("cd4ml-keeper-" + std::to_string(facts.st_ino)) : "";
+  const std::string name =
+      "cd4ml-keeper-" + std::to_string(facts.st_dev) + "-" + std::to_string(facts.st_ino);
+  const std::string cgroup = use_cgroup ? MakeCgroupRoot(name) : "";
   const std::string pid = std::to_string(getpid()) + "\n";
   if (ftruncate(lock, 0) != 0 || pwrite(lock, pid.data(), pid.size(), 0) < 0) {
     return fail(SystemError("cannot write keeper.lock"));

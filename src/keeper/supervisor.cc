@@ -23,6 +23,7 @@ namespace {
 constexpr int64_t kPollMs = 50;
 // A service that ran for so long is not failing; its next start does not wait for long.
 constexpr int64_t kSteadyServiceMs = 10'000;
+constexpr int64_t kRestartDelayMinMs = 100;  // Doubled after each quick exit.
 constexpr int64_t kRestartDelayMaxMs = 10'000;
 constexpr Duration kSpanMax{int64_t{365} * 86'400'000};
 
@@ -93,7 +94,8 @@ absl::Status Supervisor::Load() {
     Record record;
     record.spec.id = record.status.id = marker.substr(folder_.size() + 1);
     record.boot_id = boot_id_;
-    const bool known = live_.contains(record.spec.id) || !IsProcessId(record.spec.id);
+    const std::string& id = record.spec.id;
+    const bool known = live_.contains(id) || ended_.contains(id) || !IsProcessId(id);
     if (!known && records_.Add(record).ok()) Adopt(std::move(record));
   }
   Tick();
@@ -140,6 +142,7 @@ absl::Status Supervisor::Start(const ProcessSpec& spec) {
 }
 
 absl::Status Supervisor::Launch(Process& process) {
+  process.up_ms = SteadyNow();
   SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup);
   process.status.message = std::move(result.message);
   if (result.pid < 0) return absl::UnavailableError(process.status.message);
@@ -148,7 +151,6 @@ absl::Status Supervisor::Launch(Process& process) {
   process.status.pid = result.pid;
   process.main_alive = true;
   process.phase = Phase::kUp;
-  process.up_ms = SteadyNow();
   records_.Change(process.status, process.start_ticks);
   return absl::OkStatus();
 }
@@ -298,8 +300,8 @@ void Supervisor::Conclude(Process& process) {
   ProcessStatus& status = process.status;
   if (process.spec.keep_alive && !process.stopping) {
     const int64_t now = SteadyNow();
-    process.quick_exits = now - process.up_ms >= kSteadyServiceMs ? 0 : process.quick_exits + 1;
-    const int64_t delay = int64_t{100} << std::min(process.quick_exits, 10);
+    if (now - process.up_ms >= kSteadyServiceMs) process.quick_exits = 0;
+    const int64_t delay = kRestartDelayMinMs << std::min(process.quick_exits++, 10);
     process.phase = Phase::kWaiting;
     process.due_ms = now + std::min(delay, kRestartDelayMaxMs);
     status.pid = 0;
