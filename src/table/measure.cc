@@ -22,18 +22,18 @@ std::string Join(const std::vector<std::string>& texts) {
 int64_t Integer(const std::optional<std::string>& text) { return text ? std::stoll(*text) : 0; }
 double Number(const std::optional<std::string>& text) { return text ? std::stod(*text) : 0; }
 
-// Counts the numbers of a column into `column.edges`, with their extent.
-absl::Status CountNumbers(Database& database, const Table& table, const std::string& sql,
-                          ColumnProfile& column) {
+// Counts the numbers of a column into `column.edges`, with their extent. `numbers` is a table or
+// subquery with the one column v.
+absl::Status CountNumbers(Database& database, const std::string& numbers, ColumnProfile& column) {
   std::string bin = "CASE WHEN v IS NULL THEN -1";
-  for (size_t i = 0; i < column.edges.size(); ++i)
+  for (size_t i = 0; i < column.edges.size(); ++i) {
     bin += " WHEN v <= " + Literal(column.edges[i]) + " THEN " + std::to_string(i);
+  }
   bin += " ELSE " + std::to_string(column.edges.size()) + " END";
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database.Query("SELECT CAST(" + bin +
-                     " AS BIGINT), count(*), min(v), max(v), sum(v) FROM (SELECT cd4ml_number(" +
-                     sql + ") AS v FROM " + table.sql + ") GROUP BY 1 ORDER BY 1"));
+      database.Query("SELECT CAST(" + bin + " AS BIGINT), count(*), min(v), max(v), sum(v) FROM " +
+                     numbers + " GROUP BY 1 ORDER BY 1"));
   column.counts.assign(column.edges.size() + 1, 0);
   double sum = 0;
   bool seen = false;
@@ -74,20 +74,17 @@ absl::Status CountCategories(Database& database, const Table& table, const std::
 }
 
 // Sets quantiles as the borders of the bins; equal ones are one border.
-absl::Status FindEdges(Database& database, const Table& table, const std::string& sql,
-                       ColumnProfile& column) {
-  std::vector<std::string> quantiles;
+absl::Status FindEdges(Database& database, const std::string& numbers, ColumnProfile& column) {
+  std::vector<std::string> shares;
   for (int i = 1; i < core::kProfileBins; ++i) {
-    quantiles.push_back("quantile_disc(v, " + std::to_string(i) + ".0 / " +
-                        std::to_string(core::kProfileBins) + ")");
+    shares.push_back(std::to_string(i) + ".0 / " + std::to_string(core::kProfileBins));
   }
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database.Query("SELECT " + Join(quantiles) + " FROM (SELECT cd4ml_number(" + sql +
-                     ") AS v FROM " + table.sql + ")"));
-  for (const std::optional<std::string>& edge : rows[0]) {
-    if (edge && (column.edges.empty() || Number(edge) > column.edges.back()))
-      column.edges.push_back(Number(edge));
+      database.Query("SELECT unnest(quantile_disc(v, [" + Join(shares) + "])) FROM " + numbers));
+  for (const Row& row : rows) {
+    if (row[0] && (column.edges.empty() || Number(row[0]) > column.edges.back()))
+      column.edges.push_back(Number(row[0]));
   }
   return absl::OkStatus();
 }
@@ -152,16 +149,20 @@ absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Tabl
     CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(name));
     ColumnProfile& column = profile.columns[name];
     column.rows = table.rows;
-    const ColumnKind kind = kinds.at(name);
-    column.numeric = kind == ColumnKind::kInt || kind == ColumnKind::kFloat;
+    column.numeric = kinds.at(name) == ColumnKind::kNumber;
     if (column.numeric) {
-      CD4ML_RETURN_IF_ERROR(FindEdges(database, table, sql, column));
-      CD4ML_RETURN_IF_ERROR(CountNumbers(database, table, sql, column));
+      // Reading text as numbers costs more than all the rest: it is done once.
+      CD4ML_RETURN_IF_ERROR(
+          database.Execute("CREATE OR REPLACE TEMP TABLE cd4ml_numbers AS SELECT cd4ml_number(" +
+                           sql + ") AS v FROM " + table.sql));
+      CD4ML_RETURN_IF_ERROR(FindEdges(database, "cd4ml_numbers", column));
+      CD4ML_RETURN_IF_ERROR(CountNumbers(database, "cd4ml_numbers", column));
     } else {
       CD4ML_RETURN_IF_ERROR(FindCategories(database, table, sql, column));
       CD4ML_RETURN_IF_ERROR(CountCategories(database, table, sql, column));
     }
   }
+  CD4ML_RETURN_IF_ERROR(database.Execute("DROP TABLE IF EXISTS cd4ml_numbers"));
   return profile;
 }
 
@@ -175,7 +176,10 @@ absl::StatusOr<std::map<std::string, ColumnProfile>> CountLikeReference(
     if (found == reference.columns.end() || !sql.ok()) continue;
     ColumnProfile& column = counted[name] = core::CountLike(found->second, {});
     column.rows = table.rows;
-    CD4ML_RETURN_IF_ERROR(column.numeric ? CountNumbers(database, table, *sql, column)
+    CD4ML_RETURN_IF_ERROR(column.numeric ? CountNumbers(database,
+                                                        "(SELECT cd4ml_number(" + *sql +
+                                                            ") AS v FROM " + table.sql + ")",
+                                                        column)
                                          : CountCategories(database, table, *sql, column));
   }
   return counted;

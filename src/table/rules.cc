@@ -2,7 +2,7 @@
 #include "table/rules.h"
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -71,7 +71,7 @@ class Judge {
                                           rows.rows, table->rows);
     if (table->bad_rows > 0) {
       result.message += "; " + std::to_string(table->bad_rows) + " of them do not fit the table";
-      CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(*table, "bad IS NOT NULL", {}));
+      CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(*table, table->sql, "bad IS NOT NULL", {}));
     }
     return result;
   }
@@ -115,19 +115,24 @@ class Judge {
           "the rule demands nothing of the column; give it type, min, max, in, pattern or "
           "max_nulls");
     }
-    std::string bad = "bad IS NOT NULL";
+    // Every condition is evaluated once; the rest counts.
+    std::string broken;
+    std::string any = "bad IS NOT NULL";
     std::string counts;
-    for (const Demand& demand : demands) {
-      const std::string broken =
-          "(" + sql + " IS NOT NULL AND (" + demand.fulfilled + ") IS NOT TRUE)";
-      bad += " OR " + broken;
-      counts += ", count(*) FILTER (WHERE " + broken + ")";
+    for (size_t i = 0; i < demands.size(); ++i) {
+      const std::string name = "b" + std::to_string(i);
+      broken +=
+          ", " + sql + " IS NOT NULL AND (" + demands[i].fulfilled + ") IS NOT TRUE AS " + name;
+      any += " OR " + name;
+      counts += ", count(*) FILTER (WHERE " + name + ")";
     }
-    const std::string empty = "(bad IS NULL AND " + sql + " IS NULL)";
+    const std::string view =
+        "(SELECT file, line, bad, " + sql + broken + " FROM " + table->sql + ")";
+    const std::string empty = "bad IS NULL AND " + sql + " IS NULL";
     CD4ML_ASSIGN_OR_RETURN(
         const std::vector<Row> rows,
-        database_.Query("SELECT count(*) FILTER (WHERE " + bad + "), count(*) FILTER (WHERE " +
-                        empty + ")" + counts + " FROM " + table->sql));
+        database_.Query("SELECT count(*) FILTER (WHERE " + any + "), count(*) FILTER (WHERE " +
+                        empty + ")" + counts + " FROM " + view));
     const int64_t bad_rows = Integer(rows[0][0]);
     const int64_t empty_rows = Integer(rows[0][1]);
     const bool too_bad = Exceeds(bad_rows, column.max_bad_share, table->rows);
@@ -150,7 +155,8 @@ class Judge {
       found.push_back(std::to_string(table->bad_rows) + " do not fit the table");
     if (empty_rows > 0) found.push_back(std::to_string(empty_rows) + " are empty");
     CD4ML_ASSIGN_OR_RETURN(
-        result.rows, OffendingRows(*table, too_empty && !too_bad ? empty : bad, {column.column}));
+        result.rows,
+        OffendingRows(*table, view, too_empty && !too_bad ? empty : any, {column.column}));
     return Ended(std::move(result), too_bad || too_empty,
                  "of " + std::to_string(table->rows) + " rows " +
                      (found.empty() ? "all are as they must be" : Join(found, ", ")));
@@ -315,7 +321,7 @@ class Judge {
                                " WHERE " + bad + " ORDER BY cd4ml_file, cd4ml_line LIMIT " +
                                std::to_string(core::kOffendingRowsMax) + ")";
     if (bad_rows > 0) {
-      CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(*table, places, columns));
+      CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(*table, table->sql, places, columns));
     }
     return Ended(std::move(result), Exceeds(bad_rows, sql.max_bad_share, table->rows),
                  result.observed + ": " + sql.predicate);
@@ -354,10 +360,10 @@ class Judge {
     std::vector<Demand> demands;
     if (column.type) demands.push_back(TypeDemand(*column.type, sql));
     if (column.value.is_set()) {
-      const std::string number = "cd4ml_number(" + sql + ")";
-      std::string within = number + " IS NOT NULL";
-      if (column.value.min) within += " AND " + number + " >= " + Literal(*column.value.min);
-      if (column.value.max) within += " AND " + number + " <= " + Literal(*column.value.max);
+      constexpr double kMost = std::numeric_limits<double>::max();
+      const std::string within = "cd4ml_within(" + sql + ", " +
+                                 Literal(column.value.min.value_or(-kMost)) + ", " +
+                                 Literal(column.value.max.value_or(kMost)) + ")";
       demands.push_back({within, "are not " + FormatBounds(column.value, "")});
     }
     if (!column.in.empty()) {
@@ -379,9 +385,9 @@ class Judge {
   static Demand TypeDemand(core::ColumnType type, const std::string& sql) {
     switch (type) {
       case core::ColumnType::kInt:
-        return {"cd4ml_int(" + sql + ") IS NOT NULL", "are no int"};
+        return {"cd4ml_is_int(" + sql + ")", "are no int"};
       case core::ColumnType::kFloat:
-        return {"cd4ml_number(" + sql + ") IS NOT NULL", "are no float"};
+        return {"cd4ml_is_number(" + sql + ")", "are no float"};
       case core::ColumnType::kText:
         return {"TRUE", "are no text"};
       case core::ColumnType::kBool:
@@ -437,10 +443,7 @@ class Judge {
         case ColumnKind::kText:
           selected += sql;
           break;
-        case ColumnKind::kInt:
-          selected += "cd4ml_int(" + sql + ")";
-          break;
-        case ColumnKind::kFloat:
+        case ColumnKind::kNumber:
           selected += "cd4ml_number(" + sql + ")";
           break;
         case ColumnKind::kTimestamp:
@@ -457,8 +460,9 @@ class Judge {
     return table.files.size() < 2 ? place : table.files[static_cast<size_t>(file)] + " " + place;
   }
 
-  // Returns the first rows that fulfil `condition`, with the values of `columns`.
+  // Returns the first rows of `from` that fulfil `condition`, with the values of `columns`.
   absl::StatusOr<std::vector<std::string>> OffendingRows(const Table& table,
+                                                         const std::string& from,
                                                          const std::string& condition,
                                                          const std::vector<std::string>& columns) {
     std::string selected = "file, line, bad";
@@ -468,7 +472,7 @@ class Judge {
     }
     CD4ML_ASSIGN_OR_RETURN(
         const std::vector<Row> rows,
-        database_.Query("SELECT " + selected + " FROM " + table.sql + " WHERE " + condition +
+        database_.Query("SELECT " + selected + " FROM " + from + " WHERE " + condition +
                         " ORDER BY file, line LIMIT " + std::to_string(core::kOffendingRowsMax)));
     std::vector<std::string> texts;
     for (const Row& row : rows) {

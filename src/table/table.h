@@ -33,14 +33,15 @@ struct Table {
 };
 
 // How a column is read where a number or a time is needed.
-enum class ColumnKind { kText, kInt, kFloat, kTimestamp };
+enum class ColumnKind { kText, kNumber, kTimestamp };
 
-// Returns the stated type, otherwise what at least nine in ten of the values are. `sql` is the
-// column's SQL name.
+// Returns the stated type, otherwise what at least nine in ten values are, of up to 100,000 that
+// are spread evenly over the table.
 absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
     Database& database, const Table& table, const std::vector<std::string>& columns);
 
-// Defines the SQL macros cd4ml_number, cd4ml_int and cd4ml_timestamp: NULL where the text is none.
+// Defines the SQL macros cd4ml_is_int(x), cd4ml_is_number(x), cd4ml_within(x, low, high),
+// cd4ml_number(x) and cd4ml_timestamp(x); the last two are NULL where the text is none.
 absl::Status DefineMacros(Database& database);
 
 // Returns at most `bytes` of `text`, with "…" where something was cut off; never cuts a character.

@@ -2,6 +2,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "table/duckdb.h"
 #include "tests/table/table_fixture.h"
 
 namespace cd4ml::table {
@@ -208,6 +209,34 @@ TEST_F(Load, ReadsAFolderOfFilesWithTheSameColumns) {
   std::filesystem::remove(folder_ + "/f/d.csv");
   Write("f/d.jsonl", "{\"x\": 1}\n");
   EXPECT_THAT(Message(Add(folder_ + "/f")), HasSubstr("d.jsonl: is of another format than a.csv"));
+}
+
+TEST_F(Load, ReadsParquetWhateverItsNameIs) {
+  auto database = Database::Open(
+      {.libraries = LibraryCandidates("", CD4ML_SOURCE_DIR), .work_folder = folder_});
+  ASSERT_TRUE(database.ok()) << database.status();
+  std::filesystem::create_directory(folder_ + "/f");
+  for (const std::string name : {"a [x]*'.parquet", "b.parquet"}) {
+    ASSERT_TRUE((*database)
+                    ->Execute("COPY (SELECT i AS n, CASE WHEN i > 0 THEN '' || i END AS \"the "
+                              "\"\"text\", i / 4 AS f, [i] AS l "
+                              "FROM range(3) t(i)) TO " +
+                              Literal(folder_ + "/f/" + name) + " (FORMAT parquet)")
+                    .ok());
+  }
+
+  ASSERT_TRUE(Add(folder_ + "/f/a [x]*'.parquet").ok());
+  EXPECT_EQ(Rows(), 3);
+  EXPECT_THAT(Values("the \"text"), ElementsAre("row 2: the \"text = 1", "row 3: the \"text = 2"));
+  EXPECT_THAT(Values("f"), ElementsAre("row 1: f = 0.0", "row 2: f = 0.25", "row 3: f = 0.5"));
+  EXPECT_THAT(Values("l")[0], HasSubstr("[0]"));
+
+  std::filesystem::copy_file(folder_ + "/f/b.parquet", folder_ + "/material");
+  ASSERT_TRUE(Add(folder_ + "/material").ok());
+  EXPECT_EQ(Rows(), 3);
+  ASSERT_TRUE(Add(folder_ + "/f").ok());
+  EXPECT_EQ(Rows(), 6);
+  EXPECT_THAT(Values("n")[5], "b.parquet row 3: n = 2");
 }
 
 TEST_F(Load, TellsTheFormatOfANamelessFileByItsFirstBytes) {
