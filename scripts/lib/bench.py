@@ -77,7 +77,7 @@ def main() -> int:
     flags = parser.parse_args()
     state = pathlib.Path(tempfile.mkdtemp(prefix="cd4ml-bench-"))
     try:
-        results = measure(flags.bin, flags.runs, state)
+        results = measure(flags.bin.resolve(), flags.runs, state)
     finally:
         shutil.rmtree(state, ignore_errors=True)
     flags.out.write_text(json.dumps(results, indent=2) + "\n")

@@ -164,7 +164,7 @@ class Demo:
         third = self.run_of(3)
         if "MONITOR" not in str(third["trigger"]).upper():
             raise DemoError(f"run 3 was not started by the monitor: {third['trigger']}")
-        say(f"{BOLD}{third['trigger_by']}{RESET} started run 3: {third['trigger_reason']}\n")
+        say(f"{BOLD}Monitor {third['trigger_by']}{RESET} started run 3: {third['trigger_reason']}\n")
         self.show("run", "watch", f"{PIPELINE}/3")
         if self.live()["run"] != f"{PIPELINE}/3":
             raise DemoError("run 3 passed but is not live")
@@ -193,8 +193,7 @@ class Demo:
         return subprocess.run(command, env=self.environment(), capture_output=True).returncode == 0
 
     def runs(self) -> list:
-        answer = self.ask("run", "list", PIPELINE) if False else self.ask("run", "list", "--pipeline", PIPELINE)
-        return answer["items"] if isinstance(answer, dict) and "items" in answer else answer
+        return self.ask("run", "list", "--pipeline", PIPELINE)
 
     def run_of(self, number: int) -> dict:
         return next(run for run in self.runs() if run["id"] == f"{PIPELINE}/{number}")
@@ -262,7 +261,7 @@ def is_gone(pid: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--root", type=pathlib.Path, required=True)
-    parser.add_argument("--bin", type=pathlib.Path, required=True)
+    parser.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), required=True)
     parser.add_argument("--state", type=pathlib.Path, default=default_state())
     parser.add_argument("--data", type=pathlib.Path)
     parser.add_argument("--stop", action="store_true")

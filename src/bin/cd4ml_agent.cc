@@ -83,7 +83,7 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals) {
                           .clock = *clock,
                           .open_blobs = [](const std::string& dir) { return OpenBlobStore(dir); },
                           .table_engine = [tables] { return table::OpenTableEngine(tables); },
-                          .http_client = [] { return MakeHttpClient(); },
+                          .http_client = [] { return http::MakeHttpClient(); },
                           .unpack = archive::Unpack,
                           .free_port = os::FreePort,
                           .random = [] { return std::stoul(os::RandomHex(4), nullptr, 16) / 4294967296.0; }};

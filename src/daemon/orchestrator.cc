@@ -250,7 +250,7 @@ void Orchestrator::Retrain(JudgedCheck check, core::MonitorDecision decision, Mo
   request.pipeline = decision.next.pipeline;
   request.lane = check.spec.retrain->lane;
   request.reason = decision.breach;
-  request.by = "monitor " + check.monitor;
+  request.by = check.monitor;
   request.key = "monitor/" + check.monitor + "/" + check.deployment + "/" + std::to_string(record.number);
   for (const auto& [name, value] : check.spec.retrain->params) request.params[name] = ToText(value);
   checking_.insert(check.monitor);
