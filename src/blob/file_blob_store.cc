@@ -10,12 +10,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <system_error>
 #include <vector>
 
@@ -64,6 +66,12 @@ bool MakeFolder(int parent, const char* name) {
   return mkdirat(parent, name, 0777) == 0 || errno == EEXIST;
 }
 
+// Returns whether a hard link in the store harms nobody: the file is ours, has this name alone, and
+// is not run as a program, which a read-only file without the executable bit could not be.
+bool IsLinkable(const struct stat& facts) {
+  return facts.st_uid == geteuid() && facts.st_nlink == 1 && (facts.st_mode & 0111) == 0;
+}
+
 // Returns whether no process has the file open for writing: only then is a read lease granted.
 bool HasNoWriter(int fd) {
   // Whoever opens the file while we hold the lease makes the kernel send this signal, which is
@@ -81,6 +89,12 @@ class Temp {
   Temp(int dir, std::string name, Fd fd) : dir_(dir), name_(std::move(name)), fd_(std::move(fd)) {}
   Temp(Temp&& other) noexcept
       : dir_(other.dir_), name_(std::exchange(other.name_, "")), fd_(std::move(other.fd_)) {}
+  Temp& operator=(Temp&& other) noexcept {
+    std::swap(dir_, other.dir_);
+    std::swap(name_, other.name_);
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
   ~Temp() {
     if (!name_.empty()) unlinkat(dir_, name_.c_str(), 0);
   }
@@ -99,6 +113,18 @@ class Temp {
   Fd fd_;
 };
 
+// A file below tmp/, none when the store has its bytes already, and what they hash to.
+struct Staged {
+  std::optional<Temp> temp;
+  Digest digest;
+};
+
+// Files staged at a time; each keeps a descriptor open meanwhile.
+constexpr size_t kBatchMax = 128;
+
+// From this many on, one sync of the whole file system is faster than one for each file.
+constexpr size_t kSyncAllMin = 16;
+
 class FileBlobStore final : public BlobStore {
  public:
   static absl::StatusOr<std::unique_ptr<BlobStore>> Open(const std::string& dir);
@@ -108,10 +134,13 @@ class FileBlobStore final : public BlobStore {
   absl::StatusOr<int64_t> Size(const Digest& digest) override;
   absl::Status Remove(const Digest& digest) override;
   absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override;
+  absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
+                                               bool may_link) override;
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
                            bool may_link) override;
 
-  absl::Status Publish(Temp temp, const Digest& digest);
+  absl::Status Publish(std::vector<Staged> batch, std::set<std::string>& folders);
+  absl::Status SyncFolders(const std::set<std::string>& folders);
   // Moves the file open as `fd` away from the name of `digest`, and returns DATA_LOSS.
   absl::Status Damaged(const Digest& digest, int fd);
 
@@ -121,6 +150,8 @@ class FileBlobStore final : public BlobStore {
   absl::StatusOr<Temp> NewTemp();
   std::optional<Temp> LinkTemp(const std::string& path, int source);
   absl::StatusOr<Temp> CopyTemp(int source);
+  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link);
+  absl::Status Name(Temp& temp, const Digest& digest);
   std::string NextName() {
     return std::to_string(getpid()) + '-' + std::to_string(next_.fetch_add(1));
   }
@@ -155,9 +186,12 @@ class FileBlobWriter final : public BlobWriter {
       return absl::DataLossError("the bytes that came for blob sha256:" + expected.hex() +
                                  " hash to sha256:" + digest.hex() + "; send them again");
     }
-    Temp temp = *std::move(temp_);
+    std::vector<Staged> batch;
+    batch.push_back({*std::move(temp_), digest});
     temp_.reset();
-    CD4ML_RETURN_IF_ERROR(store_.Publish(std::move(temp), digest));
+    std::set<std::string> folders;
+    CD4ML_RETURN_IF_ERROR(store_.Publish(std::move(batch), folders));
+    CD4ML_RETURN_IF_ERROR(store_.SyncFolders(folders));
     return digest;
   }
 
@@ -312,47 +346,60 @@ absl::Status FileBlobStore::Remove(const Digest& digest) {
 }
 
 absl::StatusOr<Digest> FileBlobStore::PutFile(const std::string& path, bool may_link) {
-  const std::string what = "store \"" + path + '"';
-  const Fd source(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!source.is_open()) return SystemError(what);
-  CD4ML_ASSIGN_OR_RETURN(const struct stat before, Stat(source.get()));
-  if (!S_ISREG(before.st_mode)) {
-    return absl::InvalidArgumentError("cannot " + what + ": it is not a regular file");
-  }
-  if (may_link && !can_clone_) {
-    if (std::optional<Temp> temp = LinkTemp(path, source.get())) {
-      CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get()));
-      CD4ML_ASSIGN_OR_RETURN(const struct stat after, Stat(source.get()));
-      if (IsUnchanged(before, after)) {
-        CD4ML_RETURN_IF_ERROR(Annotate(Publish(*std::move(temp), digest), "cannot " + what));
-        return digest;
-      }
-      fchmod(source.get(), before.st_mode & 07777);
-    }
-  }
-  // A copy is nobody else's, so its hash holds whatever happens to the source meanwhile.
-  auto copy = CopyTemp(source.get());
-  if (!copy.ok()) return Annotate(copy.status(), "cannot " + what);
-  CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(copy->fd()));
-  CD4ML_RETURN_IF_ERROR(Annotate(Publish(*std::move(copy), digest), "cannot " + what));
-  return digest;
+  CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, PutFiles({path}, may_link));
+  return std::move(digests.front());
 }
 
-// Gives the file at `path`, open as `source`, a read-only second name below tmp/, if that harms
-// nobody: it is ours, known by this name alone, not run as a program, and on this file system.
-std::optional<Temp> FileBlobStore::LinkTemp(const std::string& path, int source) {
-  const auto facts = Stat(source);
-  if (!facts.ok() || facts->st_uid != geteuid() || facts->st_nlink != 1 ||
-      (facts->st_mode & 0111) != 0) {
-    return std::nullopt;
+absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<std::string>& paths,
+                                                            bool may_link) {
+  std::vector<Digest> digests;
+  std::set<std::string> folders;
+  while (digests.size() < paths.size()) {
+    std::vector<Staged> batch;
+    while (digests.size() < paths.size() && batch.size() < kBatchMax) {
+      const std::string& path = paths[digests.size()];
+      auto staged = Stage(path, may_link);
+      if (!staged.ok()) return Annotate(staged.status(), "cannot store \"" + path + '"');
+      digests.push_back(staged->digest);
+      batch.push_back(*std::move(staged));
+    }
+    CD4ML_RETURN_IF_ERROR(Annotate(Publish(std::move(batch), folders), "cannot store files"));
   }
+  CD4ML_RETURN_IF_ERROR(SyncFolders(folders));
+  return digests;
+}
+
+// Hashes the file and, unless the store has those bytes, brings it below tmp/.
+absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_link) {
+  const Fd source(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!source.is_open()) return SystemError("open it");
+  CD4ML_ASSIGN_OR_RETURN(const struct stat before, Stat(source.get()));
+  if (!S_ISREG(before.st_mode)) return absl::InvalidArgumentError("it is not a regular file");
+  const bool can_link = may_link && !can_clone_ && IsLinkable(before) && HasNoWriter(source.get());
+  CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get()));
+  if (IsThere(digest)) return Staged{std::nullopt, std::move(digest)};
+  if (can_link) {
+    std::optional<Temp> temp = LinkTemp(path, source.get());
+    CD4ML_ASSIGN_OR_RETURN(const struct stat after, Stat(source.get()));
+    if (temp && IsUnchanged(before, after)) return Staged{std::move(temp), std::move(digest)};
+    fchmod(source.get(), before.st_mode & 07777);
+  }
+  // A copy is nobody else's, so its hash holds whatever happens to the source meanwhile.
+  CD4ML_ASSIGN_OR_RETURN(Temp temp, CopyTemp(source.get()));
+  CD4ML_ASSIGN_OR_RETURN(digest, HashFile(temp.fd()));
+  return Staged{std::move(temp), std::move(digest)};
+}
+
+// Gives the file at `path`, open as `source`, a read-only second name below tmp/.
+std::optional<Temp> FileBlobStore::LinkTemp(const std::string& path, int source) {
   if (flock(source, LOCK_EX | LOCK_NB) != 0) return std::nullopt;
   std::string name = NextName();
   if (linkat(AT_FDCWD, path.c_str(), tmp_.get(), name.c_str(), 0) != 0) return std::nullopt;
   Temp temp(tmp_.get(), name, Fd(fcntl(source, F_DUPFD_CLOEXEC, 0)));
-  struct stat linked;
-  if (fstatat(tmp_.get(), name.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0 ||
-      !IsSameFile(linked, *facts) || !HasNoWriter(source) || fchmod(source, 0444) != 0) {
+  struct stat opened, linked;
+  if (fstat(source, &opened) != 0 ||
+      fstatat(tmp_.get(), name.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0 ||
+      !IsSameFile(opened, linked) || fchmod(source, 0444) != 0) {
     return std::nullopt;
   }
   return temp;
@@ -370,22 +417,44 @@ bool FileBlobStore::IsThere(const Digest& digest) {
          IsSealed(facts, digest);
 }
 
-// Makes `temp`, whose bytes hash to `digest`, the blob: unless an intact one is there, which may be
-// not yet durable when another thread put it there just now. A damaged one is replaced.
-absl::Status FileBlobStore::Publish(Temp temp, const Digest& digest) {
-  const std::string folder = digest.hex().substr(0, 2);
-  if (!IsThere(digest)) {
-    CD4ML_RETURN_IF_ERROR(Seal(temp.fd(), digest));
-    if (fdatasync(temp.fd()) != 0) return WriteError(temp.fd(), lseek(temp.fd(), 0, SEEK_END));
-    if (!temp.RenameTo(objects_.get(), ObjectName(digest))) {
-      if (!MakeFolder(objects_.get(), folder.c_str()) || fsync(objects_.get()) != 0 ||
-          !temp.RenameTo(objects_.get(), ObjectName(digest))) {
-        return SystemError("name the new blob sha256:" + digest.hex());
-      }
+// Makes the staged files blobs whose bytes are durable; their names are so only after SyncFolders,
+// which is why the folder of a blob that was there already is among those to be synced: another
+// thread may have put it there just now. A damaged blob is replaced.
+absl::Status FileBlobStore::Publish(std::vector<Staged> batch, std::set<std::string>& folders) {
+  for (const Staged& staged : batch) folders.insert(staged.digest.hex().substr(0, 2));
+  std::erase_if(batch,
+                [this](const Staged& staged) { return !staged.temp || IsThere(staged.digest); });
+  for (const auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Seal(temp->fd(), digest));
+  if (batch.size() >= kSyncAllMin) {
+    if (syncfs(tmp_.get()) != 0) return SystemError("sync the file system");
+  } else {
+    for (const auto& [temp, digest] : batch) {
+      if (fdatasync(temp->fd()) != 0) return WriteError(temp->fd(), lseek(temp->fd(), 0, SEEK_END));
     }
   }
-  const Fd synced(openat(objects_.get(), folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!synced.is_open() || fsync(synced.get()) != 0) return SystemError("sync a folder of blobs");
+  for (auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Name(*temp, digest));
+  return absl::OkStatus();
+}
+
+absl::Status FileBlobStore::SyncFolders(const std::set<std::string>& folders) {
+  if (folders.size() >= kSyncAllMin) {
+    return syncfs(objects_.get()) == 0 ? absl::OkStatus() : SystemError("sync the file system");
+  }
+  for (const std::string& folder : folders) {
+    const Fd fd(openat(objects_.get(), folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.is_open() || fsync(fd.get()) != 0) return SystemError("sync a folder of blobs");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FileBlobStore::Name(Temp& temp, const Digest& digest) {
+  const std::string name = ObjectName(digest);
+  if (temp.RenameTo(objects_.get(), name)) return absl::OkStatus();
+  // The first blob of its folder.
+  if (!MakeFolder(objects_.get(), name.substr(0, 2).c_str()) || fsync(objects_.get()) != 0 ||
+      !temp.RenameTo(objects_.get(), name)) {
+    return SystemError("name the new blob sha256:" + digest.hex());
+  }
   return absl::OkStatus();
 }
 
@@ -440,7 +509,12 @@ absl::Status FileBlobStore::CopyOut(const Digest& digest, int object, const std:
   } else {
     copied = Copy(object, file.get());
     const auto actual = HashFile(file.get());
-    if (copied.ok() && (!actual.ok() || *actual != digest)) copied = Damaged(digest, object);
+    if (copied.ok() && (!actual.ok() || *actual != digest)) {
+      const auto stored = HashFile(object);
+      copied = stored.ok() && *stored == digest
+                   ? absl::InternalError("the copy reads back different; check that disk")
+                   : Damaged(digest, object);
+    }
   }
   if (copied.ok() && fchmod(file.get(), executable ? 0555 : 0444) != 0) {
     copied = SystemError("set the mode");

@@ -90,7 +90,7 @@ absl::Status WalkError(const fs::path& path, const std::error_code& error) {
   return absl::Status(code, "cannot read " + Quoted(path) + ": " + error.message());
 }
 
-// Walks one folder and stores its files.
+// Walks one folder, then stores the files it found.
 class FolderPut {
  public:
   FolderPut(BlobStore& store, fs::path root, bool may_link)
@@ -112,17 +112,25 @@ class FolderPut {
 
     above_.push_back(dir);
     for (const fs::path& path : paths) {
-      CD4ML_RETURN_IF_ERROR(Put(path, prefix + path.filename().string()));
+      CD4ML_RETURN_IF_ERROR(Visit(path, prefix + path.filename().string()));
     }
     above_.pop_back();
     return absl::OkStatus();
   }
 
-  std::vector<TreeEntry> TakeEntries() { return std::move(entries_); }
+  // Stores what was found.
+  absl::StatusOr<std::vector<TreeEntry>> PutFound() {
+    CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, store_.PutFiles(paths_, may_link_));
+    for (size_t i = 0; i < entries_.size(); ++i) {
+      entries_[i].digest = std::move(digests[i]);
+      CD4ML_ASSIGN_OR_RETURN(entries_[i].size, store_.Size(entries_[i].digest));
+    }
+    return std::move(entries_);
+  }
 
  private:
-  // Stores what is at `path` under the name `name`.
-  absl::Status Put(fs::path path, const std::string& name) {
+  // Takes note of what is at `path` under the name `name`.
+  absl::Status Visit(fs::path path, const std::string& name) {
     // Folders count too: links between empty ones could be walked for ever.
     if (++visited_ > kTreeFilesMax) return TooMany(kTreeFilesMax, "files");
     if (!IsTreePath(name)) {
@@ -143,7 +151,12 @@ class FolderPut {
       return absl::InvalidArgumentError("cannot store " + Quoted(root_ / name) +
                                         ": it is a socket, a pipe or a device; remove it");
     }
-    return PutRegular(path, name, status);
+    TreeEntry entry;
+    entry.path = name;
+    entry.executable = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
+    entries_.push_back(std::move(entry));
+    paths_.push_back(path.string());
+    return absl::OkStatus();
   }
 
   absl::Status TooMany(int64_t max, const std::string& things) const {
@@ -167,24 +180,14 @@ class FolderPut {
     return target;
   }
 
-  absl::Status PutRegular(const fs::path& path, const std::string& name,
-                          const fs::file_status& status) {
-    TreeEntry entry;
-    entry.path = name;
-    entry.executable = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
-    CD4ML_ASSIGN_OR_RETURN(entry.digest, store_.PutFile(path.string(), may_link_));
-    CD4ML_ASSIGN_OR_RETURN(entry.size, store_.Size(entry.digest));
-    entries_.push_back(std::move(entry));
-    return absl::OkStatus();
-  }
-
   BlobStore& store_;
   const fs::path root_;  // Canonical.
   const bool may_link_;
   std::vector<fs::path> above_;  // The folders being walked, outermost first.
   int64_t visited_ = 0;
   int64_t links_ = 0;
-  std::vector<TreeEntry> entries_;
+  std::vector<TreeEntry> entries_;  // Without digest and size.
+  std::vector<std::string> paths_;  // Where the bytes of each are.
 };
 
 absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link) {
@@ -194,7 +197,7 @@ absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bo
   FolderPut put(store, root, may_link);
   CD4ML_RETURN_IF_ERROR(put.Walk(root, ""));
 
-  const std::vector<TreeEntry> entries = put.TakeEntries();
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<TreeEntry> entries, put.PutFound());
   ArtifactRef artifact;
   artifact.is_tree = true;
   artifact.files = static_cast<int64_t>(entries.size());

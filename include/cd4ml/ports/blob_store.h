@@ -53,6 +53,18 @@ class BlobStore {
   // Stores the regular file at `path` without passing its bytes through memory: reflink or hard link where
   // the file system allows and `may_link`, otherwise a copy. A linked file becomes read-only.
   virtual absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) = 0;
+  // Like PutFile for each path, in order. A store may make many small files durable together, which is
+  // several times faster than one by one.
+  virtual absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
+                                                       bool may_link) {
+    std::vector<Digest> digests;
+    for (const std::string& path : paths) {
+      auto digest = PutFile(path, may_link);
+      if (!digest.ok()) return digest.status();
+      digests.push_back(*std::move(digest));
+    }
+    return digests;
+  }
 
   // Makes the blob appear as a new file at `path` (parents exist): reflink, else hard link when
   // `may_link`, else a verified copy. ALREADY_EXISTS when something is there. The file is read-only,
