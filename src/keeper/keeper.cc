@@ -258,7 +258,8 @@ absl::StatusOr<int> Listen() {
   const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   const sockaddr_un address = SocketAddress();
   unlink(address.sun_path);
-  if (fd < 0 || bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+  if (fd < 0 || fchmod(fd, 0600) != 0 ||  // Before bind, so that it is never open to others.
+      bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       listen(fd, 16) != 0) {
     return SystemError("cannot listen at keeper.sock");
   }

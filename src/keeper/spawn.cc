@@ -35,8 +35,11 @@ std::vector<char*> Pointers(const std::vector<std::string>& texts) {
   return pointers;
 }
 
+// The sanitizers must not follow the child, whose stack is left and used again without a return.
+#define CD4ML_IN_CHILD __attribute__((no_sanitize("address", "thread", "undefined")))
+
 // Opens the log without waiting for anybody: a FIFO in its place must not stop the keeper.
-Failure::Step RedirectOutput(const char* log) {
+CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
   const int fd = open(log, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0644);
   struct stat facts;
   if (fd < 0 || fstat(fd, &facts) != 0) return Failure::kLog;
@@ -49,7 +52,7 @@ Failure::Step RedirectOutput(const char* log) {
 
 // Runs in the child, which shares the keeper's memory: it may change nothing there but the failure.
 // Standard input is the keeper's own: /dev/null.
-[[noreturn]] void RunChild(const Child* child) {
+[[noreturn]] CD4ML_IN_CHILD void RunChild(const Child* child) {
   setsid();
   sigset_t none;
   sigemptyset(&none);

@@ -550,6 +550,16 @@ TEST_P(KeeperTest, GarbageIsAnsweredWithAnErrorAndHurtsNobody) {
   EXPECT_EQ(runner().List()->size(), 1U);
 }
 
+TEST_P(KeeperTest, NobodyElseMayTalkToTheKeeperOrReadItsRecords) {
+  ASSERT_TRUE(runner().List().ok());
+
+  for (const char* const file : {"keeper.sock", "keeper.lock", "processes"}) {
+    struct stat facts {};
+    ASSERT_EQ(stat((state_ + "/" + file).c_str(), &facts), 0);
+    EXPECT_EQ(facts.st_mode & 0777, 0600U) << file;
+  }
+}
+
 TEST_P(KeeperTest, AnAgentThatNeverReadsDoesNotStopTheOthers) {
   ASSERT_TRUE(runner().List().ok());
   const int fd = RawConnection(state_);
