@@ -88,24 +88,11 @@ absl::StatusOr<std::vector<RunSummary>> ReadRuns(Database& database, const RunFi
   return runs;
 }
 
-// What was live at one moment: in each environment the newest that had started, unless it had
-// ended. The environments are found by skipping through the index.
+// What was live at one moment. Whoever took over ended the one before, so each row knows its own span.
 constexpr char kLiveAt[] = R"sql(
-WHERE deployment.id IN (
-  WITH RECURSIVE environment (name) AS (
-    SELECT MIN(environment) FROM deployment
-    UNION ALL
-    SELECT (SELECT MIN(environment) FROM deployment WHERE environment > environment.name)
-    FROM environment
-    WHERE name IS NOT NULL)
-  SELECT (SELECT id
-    FROM deployment
-    WHERE environment = environment.name AND started_ms <= ?1
-    ORDER BY started_ms DESC, id DESC
-    LIMIT 1)
-  FROM environment
-  WHERE name IS NOT NULL AND (?2 = '' OR name = ?2))
-  AND (deployment.ended_ms IS NULL OR deployment.ended_ms > ?1)
+WHERE (deployment.ended_ms IS NULL OR deployment.ended_ms > ?1)
+  AND deployment.started_ms <= ?1
+  AND (?2 = '' OR deployment.environment = ?2)
 ORDER BY deployment.started_ms DESC, deployment.id DESC
 LIMIT ?3)sql";
 

@@ -92,7 +92,7 @@ LIMIT 1)sql";
 constexpr char kSelectLive[] = R"sql(
 SELECT id
 FROM deployment
-WHERE environment = ?1 AND ended_ms IS NULL
+WHERE pipeline = (SELECT pipeline FROM run WHERE id = ?1) AND environment = ?2 AND ended_ms IS NULL
 ORDER BY id
 LIMIT 1)sql";
 
@@ -102,9 +102,9 @@ SET ended_ms = ?2
 WHERE id = ?1)sql";
 
 constexpr char kInsertDeployment[] = R"sql(
-INSERT INTO deployment (name, environment, run, stage_run, attempt, package, model, agent, endpoint, started_ms,
-  replaced)
-VALUES (?1, ?2, ?3, ?4, (SELECT attempts FROM stage_run WHERE id = ?4), ?5, ?6, ?7, ?8, ?9, ?10))sql";
+INSERT INTO deployment (name, pipeline, environment, run, stage_run, attempt, package, model, agent, endpoint,
+  started_ms, replaced)
+VALUES (?1, (SELECT pipeline FROM run WHERE id = ?3), ?2, ?3, ?4, (SELECT attempts FROM stage_run WHERE id = ?4), ?5, ?6, ?7, ?8, ?9, ?10))sql";
 
 constexpr char kStageEnded[] = R"sql(
 UPDATE stage_run
@@ -278,7 +278,7 @@ absl::Status RunProjector::operator()(const core::Deployed& event) {
                          store_.VersionRow(deployment.model, at_));
   std::optional<int64_t> replaced;
   {
-    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kSelectLive, deployment.environment));
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kSelectLive, run_.row, deployment.environment));
     if (rows.Next()) replaced = rows.Integer(0);
     CD4ML_RETURN_IF_ERROR(rows.status());
   }

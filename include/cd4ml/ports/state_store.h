@@ -91,7 +91,7 @@ struct StoredState {
   std::vector<core::Run> open_runs;                 // With their attempts, in order of creation.
   std::vector<PipelineRecord> pipelines;
   std::vector<AgentRecord> agents;
-  std::vector<core::Deployment> live;               // One per environment that has one.
+  std::vector<core::Deployment> live;               // One per pipeline and environment that has one.
   std::vector<core::MonitorState> monitors;
   std::map<std::string, int64_t> last_run_number;   // By pipeline.
 };

@@ -147,7 +147,8 @@ CREATE INDEX lineage_edge_by_version ON lineage_edge (version, role, stage_run, 
 CREATE TABLE deployment (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE CHECK (name <> ''),
-  environment TEXT NOT NULL CHECK (environment <> ''),
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  environment TEXT NOT NULL CHECK (environment <> ''),   -- Of the pipeline: two may both have a "production".
   run INTEGER NOT NULL REFERENCES run (id),
   stage_run INTEGER NOT NULL REFERENCES stage_run (id),
   attempt INTEGER NOT NULL,
@@ -160,7 +161,8 @@ CREATE TABLE deployment (
   replaced INTEGER REFERENCES deployment (id),
   FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
 ) STRICT;
-CREATE UNIQUE INDEX deployment_live ON deployment (environment) WHERE ended_ms IS NULL;
+CREATE UNIQUE INDEX deployment_live ON deployment (pipeline, environment) WHERE ended_ms IS NULL;
+CREATE INDEX deployment_by_end ON deployment (ended_ms);
 CREATE INDEX deployment_by_environment ON deployment (environment, started_ms);
 CREATE INDEX deployment_by_start ON deployment (started_ms);
 CREATE INDEX deployment_by_run ON deployment (run);

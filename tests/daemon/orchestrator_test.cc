@@ -1,0 +1,405 @@
+// Turns of the loop over a real store: what agents are told, what survives a restart, what monitors lead to.
+#include "daemon/orchestrator.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+
+#include "cd4ml/store/open_store.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+using core::AttemptState;
+using core::RunState;
+using core::StageKind;
+
+core::StagePlan Plan(std::string name, std::vector<std::string> needs = {}, StageKind kind = StageKind::kCommand) {
+  core::StagePlan plan;
+  plan.name = std::move(name);
+  plan.kind = kind;
+  plan.needs = std::move(needs);
+  return plan;
+}
+
+core::StagePlan Deploy(std::string name) {
+  core::StagePlan plan = Plan(std::move(name), {}, StageKind::kDeploy);
+  plan.environment = "production";
+  return plan;
+}
+
+PreparedRun Prepared(std::vector<core::StagePlan> stages, std::string key = "") {
+  PreparedRun prepared;
+  prepared.command.pipeline = "p";
+  prepared.command.lane = "production";
+  prepared.command.trigger.key = std::move(key);
+  prepared.command.pins.commit = std::string(40, 'a');
+  prepared.command.pins.definition = Sha256("definition");
+  prepared.command.pins.params_digest = Sha256("{}");
+  prepared.command.pins.params = Value(Value::Map());
+  prepared.command.stages = std::move(stages);
+  return prepared;
+}
+
+// An orchestrator on a database in a folder of its own, with a clock that the test moves, and one agent.
+class Turns : public testing::Test {
+ protected:
+  Turns() {
+    std::string pattern = testing::TempDir() + "daemon-XXXXXX";
+    dir_ = mkdtemp(pattern.data());
+    settings_.instance = "boot";
+    settings_.session_ttl = Duration(30'000);
+    Start();
+    Turn([&] {
+      PipelineRecord pipeline;
+      pipeline.name = "p";
+      pipeline.repo = "/repo";
+      pipeline.file = "p.cd4ml.yaml";
+      orchestrator_->PutPipelines({pipeline}, [](const absl::Status&) {});
+    });
+  }
+  ~Turns() override {
+    Stop();
+    std::filesystem::remove_all(dir_);
+  }
+
+  void Start() {
+    store::StoreOptions options;
+    options.path = dir_ + "/cd4ml.db";
+    store_ = *store::OpenStateStore(options);
+    history_ = *store::OpenHistory(options);
+    Orchestrator::Hooks hooks;
+    hooks.committed = [](const std::set<core::RunId>&) {};
+    hooks.prepare = [this](StartRequest request, core::TriggerKind, Done<PreparedRun> done) {
+      prepared_.emplace_back(std::move(request), std::move(done));
+    };
+    hooks.check = [this](core::MonitorState state, std::optional<TaskBaseline>) { checks_.push_back(std::move(state)); };
+    hooks.fail_stop = [this](const absl::Status& status) { stopped_ = status; };
+    orchestrator_ = std::make_unique<Orchestrator>(settings_, *store_, *history_, std::move(hooks));
+    ASSERT_TRUE(orchestrator_->Load(now_, steady_).ok());
+  }
+
+  // As a crash: what was not committed is gone.
+  void Stop() {
+    orchestrator_.reset();
+    history_.reset();
+    store_.reset();
+    desired_ = {};
+  }
+
+  void Turn(const std::function<void()>& requests = [] {}) {
+    orchestrator_->BeginTurn(now_, steady_);
+    requests();
+    orchestrator_->EndTurn();
+  }
+
+  void Connect(const std::string& instance = "i1") {
+    Turn([&] {
+      AgentHello hello;
+      hello.name = "a";
+      hello.instance = instance;
+      hello.slots = 4;
+      orchestrator_->OpenSession(
+          hello, [this](DesiredState state) { desired_ = std::move(state); }, [](absl::Status) {},
+          [this](absl::StatusOr<SessionGrant> grant) { session_ = grant->session; });
+    });
+  }
+
+  core::RunId StartRun(std::vector<core::StagePlan> stages, const std::string& key = "") {
+    core::RunId id;
+    Turn([&] {
+      orchestrator_->StartRun(Prepared(std::move(stages), key), [&id](absl::StatusOr<core::Run> run) { id = run->id; });
+    });
+    return id;
+  }
+
+  absl::Status Finish(const core::RunId& run, const std::string& stage, AttemptState state = AttemptState::kSucceeded,
+                      int number = 1) {
+    absl::Status answer = absl::UnknownError("no answer");
+    core::Outcome outcome;
+    outcome.state = state;
+    outcome.reason = state == AttemptState::kSucceeded ? core::Reason::kNone : core::Reason::kExitCode;
+    outcome.service = core::StartedService{"http://127.0.0.1:1234", "a"};
+    Turn([&] {
+      orchestrator_->Finish(session_, {run, stage, number}, outcome,
+                            [&answer](const absl::StatusOr<int64_t>& revision) { answer = revision.status(); });
+    });
+    return answer;
+  }
+
+  core::Run Stored(const core::RunId& run) { return *history_->GetRun(run); }
+  std::vector<std::string> Leases() const {
+    std::vector<std::string> leases;
+    for (const Task& task : desired_.leases) leases.push_back(core::ToText(task.attempt));
+    return leases;
+  }
+
+  std::string dir_;
+  Settings settings_;
+  UtcTime now_{1'000'000'000'000};
+  Duration steady_{5'000};
+  std::unique_ptr<StateStore> store_;
+  std::unique_ptr<History> history_;
+  std::unique_ptr<Orchestrator> orchestrator_;
+  std::string session_;
+  DesiredState desired_;
+  std::vector<core::MonitorState> checks_;
+  std::vector<std::pair<StartRequest, Done<PreparedRun>>> prepared_;
+  absl::Status stopped_;
+};
+
+using Names = std::vector<std::string>;
+
+TEST_F(Turns, AStartedRunIsDurableAndLeasedInOneTurn) {
+  Connect();
+
+  const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
+
+  EXPECT_EQ(run, "p/1");
+  EXPECT_EQ(Leases(), Names{"p/1/a/1"});
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+}
+
+TEST_F(Turns, TheNextStageIsLeasedInTheTurnThatEndsTheOneBefore) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
+
+  ASSERT_TRUE(Finish(run, "a").ok());
+
+  EXPECT_EQ(Leases(), Names{"p/1/b/1"});
+  ASSERT_TRUE(Finish(run, "b").ok());
+  EXPECT_EQ(Stored(run).state, RunState::kSucceeded);
+}
+
+TEST_F(Turns, ARestartTakesUpLeasesWhereTheyWere) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
+
+  Stop();
+  Start();
+  Connect();
+
+  EXPECT_EQ(Leases(), Names{"p/1/a/1"});
+  ASSERT_TRUE(Finish(run, "a").ok());
+  EXPECT_EQ(Leases(), Names{"p/1/b/1"});
+}
+
+TEST_F(Turns, ARepeatedResultOfAnEndedRunIsAnsweredWell) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+  ASSERT_TRUE(Finish(run, "a").ok());
+
+  EXPECT_TRUE(Finish(run, "a").ok());
+  EXPECT_EQ(Stored(run).FindStage("a")->attempts.size(), 1u);
+}
+
+TEST_F(Turns, ASilentAgentLosesItsAttemptAndItsLateResultIsRefused) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
+
+  steady_ += Duration(30'000);
+  Turn();
+
+  EXPECT_EQ(Stored(run).reason, core::Reason::kAgentLost);
+  Connect();
+  EXPECT_TRUE(Leases().empty());
+  EXPECT_EQ(Finish(run, "a").code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(Turns, AJumpOfTheWallClockLosesNothing) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+
+  now_ = now_ + Duration(10LL * 365 * 86'400'000);
+  Turn();
+  now_ = UtcTime{1};
+  Turn();
+
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+}
+
+TEST_F(Turns, AnAgentThatComesBackWithoutItsStateHasLostItsAttempts) {
+  Connect("i1");
+  const core::RunId run = StartRun({Plan("a")});
+
+  Connect("i2");
+
+  EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kLost);
+}
+
+TEST_F(Turns, ACancelledRunIsNoLongerDesiredAndEndsWhenItsAgentSaysSo) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+
+  Turn([&] { orchestrator_->CancelRun(run, "enough", [](const absl::StatusOr<core::Run>&) {}); });
+  EXPECT_TRUE(Leases().empty());
+  EXPECT_EQ(Stored(run).state, RunState::kRunning);
+  ASSERT_TRUE(Finish(run, "a", AttemptState::kCancelled).ok());
+
+  EXPECT_EQ(Stored(run).state, RunState::kCancelled);
+}
+
+TEST_F(Turns, TheSameKeyStartsOneRunAlsoAcrossARestart) {
+  const core::RunId first = StartRun({Plan("a")}, "key");
+  EXPECT_EQ(StartRun({Plan("a")}, "key"), first);
+
+  Stop();
+  Start();
+
+  EXPECT_EQ(StartRun({Plan("a")}, "key"), first);
+  EXPECT_EQ(StartRun({Plan("a")}, "other"), "p/2");
+}
+
+TEST_F(Turns, OneDeployAtATimeAndTheServiceIsDesiredAfterIt) {
+  Connect();
+  const core::RunId first = StartRun({Deploy("release")});
+  StartRun({Deploy("release")});
+  ASSERT_EQ(Leases(), Names{"p/1/release/1"});
+
+  ASSERT_TRUE(Finish(first, "release").ok());
+
+  EXPECT_EQ(Leases(), Names{"p/2/release/1"});
+  ASSERT_EQ(desired_.services.size(), 1u);
+  EXPECT_EQ(desired_.services[0].deployment, "p/1/release");
+  EXPECT_EQ(desired_.leases[0].target, "http://127.0.0.1:1234") << "the next deploy keeps the address";
+  ASSERT_TRUE(Finish("p/2", "release").ok());
+  ASSERT_EQ(desired_.services.size(), 1u);
+  EXPECT_EQ(desired_.services[0].deployment, "p/2/release");
+  Stop();
+  Start();
+  Connect();
+  ASSERT_EQ(desired_.services.size(), 1u);
+  EXPECT_EQ(desired_.services[0].deployment, "p/2/release");
+}
+
+TEST_F(Turns, EnvironmentsOfTwoPipelinesAreTwo) {
+  Connect();
+  ASSERT_EQ(StartRun({Deploy("release")}), "p/1");
+  ASSERT_TRUE(Finish("p/1", "release").ok());
+  Turn([&] {
+    PipelineRecord other;
+    other.name = "q";
+    other.repo = "/repo";
+    other.file = "q.cd4ml.yaml";
+    orchestrator_->PutPipelines({other}, [](const absl::Status&) {});
+    PreparedRun prepared = Prepared({Deploy("release")});
+    prepared.command.pipeline = "q";
+    orchestrator_->StartRun(std::move(prepared), [](const absl::StatusOr<core::Run>&) {});
+  });
+  ASSERT_TRUE(Finish("q/1", "release").ok());
+
+  EXPECT_EQ(desired_.services.size(), 2u);
+  Stop();
+  Start();
+  Connect();
+  EXPECT_EQ(desired_.services.size(), 2u);
+}
+
+class Monitors : public Turns {
+ protected:
+  Monitors() {
+    Connect();
+    core::StagePlan watch = Plan("watch", {"release"}, StageKind::kMonitor);
+    watch.environment = "production";
+    StartRun({Deploy("release"), watch});
+    EXPECT_TRUE(Finish("p/1", "release").ok());
+    Turn();
+  }
+
+  JudgedCheck Breach() {
+    core::CheckSpec check;
+    check.name = "input-drift";
+    JudgedCheck judged;
+    judged.monitor = "p/watch";
+    judged.deployment = "p/1/release";
+    judged.spec.every = Duration(60'000);
+    judged.spec.checks = {check};
+    judged.spec.retrain = core::RetrainSpec{.lane = "production"};
+    core::RuleResult rule;
+    rule.name = "input-drift";
+    rule.outcome = core::VerdictOutcome::kFail;
+    rule.message = "age has moved";
+    judged.verdict = core::Conclude({rule});
+    judged.requests = 1'000;
+    return judged;
+  }
+};
+
+TEST_F(Monitors, AreCheckedWhenTheyAreArmedAndWhenTheyAreDue) {
+  ASSERT_EQ(checks_.size(), 1u);
+  JudgedCheck calm = Breach();
+  calm.verdict.rules[0].outcome = core::VerdictOutcome::kPass;
+  calm.verdict = core::Conclude(calm.verdict.rules);
+  Turn([&] { orchestrator_->FinishCheck(calm); });
+
+  EXPECT_EQ(orchestrator_->NextWait(), Duration(30'000)) << "the agent's silence comes first";
+  now_ = now_ + Duration(60'000);
+  Turn([&] { orchestrator_->Report(session_, {}, [](const absl::Status&) {}); });
+
+  EXPECT_EQ(checks_.size(), 2u);
+  EXPECT_EQ(checks_[1].deployment, "p/1/release");
+}
+
+TEST_F(Monitors, ABreachStartsARunInTheTransactionOfItsCheck) {
+  Turn([&] { orchestrator_->FinishCheck(Breach()); });
+  ASSERT_EQ(prepared_.size(), 1u);
+  EXPECT_TRUE(history_->MonitorChecks("p/watch", 10)->empty()) << "nothing is on record before the run is";
+
+  Turn([&] {
+    PreparedRun prepared = Prepared({Plan("a")}, prepared_[0].first.key);
+    prepared.command.trigger.kind = core::TriggerKind::kMonitor;
+    prepared_[0].second(std::move(prepared));
+  });
+
+  const auto checks = *history_->MonitorChecks("p/watch", 10);
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_EQ(checks[0].retrain_run, "p/2");
+  EXPECT_EQ(checks[0].breach, "input-drift: age has moved");
+  EXPECT_EQ(Stored("p/2").trigger.kind, core::TriggerKind::kMonitor);
+}
+
+TEST_F(Monitors, ARunThatCannotBePreparedIsSaidAndTriedAgain) {
+  Turn([&] { orchestrator_->FinishCheck(Breach()); });
+  ASSERT_EQ(prepared_.size(), 1u);
+
+  Turn([&] { prepared_[0].second(absl::NotFoundError("there is no file listings.csv")); });
+
+  const auto checks = *history_->MonitorChecks("p/watch", 10);
+  ASSERT_EQ(checks.size(), 1u);
+  EXPECT_NE(checks[0].held_back.find("listings.csv"), std::string::npos);
+  EXPECT_TRUE(orchestrator_->monitors().at("p/watch").retrains.empty());
+}
+
+TEST_F(Monitors, AMeasurementOfAnOlderDeploymentIsDropped) {
+  JudgedCheck old = Breach();
+  old.deployment = "p/0/release";
+
+  Turn([&] { orchestrator_->FinishCheck(old); });
+
+  EXPECT_TRUE(prepared_.empty());
+}
+
+TEST_F(Monitors, PredictionsOfUnknownDeploymentsAreRefused) {
+  absl::Status answer;
+  PredictionRecord prediction;
+  prediction.key = "k";
+  prediction.at = now_;
+  prediction.input = Value(Value::Map());
+  Turn([&] {
+    orchestrator_->RecordPredictions("p/9/release", {prediction},
+                                     [&](const absl::StatusOr<int64_t>& count) { answer = count.status(); });
+  });
+  EXPECT_EQ(answer.code(), absl::StatusCode::kNotFound);
+
+  Turn([&] {
+    orchestrator_->RecordPredictions("p/1/release", {prediction},
+                                     [&](const absl::StatusOr<int64_t>& count) { answer = count.status(); });
+  });
+  EXPECT_TRUE(answer.ok());
+  EXPECT_EQ(history_->Predictions("p/1/release", UtcTime{0}, now_ + Duration(1), 10)->size(), 1u);
+}
+
+}  // namespace
+}  // namespace cd4ml::daemon
