@@ -1,6 +1,8 @@
 // Where a daemon listens: text to parts, and whether only this machine can reach it.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -9,11 +11,13 @@ namespace cd4ml::rpc {
 
 struct Address {
   std::string path;  // Of a Unix socket; otherwise empty, and the rest counts.
-  std::string host;  // Without brackets.
+  std::string host;  // Without brackets; a name or a number.
   int port = 0;
-  std::string target;  // As gRPC wants it.
+  sockaddr_storage socket = {};  // Family 0 when the host is neither a number nor localhost.
+  socklen_t socket_size = 0;
 
-  std::string WithPort(int real_port) const;
+  // Returns the address as clients write it, with another port.
+  std::string WithPort(int other_port) const;
 };
 
 // INVALID_ARGUMENT names what is allowed.

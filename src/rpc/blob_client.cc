@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
-#include <fstream>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/rpc/connect.h"
@@ -18,8 +16,8 @@ namespace cd4ml::rpc {
 namespace {
 
 absl::Status Damaged(const Digest& digest, const Digest& found) {
-  return absl::DataLossError("blob " + digest.brief() + " arrived with other bytes (sha256 " +
-                             found.brief() + ")");
+  return absl::DataLossError("blob sha256:" + digest.hex() + " arrived with bytes that hash to " +
+                             found.hex());
 }
 
 absl::Status FileError(const std::string& what, const std::string& path) {
@@ -57,8 +55,8 @@ class Upload : public BlobWriter {
     CD4ML_RETURN_IF_ERROR(Send());
     CD4ML_RETURN_IF_ERROR(End());
     if (response_.digest() != digest.hex()) {
-      return absl::DataLossError("the daemon at " + address_ + " stored another blob than " +
-                                 digest.brief());
+      return absl::DataLossError("the daemon at " + address_ +
+                                 " stored another blob than sha256:" + digest.hex());
     }
     return digest;
   }
@@ -124,7 +122,7 @@ class Download : public BlobReader {
     position_ += static_cast<int64_t>(piece.size());
     hasher_.Update(piece);
     if (position_ > size_)
-      return absl::DataLossError("blob " + digest_.brief() + " is longer than announced");
+      return absl::DataLossError("blob sha256:" + digest_.hex() + " is longer than announced");
     if (position_ == size_) CD4ML_RETURN_IF_ERROR(Verify());
     return piece;
   }
@@ -136,7 +134,7 @@ class Download : public BlobReader {
     taken_ = 0;
     if (!ended_ && reader_->Read(&response_)) return absl::OkStatus();
     CD4ML_RETURN_IF_ERROR(End());
-    return absl::DataLossError("blob " + digest_.brief() + " ended after " +
+    return absl::DataLossError("blob sha256:" + digest_.hex() + " ended after " +
                                std::to_string(position_) + " of " + std::to_string(size_) +
                                " bytes");
   }
@@ -149,7 +147,7 @@ class Download : public BlobReader {
     v1::ReadResponse more;
     while (reader_->Read(&more)) {
       if (!more.data().empty())
-        return absl::DataLossError("blob " + digest_.brief() + " is longer than announced");
+        return absl::DataLossError("blob sha256:" + digest_.hex() + " is longer than announced");
     }
     return End();
   }
@@ -216,20 +214,49 @@ class NewFile {
   bool kept_ = false;
 };
 
-// Calls `take` with the file's bytes, chunk by chunk.
-template <typename Take>
-absl::Status ForEachChunk(const std::string& path, Take take) {
-  std::ifstream file(path, std::ios::binary);
-  std::string chunk(kChunkSize, '\0');
-  while (file.is_open()) {
-    file.read(chunk.data(), static_cast<std::streamsize>(chunk.size()));
-    if (file.bad()) break;
-    if (file.gcount() == 0) return absl::OkStatus();
-    CD4ML_RETURN_IF_ERROR(
-        take(std::string_view(chunk).substr(0, static_cast<size_t>(file.gcount()))));
+// A regular file that is to be stored.
+class SourceFile {
+ public:
+  explicit SourceFile(const std::string& path)
+      : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)) {}
+  ~SourceFile() {
+    if (fd_ >= 0) close(fd_);
   }
-  return FileError("read", path);
-}
+  SourceFile(const SourceFile&) = delete;
+  SourceFile& operator=(const SourceFile&) = delete;
+
+  // Calls `take` with all bytes, chunk by chunk, from the beginning.
+  template <typename Take>
+  absl::Status ForEachChunk(Take take) const {
+    struct stat facts = {};
+    if (fd_ < 0 && errno != ELOOP) return FileError("open", path_);
+    if (fd_ < 0 || fstat(fd_, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+      return absl::InvalidArgumentError("\"" + path_ + "\" is no regular file");
+    }
+    std::string chunk(kChunkSize, '\0');
+    for (off_t position = 0;;) {
+      const ssize_t count = pread(fd_, chunk.data(), chunk.size(), position);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) return FileError("read", path_);
+      if (count == 0) return absl::OkStatus();
+      CD4ML_RETURN_IF_ERROR(take(std::string_view(chunk).substr(0, static_cast<size_t>(count))));
+      position += count;
+    }
+  }
+
+  absl::StatusOr<Digest> Hash() const {
+    Hasher hasher;
+    CD4ML_RETURN_IF_ERROR(ForEachChunk([&](std::string_view chunk) {
+      hasher.Update(chunk);
+      return absl::OkStatus();
+    }));
+    return hasher.Finish();
+  }
+
+ private:
+  const std::string path_;
+  const int fd_;
+};
 
 class BlobClient : public BlobStore {
  public:
@@ -247,40 +274,41 @@ class BlobClient : public BlobStore {
   }
 
   absl::StatusOr<int64_t> Size(const Digest& digest) override {
-    grpc::ClientContext context;
-    SetDeadline(&context, kQuickCall);
-    v1::FindMissingRequest request;
-    request.add_digests(digest.hex());
-    v1::FindMissingResponse response;
-    const grpc::Status status = stub_->FindMissing(&context, request, &response);
-    CD4ML_RETURN_IF_ERROR(FromGrpc(status, context.GetServerTrailingMetadata(), address_));
-    const auto found = response.sizes().find(digest.hex());
-    if (found == response.sizes().end()) {
-      return absl::NotFoundError("the daemon at " + address_ + " has no blob " + digest.brief());
-    }
-    return found->second;
+    CD4ML_ASSIGN_OR_RETURN(const v1::FindMissingResponse found, Find({digest}));
+    const auto size = found.sizes().find(digest.hex());
+    if (size != found.sizes().end()) return size->second;
+    return absl::NotFoundError("the daemon at " + address_ + " has no blob sha256:" + digest.hex());
   }
 
   absl::Status Remove(const Digest& digest) override {
-    return absl::PermissionDeniedError("blob " + digest.brief() + " belongs to the daemon at " +
-                                       address_ + ", which alone may remove it");
+    return absl::PermissionDeniedError("blob sha256:" + digest.hex() +
+                                       " belongs to the daemon at " + address_ +
+                                       ", which alone may remove it");
   }
 
-  // Sends the bytes only when the daemon lacks them.
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool) override {
-    Hasher hasher;
-    CD4ML_RETURN_IF_ERROR(ForEachChunk(path, [&](std::string_view chunk) {
-      hasher.Update(chunk);
-      return absl::OkStatus();
-    }));
-    const Digest digest = hasher.Finish();
-    const absl::StatusOr<int64_t> present = Size(digest);
-    if (present.ok()) return digest;
-    if (!absl::IsNotFound(present.status())) return present.status();
-    CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobWriter> upload, Create());
-    CD4ML_RETURN_IF_ERROR(
-        ForEachChunk(path, [&](std::string_view chunk) { return upload->Append(chunk); }));
-    return upload->Commit(digest);
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Digest> digests, PutFiles({path}, may_link));
+    return digests.front();
+  }
+
+  // Asks once for up to a thousand files which ones the daemon lacks, and sends those.
+  absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
+                                               bool) override {
+    std::vector<Digest> digests;
+    for (const std::string& path : paths) {
+      CD4ML_ASSIGN_OR_RETURN(digests.emplace_back(), SourceFile(path).Hash());
+    }
+    for (size_t first = 0; first < paths.size(); first += kDigestsMax) {
+      const size_t end = std::min(paths.size(), first + kDigestsMax);
+      CD4ML_ASSIGN_OR_RETURN(const v1::FindMissingResponse found,
+                             Find({digests.begin() + static_cast<std::ptrdiff_t>(first),
+                                   digests.begin() + static_cast<std::ptrdiff_t>(end)}));
+      for (size_t i = first; i < end; ++i) {
+        if (!found.sizes().contains(digests[i].hex()))
+          CD4ML_RETURN_IF_ERROR(Send(paths[i], digests[i]));
+      }
+    }
+    return digests;
   }
 
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
@@ -297,6 +325,24 @@ class BlobClient : public BlobStore {
   }
 
  private:
+  absl::StatusOr<v1::FindMissingResponse> Find(const std::vector<Digest>& digests) {
+    grpc::ClientContext context;
+    SetDeadline(&context, kQuickCall);
+    v1::FindMissingRequest request;
+    for (const Digest& digest : digests) request.add_digests(digest.hex());
+    v1::FindMissingResponse response;
+    const grpc::Status status = stub_->FindMissing(&context, request, &response);
+    CD4ML_RETURN_IF_ERROR(FromGrpc(status, context.GetServerTrailingMetadata(), address_));
+    return response;
+  }
+
+  absl::Status Send(const std::string& path, const Digest& digest) {
+    Upload upload(*stub_, address_);
+    CD4ML_RETURN_IF_ERROR(SourceFile(path).ForEachChunk(
+        [&](std::string_view chunk) { return upload.Append(chunk); }));
+    return upload.Commit(digest).status();
+  }
+
   const std::string address_;
   const std::unique_ptr<v1::BlobService::Stub> stub_;
 };

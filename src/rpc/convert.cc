@@ -4,6 +4,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/reflection.h>
 
+#include <set>
 #include <utility>
 
 #include "cd4ml/base/status.h"
@@ -175,11 +176,13 @@ class Codec {
     to->set_root(from.root);
     WriteList(from.nodes, to->mutable_nodes());
     WriteList(from.edges, to->mutable_edges());
+    to->set_truncated(from.truncated);
   }
   void Read(const v1::LineageGraph& from, LineageGraph& to) {
     to.root = from.root();
     ReadList(from.nodes(), to.nodes);
     ReadList(from.edges(), to.edges);
+    to.truncated = from.truncated();
   }
 
   // --- pipelines
@@ -482,6 +485,7 @@ class Codec {
     Time(from.has_end_time(), from.end_time(), to.ended);
     to.next_seq = from.next_seq();
     ReadList(from.stages(), to.stages);
+    if (KnowsItsNeeds(to)) core::Reindex(to);  // What is derived does not travel.
   }
 
   void Write(const RunView& from, v1::RunView* to) {
@@ -943,6 +947,18 @@ class Codec {
   }
 
  private:
+  bool KnowsItsNeeds(const core::Run& run) {
+    std::set<std::string> names;
+    for (const core::StageRun& stage : run.stages) names.insert(stage.plan.name);
+    for (const core::StageRun& stage : run.stages) {
+      for (const std::string& need : stage.plan.needs) {
+        if (!names.contains(need))
+          Fail("stage " + stage.plan.name + " needs " + need + ", which is not in the run");
+      }
+    }
+    return status_.ok();
+  }
+
   absl::Status status_;
 };
 

@@ -15,6 +15,7 @@
 #include "rpc/agent_service.h"
 #include "rpc/blob_service.h"
 #include "rpc/convert.h"
+#include "rpc/listener.h"
 #include "rpc/unary.h"
 
 namespace cd4ml::rpc {
@@ -301,8 +302,9 @@ class QueryHandlers : public v1::QueryService::Service {
 
 constexpr int kReceiveMax = 4 << 20;
 constexpr int kRequestMetadataMax = 8 << 10;
-constexpr int kConcurrentStreamsMax = 100;        // Per connection.
-constexpr int kPingIntervalMin = 10'000;          // Clients that ping more often are sent away.
+constexpr int kConcurrentStreamsMax = 100;  // Per connection.
+constexpr int kPingIntervalMin = 10'000;    // Clients that ping more often are sent away.
+constexpr int kHandshakeTimeout = 5'000;
 constexpr size_t kMemoryMax = size_t{256} << 20;  // For gRPC's own buffers.
 
 class GrpcServer : public Server {
@@ -322,24 +324,35 @@ class GrpcServer : public Server {
   absl::Status Start(const ServerConfig& config) {
     CD4ML_ASSIGN_OR_RETURN(const Address address, ParseAddress(config.address));
     CD4ML_RETURN_IF_ERROR(CheckLocal(address));
+    CD4ML_ASSIGN_OR_RETURN(listener_, Listener::Open(address));
+    address_ = address.WithPort(listener_->port());
     grpc::ServerBuilder builder;
     Limit(config, builder);
-    builder.AddListeningPort(address.target, grpc::InsecureServerCredentials(), &port_);
+    acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+        grpc::InsecureServerCredentials());
     for (grpc::Service* service :
          {static_cast<grpc::Service*>(&control_), static_cast<grpc::Service*>(&query_),
           &agents_->agents(), &agents_->predictions(), blobs_.get()}) {
       builder.RegisterService(service);
     }
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr) return absl::AlreadyExistsError("cannot listen on " + config.address);
-    address_ = address.WithPort(port_);
+    if (server_ == nullptr)
+      return absl::InternalError("gRPC could not start a server on " + address_);
+    listener_->Start([this](int listener, int connection) {
+      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+      parameters.listener_fd = listener;
+      parameters.fd = connection;
+      acceptor_->HandleNewConnection(&parameters);
+    });
     return absl::OkStatus();
   }
 
-  int port() const override { return port_; }
+  int port() const override { return listener_->port(); }
   const std::string& address() const override { return address_; }
 
   void Shutdown(Duration deadline) override {
+    listener_->Stop();
     followers_.Stop();
     agents_->EndStreams();
     server_->Shutdown(gpr_time_from_millis(deadline.count(), GPR_TIMESPAN));
@@ -350,7 +363,7 @@ class GrpcServer : public Server {
   static void Limit(const ServerConfig& config, grpc::ServerBuilder& builder) {
     builder.SetMaxReceiveMessageSize(kReceiveMax);
     builder.SetMaxSendMessageSize(-1);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeout);
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kRequestMetadataMax);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kConcurrentStreamsMax);
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
@@ -370,9 +383,10 @@ class GrpcServer : public Server {
   QueryHandlers query_;
   std::unique_ptr<AgentServices> agents_;
   std::unique_ptr<grpc::Service> blobs_;
-  std::unique_ptr<grpc::Server> server_;  // Last: it stops calling the others before they go.
-  int port_ = 0;
   std::string address_;
+  std::unique_ptr<Listener> listener_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
+  std::unique_ptr<grpc::Server> server_;  // Last: it stops calling the others before they go.
 };
 
 }  // namespace

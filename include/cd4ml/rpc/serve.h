@@ -19,7 +19,6 @@ struct ServerConfig {
   std::string address;
   Duration keepalive{20'000};  // A silent connection is asked for a sign of life this often,
   Duration keepalive_timeout{10'000};  // and given up after this long without one.
-  int connections_max = 1'000;         // At once; more are closed as they come.
   int threads_max =
       128;  // Blob transfers, queries and followers at once; more get RESOURCE_EXHAUSTED.
   int followers_max = 64;  // Of those, runs watched and logs followed.

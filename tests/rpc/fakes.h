@@ -1,0 +1,244 @@
+// Ports that answer from canned values and note what they were asked.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cd4ml/ports/agent_api.h"
+#include "cd4ml/ports/blob_store.h"
+#include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/query_api.h"
+#include "tests/rpc/filled.h"
+
+namespace cd4ml::rpc {
+
+// A value that one thread sets and another waits for. Waiting long means failing.
+template <typename T>
+class Box {
+ public:
+  void Put(T value) {
+    std::lock_guard lock(mutex_);
+    values_.push_back(std::move(value));
+    changed_.notify_all();
+  }
+  // Returns the oldest value not yet taken.
+  T Take() {
+    std::unique_lock lock(mutex_);
+    CD4ML_CHECK(
+        changed_.wait_for(lock, std::chrono::seconds(20), [this] { return !values_.empty(); }),
+        "nothing came");
+    T value = std::move(values_.front());
+    values_.erase(values_.begin());
+    return value;
+  }
+  size_t size() {
+    std::lock_guard lock(mutex_);
+    return values_.size();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<T> values_;  // Guarded by mutex_.
+};
+
+// Calls an asynchronous method and waits for its answer.
+template <typename T, typename Start>
+T Await(Start start) {
+  const auto box = std::make_shared<Box<T>>();
+  start([box](T answer) { box->Put(std::move(answer)); });
+  return box->Take();
+}
+
+struct FakeControl : ControlApi {
+  absl::Status error;  // Answered instead, when it is one.
+  std::string asked;   // The last request as text.
+
+  template <typename T>
+  void AnswerWith(Done<T> done, T value) {
+    if (error.ok()) {
+      done(std::move(value));
+    } else {
+      done(error);
+    }
+  }
+  void RegisterPipeline(RegisterRequest request, Done<RegisterResult> done) override {
+    asked = TextOf(request);
+    AnswerWith(std::move(done), FilledValue<v1::RegisterPipelineResponse>());
+  }
+  void StartRun(StartRequest request, Done<core::Run> done) override {
+    asked = TextOf(request);
+    AnswerWith(std::move(done), FilledValue<v1::Run>());
+  }
+  void PlanRun(StartRequest request, Done<PlannedRun> done) override {
+    asked = "plan " + TextOf(request);
+    AnswerWith(std::move(done), FilledValue<v1::PlannedRun>());
+  }
+  void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
+    asked = run + ": " + reason;
+    AnswerWith(std::move(done), FilledValue<v1::Run>());
+  }
+};
+
+struct FakeQuery : QueryApi {
+  struct Watcher : Subscription {
+    explicit Watcher(std::function<void()> at_end) : on_end(std::move(at_end)) {}
+    ~Watcher() override { on_end(); }
+    std::function<void()> on_end;
+  };
+
+  absl::Status error;
+  std::string asked;
+  std::string log = "first line\nsecond line\n";
+  bool log_has_ended = true;
+  size_t chunk_max = 1 << 20;
+  int pipelines = 2;
+  Box<std::function<void(RunView)>> watchers;
+  Box<std::function<void(absl::Status)>> watcher_ends;
+  Box<bool> unsubscribed;
+
+  template <typename T>
+  absl::StatusOr<T> Or(T value) {
+    if (!error.ok()) return error;
+    return value;
+  }
+  absl::StatusOr<ServerFacts> GetServer() override {
+    return Or(FilledValue<v1::GetServerResponse>());
+  }
+  absl::StatusOr<RunView> GetRun(const std::string& run) override {
+    asked = run;
+    return Or(FilledValue<v1::RunView>());
+  }
+  absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) override {
+    asked = TextOf(filter);
+    return Or(std::vector{FilledValue<v1::RunSummary>(), FilledValue<v1::RunSummary>()});
+  }
+  absl::StatusOr<std::unique_ptr<Subscription>> WatchRun(
+      const std::string& run, std::function<void(RunView)> on_change,
+      std::function<void(absl::Status)> on_end) override {
+    asked = run;
+    if (!error.ok()) return error;
+    on_change(FilledValue<v1::RunView>());
+    watchers.Put(std::move(on_change));
+    watcher_ends.Put(std::move(on_end));
+    return std::make_unique<Watcher>([this] { unsubscribed.Put(true); });
+  }
+  absl::StatusOr<LogChunk> ReadLog(const core::AttemptId& attempt, int64_t offset,
+                                   bool follow) override {
+    asked = TextOf(attempt) + (follow ? "follow" : "");
+    if (!error.ok()) return error;
+    const std::string bytes = log.substr(static_cast<size_t>(offset), chunk_max);
+    const bool all = offset + bytes.size() == log.size();
+    return LogChunk{.offset = offset, .bytes = bytes, .end = all && log_has_ended};
+  }
+  absl::StatusOr<std::vector<PipelineRecord>> ListPipelines() override {
+    std::vector<PipelineRecord> list(pipelines);
+    for (int i = 0; i < pipelines; ++i)
+      list[i].name = "p" + std::to_string(10'000 + i * 17 % pipelines);
+    return Or(std::move(list));
+  }
+  absl::StatusOr<PipelineRecord> GetPipeline(const std::string& name) override {
+    asked = name;
+    return Or(FilledValue<v1::Pipeline>());
+  }
+  absl::StatusOr<std::vector<AgentView>> ListAgents() override {
+    return Or(std::vector{FilledValue<v1::Agent>()});
+  }
+  absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
+                                                                UtcTime at, int limit) override {
+    asked = environment + " " + std::to_string(at.ms) + " " + std::to_string(limit);
+    return Or(std::vector{FilledValue<v1::Deployment>()});
+  }
+  absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) override {
+    asked = std::to_string(checks);
+    return Or(std::vector{FilledValue<v1::Monitor>()});
+  }
+  absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
+                                            LineageDirection direction, int depth_max) override {
+    asked = reference + (direction == LineageDirection::kDown ? " down " : " up ") +
+            std::to_string(depth_max);
+    return Or(FilledValue<v1::LineageGraph>());
+  }
+};
+
+// Passes everything on; tests change one method.
+struct ForwardingBlobs : BlobStore {
+  explicit ForwardingBlobs(BlobStore& to) : inner(to) {}
+  absl::StatusOr<std::unique_ptr<BlobWriter>> Create() override { return inner.Create(); }
+  absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override {
+    return inner.Open(digest, offset);
+  }
+  absl::StatusOr<int64_t> Size(const Digest& digest) override { return inner.Size(digest); }
+  absl::Status Remove(const Digest& digest) override { return inner.Remove(digest); }
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override {
+    return inner.PutFile(path, may_link);
+  }
+  absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
+                           bool may_link) override {
+    return inner.Materialize(digest, path, executable, may_link);
+  }
+
+  BlobStore& inner;
+};
+
+// Sessions are named after their agents. Thread-safe.
+class FakeAgents : public AgentApi {
+ public:
+  struct Session {
+    std::function<void(DesiredState)> on_desired;
+    std::function<void(absl::Status)> on_lost;
+  };
+
+  absl::Status error;
+  Box<Session> sessions;
+  Box<std::string> asked;
+  std::string log;
+
+  void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
+                   std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) override {
+    asked.Put(TextOf(hello));
+    if (!error.ok()) return done(error);
+    auto grant = FilledValue<v1::SessionGrant>();
+    grant.session = hello.name;
+    done(grant);
+    on_desired(FilledValue<v1::DesiredState>());
+    sessions.Put({std::move(on_desired), std::move(on_lost)});
+  }
+  void Report(std::string session, AgentReport report, DoneStatus done) override {
+    asked.Put(session + " " + TextOf(report));
+    done(error);
+  }
+  void AppendLog(std::string, core::AttemptId attempt, int64_t offset, std::string bytes,
+                 Done<int64_t> done) override {
+    if (!error.ok()) return done(error);
+    asked.Put(TextOf(attempt));
+    log.resize(static_cast<size_t>(offset));
+    log += bytes;
+    done(static_cast<int64_t>(log.size()));
+  }
+  void Finish(std::string session, core::AttemptId attempt, core::Outcome outcome,
+              Done<int64_t> done) override {
+    if (!error.ok()) return done(error);
+    asked.Put(session + " " + TextOf(attempt) + TextOf(outcome));
+    done(41);
+  }
+  void RecordPredictions(std::string deployment, std::vector<PredictionRecord> predictions,
+                         Done<int64_t> done) override {
+    if (!error.ok()) return done(error);
+    asked.Put(deployment + " " + TextOf(predictions.back()));
+    done(static_cast<int64_t>(predictions.size()));
+  }
+  void CloseSession(std::string session, DoneStatus done) override {
+    asked.Put("close " + session);
+    done(error);
+  }
+};
+
+}  // namespace cd4ml::rpc
