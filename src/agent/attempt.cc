@@ -90,7 +90,7 @@ void Attempt::ForgetProcesses() {
 }
 
 void Attempt::Say(const std::string& line) const {
-  (void)AppendText(paths_.log(), "[cd4ml] " + line + "\n");
+  (void)AppendText(paths_.log(), std::string(kVoice) + line + "\n");
 }
 
 core::Outcome Failed(core::Reason reason, const std::string& message) {

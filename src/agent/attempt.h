@@ -73,7 +73,8 @@ class Attempt {
   // Tells that its command or built-in work has begun.
   void Began() const { on_began_(); }
 
-  // Appends a line to its log.
+  // Appends a line to its log, which begins with kVoice.
+  static constexpr std::string_view kVoice = "[cd4ml] ";
   void Say(const std::string& line) const;
 
  private:

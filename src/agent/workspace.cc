@@ -42,6 +42,11 @@ std::string TraceParent(const core::AttemptId& attempt) {
          Sha256(core::ToText(attempt)).hex().substr(0, 16) + "-01";
 }
 
+bool IsArchiveName(std::string_view path) {
+  return path.ends_with(".zip") || path.ends_with(".tgz") || path.ends_with(".tar") ||
+         path.find(".tar.") != std::string_view::npos;
+}
+
 absl::Status NotInside(std::string_view what, std::string_view name, const std::string& path) {
   return absl::InvalidArgumentError(std::string(what) + " \"" + std::string(name) + "\" at " +
                                     path + " would lie outside of the work directory");
@@ -319,10 +324,13 @@ absl::Status PlacePackage(const Tools& tools, const ArtifactRef& package,
   CD4ML_RETURN_IF_ERROR(tools.blobs.Place(package, file, /*may_link=*/false, stop));
   CD4ML_RETURN_IF_ERROR(MakeDirs(dir));
   const absl::Status unpacked = tools.ports.unpack(file, dir);
-  if (unpacked.ok() || !absl::IsInvalidArgument(unpacked)) {
+  if (!absl::IsInvalidArgument(unpacked) || IsArchiveName(package_path)) {
     CD4ML_RETURN_IF_ERROR(RemoveAll(file));
-    return unpacked;
+    return Annotate(unpacked, "package " + package_path);
   }
+  // No archive: the file itself is the package.
+  CD4ML_RETURN_IF_ERROR(RemoveAll(dir));
+  CD4ML_RETURN_IF_ERROR(MakeDirs(dir));
   std::error_code error;
   fs::rename(file, dir + "/" + fs::path(package_path).filename().string(), error);
   return error ? absl::InternalError("the package could not be placed: " + error.message())

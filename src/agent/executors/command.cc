@@ -139,8 +139,10 @@ class Harvest {
   std::vector<core::RuleResult> results_;
 };
 
+// Returns how the command's own output ended.
 std::string LastWords(const Attempt& attempt) {
-  const std::vector<std::string> lines = LastLines(attempt.paths().log(), 1);
+  std::vector<std::string> lines = LastLines(attempt.paths().log(), 20);
+  std::erase_if(lines, [](const std::string& line) { return line.starts_with(Attempt::kVoice); });
   return lines.empty() ? "; it printed nothing" : "; its last line: " + lines.back();
 }
 

@@ -1,0 +1,528 @@
+// Attempts from lease to outcome, with real commands under a real keeper.
+#include <cmath>
+#include <filesystem>
+
+#include "cd4ml/base/status.h"
+#include "tests/agent/fixture.h"
+
+namespace cd4ml::agent {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kHead = "format: 1\npipeline: shop\n";
+
+// A pipeline whose only stage "train" runs `script`; `more` are further keys of it.
+std::string Stage(const std::string& script, const std::string& more = "",
+                  const std::string& top = "") {
+  return std::string(kHead) + top + "stages:\n  train:\n    run: " + ToJson(Value(script)) + "\n" +
+         more;
+}
+
+class AttemptTest : public ::testing::Test {
+ protected:
+  core::Outcome Run(const std::string& definition) {
+    return world_.Perform(world_.TaskOf(definition, "train"));
+  }
+  std::string AttemptDir() { return world_.dir.At("agent/attempts/shop.1.train.1"); }
+
+  World world_;
+  const core::AttemptId id_{"shop/1", "train", 1};
+};
+
+TEST_F(AttemptTest, ACommandThatSucceedsKeepsItsOutputsMetricsAndLog) {
+  const core::Outcome outcome =
+      Run(Stage("echo one; echo two >&2; echo model > m.bin; echo '{\"mae\": 1.5}' > m.json",
+                "    outputs: {model: {path: m.bin, type: model}}\n    metrics: [m.json]\n"));
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  ASSERT_EQ(outcome.outputs.size(), 1u);
+  EXPECT_EQ(outcome.outputs[0].name, "model");
+  EXPECT_EQ(outcome.outputs[0].type, core::OutputType::kModel);
+  EXPECT_EQ(world_.Bytes(outcome.outputs[0].artifact), "model\n");
+  EXPECT_EQ(outcome.metrics.at("mae"), 1.5);
+  EXPECT_EQ(world_.daemon.Log(id_), "one\ntwo\n");
+  EXPECT_EQ(outcome.log_bytes, 8);
+  EXPECT_EQ(ToText(*outcome.environment.Find("agent")), "agent-a");
+}
+
+TEST_F(AttemptTest, EverythingOfAnAttemptIsRemovedOnceTheDaemonHasAnswered) {
+  Run(Stage("true"));
+  world_.Stop();
+  // What the last agent did not get to remove, the next one does.
+  world_.Start();
+  EXPECT_TRUE(world_.Perform(world_.TaskOf(Stage("true"), "train", 2)).message.empty());
+  EXPECT_THAT(world_.Processes(), ::testing::SizeIs(::testing::Le(1u)));
+  EXPECT_FALSE(fs::exists(AttemptDir()));
+}
+
+TEST_F(AttemptTest, TheEnvironmentIsWhatTheLanguagePromisesAndNothingElse) {
+  world_.repos.files = {{"src/a.py", "a"}, {"params.yaml", "train:\n  depth: 3\n"}};
+  Task task = world_.TaskOf(
+      Stage("env | sort | cut -d= -f1; echo \"$PYTHONPATH\" \"$CD4ML_PARAM_TRAIN_MAX_DEPTH\" "
+            "\"$CD4ML_RUN\" \"$CD4ML_STAGE\" \"$CD4ML_ATTEMPT\"; cat < /dev/stdin",
+            "    inputs: {table: sales}\n    env: {PYTHONPATH: src}\n"
+            "    outputs: {model: {path: deep/m.bin, when: always}}\n    params: [train]\n",
+            "params: {schema: {train.max_depth: {type: int, default: 7}}}\n"
+            "materials: {sales: {data: sales.csv}}\n"),
+      "train");
+  task.params = Value::Map{{"train", Value::Map{{"max_depth", 7}}}};
+  task.inputs["sales"].artifact = world_.Store("price\n1\n");
+  world_.Perform(task);
+  EXPECT_EQ(world_.daemon.Log(id_),
+            "CD4ML_ATTEMPT\nCD4ML_IN_TABLE\nCD4ML_METRICS\nCD4ML_OUT_MODEL\nCD4ML_PARAMS\n"
+            "CD4ML_PARAM_TRAIN_MAX_DEPTH\nCD4ML_PORT\nCD4ML_PROCESS\nCD4ML_RUN\nCD4ML_STAGE\nCD4ML_"
+            "VERDICT\nHOME\nPATH\n"
+            "PWD\nPYTHONPATH\nSHLVL\nTRACEPARENT\n_\nsrc 7 shop/1 train 1\n");
+}
+
+TEST_F(AttemptTest, InputsLieWhereTheirProducerWroteThemAndMaterialsInInputs) {
+  Task task = world_.TaskOf(std::string(kHead) +
+                                "materials: {sales: {data: sales.csv}, cars: {data: cars, pattern: "
+                                "'*.csv', at: raw/cars}}\n"
+                                "stages:\n"
+                                "  fit: {run: 'true', outputs: {model: {path: model/m.bin}}}\n"
+                                "  train:\n"
+                                "    inputs: {model: fit.model, sales: sales, cars: cars, other: "
+                                "{from: fit.model, at: o/x}}\n"
+                                "    run: cat model/m.bin inputs/sales raw/cars/a/1.csv o/x "
+                                "src/code; cat $CD4ML_IN_MODEL\n",
+                            "train");
+  world_.dir.Write("cars/a/1.csv", "car\n");
+  world_.repos.files = {{"src/code", "code\n"}, {"model/m.bin", "from git\n"}};
+  task.inputs["fit.model"] = {world_.Store("model\n"), "model/m.bin", "", std::nullopt};
+  task.inputs["sales"].artifact = world_.Store("sales\n");
+  task.inputs["cars"].artifact = world_.StoreTree(world_.dir.At("cars"));
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.message, "");
+  EXPECT_EQ(world_.daemon.Log(id_), "model\nsales\ncar\nmodel\ncode\nmodel\n");
+}
+
+TEST_F(AttemptTest, ParameterFilesHoldTheEffectiveValues) {
+  world_.repos.files = {{"params.yaml", "# depth of the trees\ntrain:\n  depth: 3\n"},
+                        {"gate.json", "{\"max\": 1}"}};
+  Task task = world_.TaskOf(Stage("cat params.yaml gate.json $CD4ML_PARAMS", "",
+                                  "params: {file: [params.yaml, gate.json]}\n"),
+                            "train");
+  task.params = Value::Map{{"train", Value::Map{{"depth", 9}, {"rate", 0.5}}}, {"max", 4}};
+  world_.Perform(task);
+  const std::string log = world_.daemon.Log(id_);
+  EXPECT_THAT(log, HasSubstr("depth: 9"));
+  EXPECT_THAT(log, HasSubstr("rate: 0.5"));
+  EXPECT_THAT(log, Not(HasSubstr("depth: 3")));
+  EXPECT_THAT(log, HasSubstr("\"max\": 4"));
+  EXPECT_THAT(log, HasSubstr("{\"max\":4,\"train\":{\"depth\":9,\"rate\":0.5}}"));
+}
+
+TEST_F(AttemptTest, ACommandThatExitsWithThreeSaysSoWithItsLastLine) {
+  const core::Outcome outcome =
+      Run(Stage("echo before; echo 'no such column: prize' >&2; exit 3; echo never"));
+  EXPECT_EQ(outcome.state, core::AttemptState::kFailed);
+  EXPECT_EQ(outcome.reason, core::Reason::kExitCode);
+  EXPECT_EQ(outcome.exit_code, 3);
+  EXPECT_EQ(outcome.message, "stage \"train\" exited with 3; its last line: no such column: prize");
+}
+
+TEST_F(AttemptTest, AProgramThatIsNotThereSaysSo) {
+  const core::Outcome outcome =
+      Run(std::string(kHead) + "stages: {train: {run: [no-such-program, x]}}\n");
+  EXPECT_EQ(outcome.reason, core::Reason::kExitCode);
+  EXPECT_EQ(outcome.exit_code, 127);
+  EXPECT_THAT(outcome.message, HasSubstr("no-such-program"));
+}
+
+TEST_F(AttemptTest, ATimeoutNamesTheBound) {
+  Task task = world_.TaskOf(Stage("sleep 60"), "train");
+  task.timeout = Duration(150);
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kTimeout);
+  EXPECT_THAT(outcome.message, HasSubstr("took longer than 150ms"));
+}
+
+TEST_F(AttemptTest, AMissingOutputIsNamedAndAlwaysOutputsAreKept) {
+  const core::Outcome outcome = Run(
+      Stage("echo r > rejects",
+            "    outputs: {model: {path: model/m.bin}, rejects: {path: rejects, when: always}}\n"));
+  EXPECT_EQ(outcome.reason, core::Reason::kOutputMissing);
+  EXPECT_EQ(outcome.message,
+            "stage \"train\" did not write its output \"model\": there is nothing at model/m.bin "
+            "in the work directory");
+  const core::Outcome failed = world_.Perform(world_.TaskOf(
+      Stage("echo r > rejects; exit 1",
+            "    outputs: {model: {path: m}, rejects: {path: rejects, when: always}}\n"),
+      "train", 2));
+  ASSERT_EQ(failed.outputs.size(), 1u);
+  EXPECT_EQ(failed.outputs[0].name, "rejects");
+}
+
+TEST_F(AttemptTest, AnOutputThatLeadsOutOfTheWorkDirectoryIsRefused) {
+  world_.dir.Write("secret", "secret");
+  const std::string secret = world_.dir.At("secret");
+  struct Case {
+    std::string script, output;
+  };
+  const std::vector<Case> cases = {{"ln -s " + secret + " m", "m"},
+                                   {"mkdir m; ln -s " + secret + " m/x", "m"},
+                                   {"rm -rf o; ln -s " + world_.dir.path() + " o", "o/secret"}};
+  int number = 0;
+  for (const Case& one : cases) {
+    const std::string outputs = "    outputs: {model: {path: " + one.output + "}}\n";
+    const core::Outcome outcome =
+        world_.Perform(world_.TaskOf(Stage(one.script, outputs), "train", ++number));
+    EXPECT_EQ(outcome.reason, core::Reason::kOutputMissing)
+        << one.script << ": " << outcome.message;
+    EXPECT_THAT(outcome.outputs, IsEmpty());
+  }
+}
+
+TEST_F(AttemptTest, AFullDiskIsOurSideAndSaysHowMuchIsFreeAndNeeded) {
+  world_.config.disk_reserve = int64_t{1} << 60;
+  const core::Outcome outcome = Run(Stage("true"));
+  EXPECT_EQ(outcome.reason, core::Reason::kInfra);
+  EXPECT_THAT(outcome.message,
+              ::testing::ContainsRegex("are free in .*agent.* are needed to begin"));
+}
+
+TEST_F(AttemptTest, AnInputThatTheCommandChangesFailsTheStageAndLosesTheDamagedBlob) {
+  Task task = world_.TaskOf(
+      Stage("chmod u+w inputs/sales; echo more >> inputs/sales", "    inputs: {sales: sales}\n",
+            "materials: {sales: {data: sales.csv}}\n"),
+      "train");
+  // Stored by linking, as outputs are: the work directory then shares the store's file where it
+  // cannot be cloned.
+  const std::string file = world_.dir.Write("sales.csv", "price\n1\n");
+  task.inputs["sales"].artifact = {*world_.blobs->PutFile(file, true), false, 8, 1};
+  const core::Outcome outcome = world_.Perform(task);
+  if (outcome.state == core::AttemptState::kSucceeded)
+    GTEST_SKIP() << "this file system clones files";
+  EXPECT_THAT(outcome.message, HasSubstr("changed its input inputs/sales"));
+  EXPECT_TRUE(absl::IsNotFound(world_.blobs->Size(task.inputs["sales"].artifact.digest).status()));
+}
+
+TEST_F(AttemptTest, AnInputThatTheCommandReplacesIsItsOwn) {
+  Task task = world_.TaskOf(
+      Stage("rm -f inputs/sales; echo mine > inputs/sales", "    inputs: {sales: sales}\n",
+            "materials: {sales: {data: sales.csv}}\n"),
+      "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n");
+  EXPECT_EQ(world_.Perform(task).message, "");
+  EXPECT_EQ(world_.Bytes(task.inputs["sales"].artifact), "price\n1\n");
+}
+
+TEST_F(AttemptTest, MetricsThatCannotBeReadAreTheStagesFault) {
+  const core::Outcome outcome = Run(Stage("echo '{' > m.json", "    metrics: [m.json]\n"));
+  EXPECT_EQ(outcome.reason, core::Reason::kMetricsUnreadable);
+  EXPECT_THAT(outcome.message, HasSubstr("metrics file m.json"));
+}
+
+TEST_F(AttemptTest, WhatOurSideLacksIsInfra) {
+  Task task = world_.TaskOf(Stage("true"), "train");
+  task.commit = std::string(40, 'd');
+  core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kInfra);
+  EXPECT_THAT(outcome.message, HasSubstr("no commit dddd"));
+  task.attempt.number = 2;
+  task.commit = std::string(40, 'c');
+  task.definition = Sha256("not stored");
+  EXPECT_EQ(world_.Perform(task).reason, core::Reason::kInfra);
+}
+
+TEST_F(AttemptTest, ManyLinesArriveByteForByteAndWhileTheCommandRuns) {
+  world_.Start();
+  world_.daemon.Want(world_.TaskOf(Stage("echo first; until [ -e " + world_.dir.At("go") +
+                                         " ]; do sleep 0.01; done; seq 1 200000"),
+                                   "train"));
+  EXPECT_TRUE(world_.daemon.WaitUntilStarted(id_));
+  ASSERT_TRUE(world_.daemon.WaitForLog(id_, "first\n"));
+  world_.dir.Write("go", "");
+  const core::Outcome outcome = world_.daemon.Outcome(id_);
+  std::string expected = "first\n";
+  for (int i = 1; i <= 200'000; ++i) expected += std::to_string(i) + "\n";
+  EXPECT_TRUE(world_.daemon.Log(id_) == expected);
+  EXPECT_EQ(outcome.log_bytes, static_cast<int64_t>(expected.size()));
+}
+
+TEST_F(AttemptTest, CancelMeansDead) {
+  world_.Start();
+  const std::string pid = world_.dir.At("pid");
+  world_.daemon.Want(world_.TaskOf(
+      Stage("sleep 600 & echo $! > " + pid + ".tmp; mv " + pid + ".tmp " + pid + "; wait"),
+      "train"));
+  ASSERT_TRUE(world_.WaitForFile(pid));
+  world_.daemon.Unwant(id_);
+  const core::Outcome outcome = world_.daemon.Outcome(id_);
+  EXPECT_EQ(outcome.state, core::AttemptState::kCancelled);
+  EXPECT_EQ(outcome.reason, core::Reason::kCancelled);
+  EXPECT_FALSE(fs::exists("/proc/" + std::to_string(std::stoi(FileBytes(pid)))));
+}
+
+TEST_F(AttemptTest, AStaleAttemptIsKilledAndNothingIsReported) {
+  world_.Start();
+  world_.daemon.Forbid(id_);
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(
+      world_.TaskOf(Stage("touch " + ran + "; echo hello; exec sleep 600"), "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  for (int i = 0; i < 6'000 && fs::exists(AttemptDir()); ++i) World::Pause();
+  EXPECT_FALSE(fs::exists(AttemptDir()));
+  EXPECT_FALSE(world_.daemon.HasOutcome(id_));
+  EXPECT_THAT(world_.Processes(), IsEmpty());
+}
+
+// --- the daemon is away ---
+
+TEST_F(AttemptTest, AStageGoesOnWhileTheDaemonIsAwayAndReportsAfterwards) {
+  world_.Start();
+  const std::string go = world_.dir.At("go"), done = world_.dir.At("done");
+  world_.daemon.Want(
+      world_.TaskOf(Stage("echo one; until [ -e " + go +
+                              " ]; do sleep 0.01; done; echo two; echo m > m; touch " + done,
+                          "    outputs: {model: {path: m}}\n"),
+                    "train"));
+  ASSERT_TRUE(world_.daemon.WaitUntilStarted(id_));
+  world_.daemon.SetAway(true);
+  world_.dir.Write("go", "");
+  ASSERT_TRUE(world_.WaitForFile(done));
+  ASSERT_TRUE(world_.WaitForFile(AttemptDir() + "/outcome.json"));
+  EXPECT_FALSE(world_.daemon.HasOutcome(id_));
+  world_.daemon.SetAway(false);
+  const core::Outcome outcome = world_.daemon.Outcome(id_);
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  EXPECT_EQ(world_.Bytes(outcome.outputs.at(0).artifact), "m\n");
+  EXPECT_EQ(world_.daemon.Log(id_), "one\ntwo\n");
+  EXPECT_EQ(world_.daemon.Finishes(id_), 1);
+  EXPECT_GE(world_.daemon.sessions(), 2);
+}
+
+TEST_F(AttemptTest, AnAgentOnAnotherHostSendsItsOutputsOverTheWire) {
+  world_.same_host = false;
+  Task task = world_.TaskOf(Stage("mkdir out; cat inputs/sales > out/a; echo b > out/b",
+                                  "    inputs: {sales: sales}\n"
+                                  "    outputs: {all: {path: out}}\n",
+                                  "materials: {sales: {data: sales.csv}}\n"),
+                            "train");
+  task.inputs["sales"].artifact = world_.Store("price\n");
+  const core::Outcome outcome = world_.Perform(task);
+  ASSERT_EQ(outcome.message, "");
+  const absl::StatusOr<std::vector<TreeEntry>> tree =
+      ParseTree(world_.Bytes(outcome.outputs.at(0).artifact));
+  ASSERT_TRUE(tree.ok());
+  ASSERT_EQ(tree->size(), 2u);
+  EXPECT_EQ(*ReadBlob(*world_.blobs, tree->at(0).digest, 100), "price\n");
+}
+
+// --- the agent is restarted ---
+
+TEST_F(AttemptTest, ARunningCommandIsTakenUpByTheNextAgentAndRunsOnce) {
+  world_.Start();
+  const std::string go = world_.dir.At("go"), ran = world_.dir.At("ran");
+  world_.daemon.Want(world_.TaskOf(
+      Stage(
+          "echo run >> " + ran + "; echo one; until [ -e " + go +
+              " ]; do sleep 0.01; done; echo two; echo m > m; echo '{\"mae\": 2}' > $CD4ML_METRICS",
+          "    outputs: {model: {path: m}}\n"),
+      "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.Stop();
+  world_.Start();
+  world_.dir.Write("go", "");
+  const core::Outcome outcome = world_.daemon.Outcome(id_);
+  EXPECT_EQ(outcome.message, "");
+  EXPECT_EQ(FileBytes(ran), "run\n");
+  EXPECT_EQ(world_.daemon.Log(id_), "one\ntwo\n");
+  EXPECT_EQ(world_.Bytes(outcome.outputs.at(0).artifact), "m\n");
+  EXPECT_EQ(outcome.metrics.at("mae"), 2);
+  EXPECT_EQ(world_.daemon.Finishes(id_), 1);
+}
+
+TEST_F(AttemptTest, ACommandThatEndedWhileNoAgentWasThereIsHarvested) {
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(
+      world_.TaskOf(Stage("echo run >> " + ran + "; sleep 0.2; echo m > m; touch " + ran + ".done",
+                          "    outputs: {model: {path: m}}\n"),
+                    "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.Stop();
+  ASSERT_TRUE(world_.WaitForFile(ran + ".done"));
+  world_.Start();
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
+  EXPECT_EQ(FileBytes(ran), "run\n");
+}
+
+TEST_F(AttemptTest, AnOutcomeThatWasNotAnsweredIsReportedByTheNextAgent) {
+  world_.Start();
+  world_.daemon.Want(world_.TaskOf(Stage("echo out; touch " + world_.dir.At("ran")), "train"));
+  ASSERT_TRUE(world_.WaitForFile(world_.dir.At("ran")) || true);
+  world_.daemon.SetAway(true);
+  if (!world_.daemon.HasOutcome(id_)) {
+    ASSERT_TRUE(world_.WaitForFile(AttemptDir() + "/outcome.json"));
+  }
+  world_.Stop();
+  world_.daemon.SetAway(false);
+  world_.Start();
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
+  EXPECT_EQ(world_.daemon.Log(id_), "out\n");
+}
+
+TEST_F(AttemptTest, AnAttemptWithoutACommandYetIsStartedByTheNextAgent) {
+  Task task = world_.TaskOf(Stage("echo run >> " + world_.dir.At("ran")), "train");
+  // As an agent leaves it that died before it could ask its keeper.
+  world_.dir.Write("agent/attempts/shop.1.train.1/task.json", "");
+  fs::remove_all(AttemptDir());
+  world_.daemon.Want(task);
+  world_.Start();
+  world_.daemon.Outcome(id_);
+  EXPECT_EQ(FileBytes(world_.dir.At("ran")), "run\n");
+}
+
+TEST_F(AttemptTest, WhatIsUnreadableOnDiskDoesNotKeepTheAgentFromWorking) {
+  world_.dir.Write("agent/attempts/shop.9.train.1/task.json", "{\"task\": 1");
+  world_.dir.Write("agent/attempts/odd/other", "");
+  world_.dir.Write("agent/services/odd/service.json", "[]");
+  world_.dir.Write("agent/trash/1/2/3", "x");
+  world_.dir.Write("agent/daemon-blobs.json", "{\"dir\": 1}");
+  EXPECT_EQ(Run(Stage("true")).message, "");
+  EXPECT_FALSE(fs::exists(world_.dir.At("agent/attempts/odd")));
+}
+
+// --- gates ---
+
+std::string DataGate(const std::string& script, const std::string& rules) {
+  return std::string(kHead) +
+         "materials: {sales: {data: sales.csv}}\nstages:\n  train:\n    kind: data_gate\n" +
+         "    inputs: {sales: sales}\n    run: " + ToJson(Value(script)) +
+         "\n    outputs: {clean: {path: clean.csv, type: dataset}, rejects: {path: r.csv, when: "
+         "always}}\n    rules: " +
+         rules + "\n";
+}
+
+TEST_F(AttemptTest, ADataGateThatPassesKeepsTheProfileOfWhatItJudged) {
+  Task task =
+      world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
+                             "{in: {of: sales, rows: {min: 1}}, out: {of: clean, rows: {min: 2}}}"),
+                    "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  ASSERT_TRUE(outcome.verdict);
+  EXPECT_EQ(outcome.verdict->outcome, core::VerdictOutcome::kPass);
+  ASSERT_EQ(outcome.verdict->rules.size(), 2u);
+  ASSERT_EQ(outcome.outputs.size(), 2u);
+  const core::ProducedOutput& clean = outcome.outputs[outcome.outputs[0].name == "clean" ? 0 : 1];
+  ASSERT_TRUE(clean.profile);
+  EXPECT_EQ(core::ProfileFromValue(*ParseJson(world_.Bytes(*clean.profile)))->rows, 2);
+  EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("[cd4ml] verdict: pass"));
+}
+
+TEST_F(AttemptTest, ADataGateThatRejectsSaysWhyInOneLineAndKeepsOnlyWhatIsAlwaysKept) {
+  Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
+                                     "{out: {of: clean, rows: {min: 20}}}"),
+                            "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kGateRejected);
+  EXPECT_THAT(outcome.message, HasSubstr("out: 2 rows, must be >= 20 rows"));
+  ASSERT_EQ(outcome.outputs.size(), 1u);
+  EXPECT_EQ(outcome.outputs[0].name, "rejects");
+}
+
+TEST_F(AttemptTest, AMaterialThatIsRejectedKeepsTheCommandFromRunning) {
+  const std::string ran = world_.dir.At("ran");
+  Task task = world_.TaskOf(DataGate("touch " + ran, "{in: {of: sales, rows: {min: 3}}}"), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  EXPECT_EQ(world_.Perform(task).reason, core::Reason::kGateRejected);
+  EXPECT_FALSE(fs::exists(ran));
+}
+
+TEST_F(AttemptTest, AnEmptyDataFileIsAVerdictOfErrorThatNamesIt) {
+  Task task = world_.TaskOf(DataGate("true", "{in: {of: sales, rows: {min: 3}}}"), "train");
+  task.inputs["sales"].artifact = world_.Store("");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kGateError);
+  EXPECT_THAT(outcome.message, HasSubstr("is empty"));
+}
+
+TEST_F(AttemptTest, WithoutATableEngineAGateSaysWhatIsMissing) {
+  world_.no_tables = absl::UnavailableError("libduckdb.so was not found; run scripts/setup");
+  Task task = world_.TaskOf(DataGate("true", "{in: {of: sales, rows: {min: 3}}}"), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n");
+  EXPECT_THAT(world_.Perform(task).message, HasSubstr("run scripts/setup"));
+}
+
+std::string ModelGate(const std::string& script, const std::string& rules) {
+  return std::string(kHead) +
+         "stages:\n  train:\n    kind: model_gate\n    run: " + ToJson(Value(script)) +
+         "\n    metrics: [m.json]\n    rules: " + rules + "\n";
+}
+
+TEST_F(AttemptTest, AMetricThatIsNaNIsAVerdictOfError) {
+  const core::Outcome outcome =
+      Run(ModelGate("echo '{\"mae\": NaN}' > m.json", "{mae: {metric: mae, max: 5}}"));
+  EXPECT_EQ(outcome.state, core::AttemptState::kFailed);
+  EXPECT_EQ(outcome.reason, core::Reason::kGateError);
+  EXPECT_THAT(outcome.message, HasSubstr("mae"));
+  EXPECT_TRUE(std::isnan(outcome.metrics.at("mae")));
+}
+
+TEST_F(AttemptTest, AModelGateComparesMetricsAndExpressions) {
+  const std::string rules = "{mae: {metric: mae, max: 5}, fit: {check: 'r2.train - r2 <= 0.1'}}";
+  EXPECT_EQ(Run(ModelGate("echo '{\"mae\": 4, \"r2\": {\"train\": 0.9}}' > m.json; echo '{\"r2\": "
+                          "0.85}' > $CD4ML_METRICS",
+                          rules))
+                .message,
+            "");
+  const core::Outcome bad =
+      world_.Perform(world_.TaskOf(ModelGate("echo '{\"mae\": 6, \"r2\": {\"train\": 0.9}}' > "
+                                             "m.json; echo '{\"r2\": 0.85}' > $CD4ML_METRICS",
+                                             rules),
+                                   "train", 2));
+  EXPECT_EQ(bad.reason, core::Reason::kGateRejected);
+  EXPECT_THAT(bad.message, HasSubstr("mae: 6, must be <= 5"));
+}
+
+TEST_F(AttemptTest, ManyAttemptsAtOnceEachEndOnce) {
+  world_.Start();
+  std::vector<core::AttemptId> ids;
+  for (int i = 1; i <= 30; ++i) {
+    ids.push_back({"shop/1", "train", i});
+    world_.daemon.Want(world_.TaskOf(Stage("echo " + std::to_string(i)), "train", i));
+  }
+  for (const core::AttemptId& id : ids) {
+    EXPECT_EQ(world_.daemon.Outcome(id).message, "");
+    EXPECT_EQ(world_.daemon.Log(id), std::to_string(id.number) + "\n");
+    EXPECT_EQ(world_.daemon.Finishes(id), 1);
+  }
+}
+
+TEST(Agent, RefusesAConfigurationThatMakesNoSense) {
+  World world;
+  world.config.name = "No Name";
+  AgentPorts ports{.daemon = world.daemon,
+                   .daemon_blobs = *world.blobs,
+                   .processes = *std::unique_ptr<ProcessRunner>(),
+                   .repos = world.repos,
+                   .parser = *world.parser,
+                   .clock = *world.clock,
+                   .open_blobs = nullptr,
+                   .table_engine = nullptr,
+                   .http_client = nullptr,
+                   .unpack = nullptr,
+                   .free_port = nullptr,
+                   .random = nullptr};
+  EXPECT_TRUE(absl::IsFailedPrecondition(Agent::Open(world.config, ports).status()));
+  world.config.name = "a";
+  world.config.slots = 0;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Agent::Open(world.config, ports).status()));
+  world.config.slots = 1;
+  world.config.state_dir = "relative";
+  EXPECT_TRUE(absl::IsFailedPrecondition(Agent::Open(world.config, ports).status()));
+}
+
+}  // namespace
+}  // namespace cd4ml::agent

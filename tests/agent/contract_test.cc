@@ -1,0 +1,142 @@
+// Consumers' contracts held against answers.
+#include "agent/contract.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cd4ml/base/status.h"
+
+namespace cd4ml::agent {
+namespace {
+
+using ::testing::HasSubstr;
+
+Value Json(std::string_view text) {
+  absl::StatusOr<Value> value = ParseJson(text);
+  EXPECT_TRUE(value.ok()) << text;
+  return value.ok() ? *value : Value();
+}
+
+HttpResponse Answer(int status, std::string body) {
+  HttpResponse response;
+  response.status = status;
+  response.headers["content-type"] = "application/json; charset=utf-8";
+  response.body = std::move(body);
+  return response;
+}
+
+Interaction Expecting(std::string_view response) {
+  const absl::StatusOr<Contract> contract = ParseContract(Json(
+      R"({"consumer": "web", "interactions": {"asks": {"request": {"path": "/x"}, "response": )" +
+      std::string(response) + "}}}"));
+  EXPECT_TRUE(contract.ok()) << contract.status();
+  return contract.ok() ? contract->interactions.at(0) : Interaction();
+}
+
+TEST(Contract, IsReadWithMethodHeadersAndBody) {
+  const absl::StatusOr<Contract> contract = ParseContract(Json(R"({
+    "consumer": "web",
+    "interactions": {"asks": {"request": {"method": "POST", "path": "/x", "headers": {"X": 1}, "body": {"a": 1}},
+                              "response": {"status": 201}}}})"));
+  ASSERT_TRUE(contract.ok()) << contract.status();
+  const Interaction& asks = contract->interactions.at(0);
+  EXPECT_EQ(asks.request.method, "POST");
+  EXPECT_EQ(asks.request.body, "{\"a\":1}");
+  EXPECT_EQ(asks.request.headers.at("X"), "1");
+  EXPECT_EQ(asks.request.headers.at("Content-Type"), "application/json");
+  EXPECT_EQ(asks.status, 201);
+}
+
+TEST(Contract, WhatItDoesNotKnowIsNamed) {
+  const auto why = [](std::string_view text) {
+    return Message(ParseContract(Json(text)).status());
+  };
+  EXPECT_THAT(why("{}"), HasSubstr("names no consumer"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interactions": {}})"), HasSubstr("no interactions"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interaction": {}})"),
+              HasSubstr("did you mean \"interactions\"?"));
+  EXPECT_THAT(
+      why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "x"}, "response": {}}}})"),
+      HasSubstr("begins with /"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"}}}})"),
+              HasSubstr("needs a request and a response"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"},
+                      "response": {"schema": {"properties": {"p": {"minimun": 1}}}}}}})"),
+              HasSubstr("unknown key \"minimun\" in the schema; did you mean \"minimum\"?"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"},
+                      "response": {"schema": {"pattern": "("}}}}})"),
+              HasSubstr("regular expression"));
+  EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"},
+                      "response": {"schema": {"type": "float"}}}}})"),
+              HasSubstr("unknown type"));
+}
+
+TEST(Contract, TheBodyIsAPartOfTheAnswer) {
+  const Interaction asks =
+      Expecting(R"({"status": 400, "headers": {"Content-Type": "application/json"},
+                                         "body": {"field": "mileage", "detail": {"code": 7}}})");
+  EXPECT_EQ(
+      BreachOf(asks, Answer(400, R"({"field":"mileage","detail":{"code":7.0,"x":1},"more":[]})")),
+      "");
+  EXPECT_EQ(BreachOf(asks, Answer(200, "{}")), "status is 200, must be 400");
+  EXPECT_EQ(BreachOf(asks, Answer(400, R"({"detail":{}})")), "body.detail has no \"code\"");
+  EXPECT_EQ(BreachOf(asks, Answer(400, R"({"field":"m","detail":{"code":7}})")),
+            "body.field is \"m\", must be \"mileage\"");
+  EXPECT_THAT(BreachOf(asks, Answer(400, "oops")), HasSubstr("no JSON"));
+  HttpResponse html = Answer(400, "{}");
+  html.headers["content-type"] = "text/html";
+  EXPECT_EQ(BreachOf(asks, html),
+            "header Content-Type is \"text/html\", must be \"application/json\"");
+}
+
+TEST(Contract, ATextBodyIsTheWholeAnswer) {
+  const Interaction asks = Expecting(R"({"body": "ok\n"})");
+  EXPECT_EQ(BreachOf(asks, Answer(200, "ok\n")), "");
+  EXPECT_NE(BreachOf(asks, Answer(200, "not ok")), "");
+}
+
+TEST(Contract, TheSchemaHolds) {
+  const Interaction asks =
+      Expecting(R"({"schema": {"type": "object", "required": ["price"], "properties": {
+      "price": {"type": "number", "minimum": 1, "maximum": 9}, "id": {"type": "string", "pattern": "^r-"},
+      "kind": {"enum": ["a", 2]}, "rows": {"type": "array", "items": {"type": "integer"}}}}})");
+  const auto breach = [&](std::string body) {
+    return BreachOf(asks, Answer(200, std::move(body)));
+  };
+  EXPECT_EQ(breach(R"({"price": 9, "id": "r-1", "kind": 2.0, "rows": [1, 2.0], "other": null})"),
+            "");
+  EXPECT_EQ(breach("[]"), "body is list, must be object");
+  EXPECT_EQ(breach("{}"), "body has no \"price\"");
+  EXPECT_EQ(breach(R"({"price": "9"})"), "body.price is string, must be number");
+  EXPECT_EQ(breach(R"({"price": 9.5})"), "body.price is 9.5, must be <= 9");
+  EXPECT_EQ(breach(R"({"price": NaN})"), "body.price is \"NaN\", must be >= 1");
+  EXPECT_EQ(breach(R"({"price": 1, "id": "x"})"), "body.id is \"x\", must match ^r-");
+  EXPECT_EQ(breach(R"({"price": 1, "kind": "b"})"), "body.kind is \"b\", must be one of [\"a\",2]");
+  EXPECT_EQ(breach(R"({"price": 1, "rows": [1, 1.5]})"), "body.rows[1] is float, must be integer");
+}
+
+TEST(NearlyEqual, TakesTheLargerToleranceAndNoNaN) {
+  EXPECT_TRUE(NearlyEqual(100.0, 100.9, 0, 0.01));
+  EXPECT_FALSE(NearlyEqual(100.0, 101.1, 0, 0.01));
+  EXPECT_TRUE(NearlyEqual(0.0, 0.5, 0.5, 0.01));
+  EXPECT_TRUE(NearlyEqual(1, 1.0, 0, 0));
+  EXPECT_FALSE(NearlyEqual(1.0, std::nan(""), 1e9, 1e9));
+  EXPECT_FALSE(NearlyEqual("1", 1, 0, 0));
+  EXPECT_TRUE(NearlyEqual(Json("[1, {\"a\": 2}]"), Json("[1.0, {\"a\": 2.1}]"), 0.2, 0));
+  EXPECT_FALSE(NearlyEqual(Json("[1]"), Json("[1, 2]"), 9, 0));
+}
+
+TEST(FindPointer, FollowsMapsListsAndEscapes) {
+  const Value value = Json(R"({"a": {"b/c": [10, {"~": 20}]}, "": 30})");
+  EXPECT_EQ(*FindPointer(value, "/a/b~1c/0"), Value(10));
+  EXPECT_EQ(*FindPointer(value, "/a/b~1c/1/~0"), Value(20));
+  EXPECT_EQ(*FindPointer(value, "/"), Value(30));
+  EXPECT_EQ(FindPointer(value, ""), &value);
+  for (const char* pointer :
+       {"a", "/x", "/a/b~1c/2", "/a/b~1c/-", "/a/b~1c/01x", "/a/b~1c/0/x", "/~"}) {
+    EXPECT_EQ(FindPointer(value, pointer), nullptr) << pointer;
+  }
+}
+
+}  // namespace
+}  // namespace cd4ml::agent
