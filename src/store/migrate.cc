@@ -1,7 +1,15 @@
 // Schema versions: user_version counts them, schema_migration says which scripts they were.
 #include "migrate.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
 #include "cd4ml/base/digest.h"
+#include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::store {
@@ -69,7 +77,34 @@ absl::Status ApplyOne(Database& database, const Migration& migration, int versio
   return transaction.Commit();
 }
 
+absl::Status Sync(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && fsync(descriptor) == 0;
+  const std::string why = synced ? "" : std::string(std::strerror(errno));
+  if (descriptor >= 0) close(descriptor);
+  return synced ? absl::OkStatus() : absl::DataLossError(path + ": " + why);
+}
+
 }  // namespace
+
+std::string FolderOf(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+absl::Status BackUp(Database& database, const std::string& path, int version) {
+  const std::string target = path + ".schema-" + std::to_string(version) + ".backup";
+  const std::string draft = target + ".part";
+  std::error_code error;
+  std::filesystem::remove(draft, error);
+  CD4ML_RETURN_IF_ERROR(database.Run("VACUUM INTO ?1", draft));
+  CD4ML_RETURN_IF_ERROR(Sync(draft));
+  std::filesystem::rename(draft, target, error);
+  if (error) return absl::DataLossError(target + ": " + error.message());
+  CD4ML_RETURN_IF_ERROR(Sync(FolderOf(path)));
+  LogInfo("the database was copied before its schema changes", {{"backup", target}});
+  return absl::OkStatus();
+}
 
 absl::Status Migrate(Database& database, const std::vector<Migration>& migrations,
                      const std::function<absl::Status(int version)>& back_up) {

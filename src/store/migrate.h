@@ -27,4 +27,10 @@ const std::vector<Migration>& Migrations();
 absl::Status Migrate(Database& database, const std::vector<Migration>& migrations,
                      const std::function<absl::Status(int version)>& back_up);
 
+// Copies the database beside itself as "PATH.schema-N.backup"; durable when it returns.
+absl::Status BackUp(Database& database, const std::string& path, int version);
+
+// Returns the folder that a file is in.
+std::string FolderOf(const std::string& path);
+
 }  // namespace cd4ml::store

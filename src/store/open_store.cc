@@ -74,29 +74,6 @@ absl::Status CreateFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status Sync(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  const bool synced = descriptor >= 0 && fsync(descriptor) == 0;
-  const std::string why = synced ? "" : SystemError();
-  if (descriptor >= 0) close(descriptor);
-  return synced ? absl::OkStatus() : absl::DataLossError(path + ": " + why);
-}
-
-// Copies the database beside itself as "PATH.schema-N.backup".
-absl::Status BackUp(Database& database, const std::string& path, int version) {
-  const std::string target = path + ".schema-" + std::to_string(version) + ".backup";
-  const std::string draft = target + ".part";
-  std::error_code error;
-  std::filesystem::remove(draft, error);
-  CD4ML_RETURN_IF_ERROR(database.Run("VACUUM INTO ?1", draft));
-  CD4ML_RETURN_IF_ERROR(Sync(draft));
-  std::filesystem::rename(draft, target, error);
-  if (error) return absl::DataLossError(target + ": " + error.message());
-  CD4ML_RETURN_IF_ERROR(Sync(FolderOf(path)));
-  LogInfo("the database was copied before its schema changes", {{"backup", target}});
-  return absl::OkStatus();
-}
-
 // Reads the whole database, if it is small. Senseless rows are reported and left to Load; damage is
 // refused.
 absl::Status CheckSoundness(Database& database) {

@@ -10,7 +10,8 @@
 namespace cd4ml::store {
 namespace {
 
-// Comparable views of structures. A new field breaks the binding and so asks for its place here and in encode.cc.
+// Comparable views of structures. A new field breaks the binding and so asks for its place here and
+// in encode.cc.
 auto View(const core::TriggerFacts& x) {
   const auto& [kind, key, by, reason] = x;
   return std::tie(kind, key, by, reason);
@@ -24,13 +25,17 @@ auto View(const core::RetrySpec& x) {
   return std::tie(limit, when, backoff);
 }
 auto View(const core::StagePlan& x) {
-  const auto& [name, kind, needs, references, condition, labels, timeout, assign, retry, environment, package] = x;
-  return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign, environment, package),
+  const auto& [name, kind, needs, references, condition, labels, timeout, assign, retry,
+               environment, package] = x;
+  return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign,
+                                 environment, package),
                         View(retry));
 }
 auto View(const core::Deployment& x) {
-  const auto& [id, environment, pipeline, run, stage, package, model, agent, endpoint, started, ended, replaced] = x;
-  return std::tie(id, environment, pipeline, run, stage, package, model, agent, endpoint, started, ended, replaced);
+  const auto& [id, environment, pipeline, run, stage, package, model, agent, endpoint, started,
+               ended, replaced] = x;
+  return std::tie(id, environment, pipeline, run, stage, package, model, agent, endpoint, started,
+                  ended, replaced);
 }
 
 template <typename T>
@@ -65,7 +70,8 @@ TEST(EncodeEvent, KeepsARunWithAllItsPinsAndPlans) {
   event.trigger = {core::TriggerKind::kMonitor, "key", "car/watch", kNasty};
   event.pins = CarRun(12).pins;
   event.pins.file = "car.cd4ml.yaml";
-  event.pins.params = Value::Map{{"a", Value::List{1, 2.5, "x", true, Value(), Value::Map{}}}, {kNasty, 1e300}};
+  event.pins.params =
+      Value::Map{{"a", Value::List{1, 2.5, "x", true, Value(), Value::Map{}}}, {kNasty, 1e300}};
   event.pins.param_sources = {{"a", "default"}, {kNasty, "trigger"}};
   event.pins.materials["more"] = FullVersion("more");
   event.stages = CarPlan();
@@ -83,7 +89,8 @@ TEST(EncodeEvent, KeepsARunWithAllItsPinsAndPlans) {
   EXPECT_EQ(View(back.trigger), View(event.trigger));
   EXPECT_EQ(View(back.pins), View(event.pins));
   ASSERT_EQ(back.stages.size(), event.stages.size());
-  for (size_t i = 0; i < event.stages.size(); ++i) EXPECT_EQ(View(back.stages[i]), View(event.stages[i]));
+  for (size_t i = 0; i < event.stages.size(); ++i)
+    EXPECT_EQ(View(back.stages[i]), View(event.stages[i]));
 }
 
 TEST(EncodeEvent, KeepsAnOutcomeWithEveryField) {
@@ -93,9 +100,11 @@ TEST(EncodeEvent, KeepsAnOutcomeWithEveryField) {
   outcome.reason = core::Reason::kMetricsUnreadable;
   outcome.message = kNasty;
   outcome.exit_code = -1;
-  outcome.outputs = {Output("model", core::OutputType::kModel, "m"), Output("", core::OutputType::kFile, "")};
+  outcome.outputs = {Output("model", core::OutputType::kModel, "m"),
+                     Output("", core::OutputType::kFile, "")};
   outcome.outputs[0].profile = DataVersion("profile").artifact;
-  outcome.metrics = {{"mae", 1.5}, {"zero", 0.0}, {"minus", -0.0}, {"inf", HUGE_VAL}, {"small", 5e-324}};
+  outcome.metrics = {
+      {"mae", 1.5}, {"zero", 0.0}, {"minus", -0.0}, {"inf", HUGE_VAL}, {"small", 5e-324}};
   outcome.verdict = Judged(core::VerdictOutcome::kFail);
   outcome.verdict->segments = {"vw/golf"};
   outcome.service = core::StartedService{"http://127.0.0.1:1", "agent"};
@@ -106,13 +115,13 @@ TEST(EncodeEvent, KeepsAnOutcomeWithEveryField) {
 
   const core::Outcome back = RoundTrip(event).outcome;
 
-  const auto& [state, reason, message, exit_code, outputs, metrics, verdict, service, environment, log_bytes,
-               cpu_seconds, max_rss_bytes] = back;
-  EXPECT_EQ(std::tie(state, reason, message, exit_code, outputs, metrics, service, environment, log_bytes,
-                     cpu_seconds, max_rss_bytes),
-            std::tie(outcome.state, outcome.reason, outcome.message, outcome.exit_code, outcome.outputs,
-                     outcome.metrics, outcome.service, outcome.environment, outcome.log_bytes, outcome.cpu_seconds,
-                     outcome.max_rss_bytes));
+  const auto& [state, reason, message, exit_code, outputs, metrics, verdict, service, environment,
+               log_bytes, cpu_seconds, max_rss_bytes] = back;
+  EXPECT_EQ(std::tie(state, reason, message, exit_code, outputs, metrics, service, environment,
+                     log_bytes, cpu_seconds, max_rss_bytes),
+            std::tie(outcome.state, outcome.reason, outcome.message, outcome.exit_code,
+                     outcome.outputs, outcome.metrics, outcome.service, outcome.environment,
+                     outcome.log_bytes, outcome.cpu_seconds, outcome.max_rss_bytes));
   EXPECT_EQ(ToJson(core::ToValue(*verdict)), ToJson(core::ToValue(*outcome.verdict)));
 }
 
@@ -125,8 +134,18 @@ TEST(EncodeEvent, KeepsAMetricThatIsNotANumber) {
 
 TEST(EncodeEvent, KeepsADeployment) {
   core::Deployed event{"release", {}};
-  event.deployment = {"car/1/release", "production", "car", "car/1", "release", FullVersion("package"),
-                      FullVersion("model"), "agent", "http://h:1", UtcTime{5}, UtcTime{6}, "car/0/release"};
+  event.deployment = {"car/1/release",
+                      "production",
+                      "car",
+                      "car/1",
+                      "release",
+                      FullVersion("package"),
+                      FullVersion("model"),
+                      "agent",
+                      "http://h:1",
+                      UtcTime{5},
+                      UtcTime{6},
+                      "car/0/release"};
 
   EXPECT_EQ(View(RoundTrip(event).deployment), View(event.deployment));
 }
@@ -145,18 +164,22 @@ TEST(EncodeEvent, KeepsTheSmallEvents) {
     EXPECT_EQ(std::tuple(stage, number), std::tuple("", 0));
   }
   {
-    const std::vector<core::Version> used = {FullVersion("a"), core::Version{}}, produced = {FullVersion("b")};
-    const auto [stage, number, back_used, back_produced] = RoundTrip(core::VersionsProduced{"t", 1, used, produced});
+    const std::vector<core::Version> used = {FullVersion("a"), core::Version{}},
+                                     produced = {FullVersion("b")};
+    const auto [stage, number, back_used, back_produced] =
+        RoundTrip(core::VersionsProduced{"t", 1, used, produced});
     EXPECT_EQ(std::tie(back_used, back_produced), std::tie(used, produced));
     EXPECT_EQ(std::tuple(stage, number), std::tuple("t", 1));
   }
   {
-    const auto [stage, environment, deployment] = RoundTrip(core::MonitorArmed{"watch", "production", "car/1/release"});
-    EXPECT_EQ(std::tuple(stage, environment, deployment), std::tuple("watch", "production", "car/1/release"));
+    const auto [stage, environment, deployment] =
+        RoundTrip(core::MonitorArmed{"watch", "production", "car/1/release"});
+    EXPECT_EQ(std::tuple(stage, environment, deployment),
+              std::tuple("watch", "production", "car/1/release"));
   }
   {
-    const auto [stage, state, reason, message] =
-        RoundTrip(core::StageEnded{"t", core::StageState::kSkipped, core::Reason::kNoAgent, kNasty});
+    const auto [stage, state, reason, message] = RoundTrip(
+        core::StageEnded{"t", core::StageState::kSkipped, core::Reason::kNoAgent, kNasty});
     EXPECT_EQ(std::tuple(stage, state, reason, message),
               std::tuple("t", core::StageState::kSkipped, core::Reason::kNoAgent, kNasty));
   }
@@ -167,14 +190,19 @@ TEST(EncodeEvent, KeepsTheSmallEvents) {
   {
     const auto [state, reason, message] =
         RoundTrip(core::RunEnded{core::RunState::kCancelled, core::Reason::kCancelled, ""});
-    EXPECT_EQ(std::tuple(state, reason, message), std::tuple(core::RunState::kCancelled, core::Reason::kCancelled, ""));
+    EXPECT_EQ(std::tuple(state, reason, message),
+              std::tuple(core::RunState::kCancelled, core::Reason::kCancelled, ""));
   }
 }
 
 TEST(EncodeEvent, ReplacesBytesThatAreNoTextSoThatTheEventStaysReadable) {
-  const core::CancelRequested back = RoundTrip(core::CancelRequested{"a\xFF" "b\xC3"});
+  const core::CancelRequested back =
+      RoundTrip(core::CancelRequested{"a\xFF"
+                                      "b\xC3"});
 
-  EXPECT_EQ(back.reason, "a\xEF\xBF\xBD" "b\xEF\xBF\xBD");
+  EXPECT_EQ(back.reason,
+            "a\xEF\xBF\xBD"
+            "b\xEF\xBF\xBD");
 }
 
 TEST(EncodeEvent, RefusesAValueThatCouldNotBeReadAgain) {
@@ -187,10 +215,13 @@ TEST(EncodeEvent, RefusesAValueThatCouldNotBeReadAgain) {
 }
 
 TEST(DecodeEvent, NamesWhatIsWrongWithAPayload) {
-  const auto why = [](const char* kind, const char* payload) { return Message(DecodeEvent(kind, payload).status()); };
+  const auto why = [](const char* kind, const char* payload) {
+    return Message(DecodeEvent(kind, payload).status());
+  };
 
   EXPECT_EQ(why("stage_end", "{}"), "unknown event \"stage_end\"");
-  EXPECT_EQ(why("stage_ended", "{}"), "event stage_ended: member \"state\" is missing or of another type");
+  EXPECT_EQ(why("stage_ended", "{}"),
+            "event stage_ended: member \"state\" is missing or of another type");
   EXPECT_EQ(why("stage_ended", R"({"state":"gone","reason":"none"})"),
             "event stage_ended: member \"state\" is missing or of another type");
   EXPECT_EQ(why("lease_granted", R"({"number":99999999999})"),

@@ -1,6 +1,7 @@
 // What readers see: runs, the ledger, predictions, checks and lineage.
-#include <algorithm>
+#include <atomic>
 #include <set>
+#include <thread>
 
 #include "cd4ml/core/monitor.h"
 #include "fixture.h"
@@ -52,6 +53,278 @@ TEST_F(History, TracesAPredictionBackToModelDataCommitAndParameters) {
   EXPECT_EQ(*Find(*graph, "environment:")->facts.FindPath("values.python"), Value("3.11.2"));
   // Every edge leads from what was to what came of it, so each node but the root has a way on.
   for (const LineageEdge& edge : graph->edges) EXPECT_NE(edge.from, graph->root);
+}
+
+TEST_F(History, TracesAModelToItsOwnRunWhenManyRunsMadeTheSameBytes) {
+  const core::Run first = RunCar(1, "same");
+  RunCar(2, "same");
+  RunCar(3, "same");
+
+  auto up = history().TraceLineage("car/2/release", LineageDirection::kUp, 0);
+  auto down = history().TraceLineage(core::FindVersion(first, "train.model")->digest.substr(0, 6),
+                                     LineageDirection::kDown, 0);
+
+  ASSERT_OK(up.status());
+  for (const LineageNode& node : up->nodes) {
+    if (node.kind == LineageNode::Kind::kAttempt) {
+      EXPECT_TRUE(node.id.starts_with("car/2/")) << node.id;
+    }
+  }
+  ASSERT_OK(down.status());
+  for (const char* used : {"car/1/package/1", "car/2/package/1", "car/3/package/1", "car/1/release",
+                           "car/3/release"}) {
+    EXPECT_TRUE(Ids(*down).contains(used)) << used;
+  }
+  EXPECT_FALSE(Ids(*down).contains("car/1/train/1"));
+}
+
+TEST_F(History, TracesABadDataVersionDownToPredictions) {
+  const core::Run run = RunCar(1, "one");
+  ASSERT_OK(store_->Commit({PredictionChange{{{"car/1/release", "req-1", Tick(), Value(), 1.0}}}}));
+
+  auto graph = history().TraceLineage(core::VersionId(run.pins.materials.at("listings")),
+                                      LineageDirection::kDown, 0);
+
+  ASSERT_OK(graph.status());
+  for (const char* id : {"car/1/validate/1", "car/1/train/1", "car/1/package/1", "car/1/release/1",
+                         "car/1/release", "req-1"}) {
+    EXPECT_TRUE(Ids(*graph).contains(id)) << id;
+  }
+}
+
+TEST_F(History, UnderstandsEveryWayToNameAThing) {
+  RunCar(1, "one");
+  const core::Run run = RunCar(2, "two");
+  ASSERT_OK(store_->Commit({PredictionChange{{{"car/1/release", "req/1", Tick(), Value(), 1.0}}}}));
+  const auto root = [this](const std::string& reference,
+                           LineageDirection direction = LineageDirection::kUp) {
+    auto graph = history().TraceLineage(reference, direction, 1);
+    return graph.ok() ? graph->root : graph.status().ToString();
+  };
+  const std::string model = core::VersionId(*core::FindVersion(run, "train.model"));
+  const std::string digest = core::FindVersion(run, "train.model")->digest;
+
+  EXPECT_EQ(root("car/2"), "car/2/release");
+  EXPECT_EQ(root("car/2", LineageDirection::kDown), "car/2/validate/1");
+  EXPECT_EQ(root("car/latest"), "car/2/release");
+  EXPECT_EQ(root("car/latest-passed"), "car/2/release");
+  EXPECT_EQ(root("production"), "car/2/release");
+  EXPECT_EQ(root("car/1/release"), "car/1/release");
+  EXPECT_EQ(root("car/1/train"), "car/1/train/1");
+  EXPECT_EQ(root("car/1/train/1"), "car/1/train/1");
+  EXPECT_EQ(root("req/1"), "req/1");
+  EXPECT_EQ(root(model), model);
+  EXPECT_EQ(root("sha256:" + digest), model);
+  EXPECT_EQ(root(digest.substr(0, 6)), model);
+  EXPECT_EQ(root(run.pins.commit.substr(0, 7)), "code:car@" + run.pins.commit);
+}
+
+TEST_F(History, SaysWhatItCouldNotFind) {
+  core::Run fresh;
+  ASSERT_OK(Do(fresh, CarRun(1)));
+  const auto code = [this](const std::string& reference) {
+    return history().TraceLineage(reference, LineageDirection::kUp, 1).status().code();
+  };
+
+  EXPECT_EQ(code("car/1"), absl::StatusCode::kFailedPrecondition);  // Nothing was attempted.
+  for (const char* reference : {"",
+                                "/",
+                                "//",
+                                "car",
+                                "car/",
+                                "car/2",
+                                "car/0",
+                                "car/-1",
+                                "car/99999999999999999999",
+                                "staging",
+                                "car/1/train",
+                                "car/1/train/7",
+                                "bike/latest",
+                                "abc",
+                                "abcdefabcdef",
+                                "sha256:",
+                                "@",
+                                "model:x@",
+                                "'; DROP TABLE run; --",
+                                "\xFF\xFE",
+                                "%",
+                                "model:car/train.model@abcdef"}) {
+    EXPECT_EQ(code(reference), absl::StatusCode::kNotFound) << reference;
+  }
+}
+
+TEST_F(History, AsksForMoreOfAnAmbiguousDigest) {
+  ASSERT_OK(store_->Commit({PipelineChange{Pipeline("bike")}}));
+  core::Run run;
+  core::StartRun start = CarRun(1);
+  start.stages = {Plan("a", core::StageKind::kCommand, {}, {})};
+  ASSERT_OK(Do(run, start));
+  core::Outcome outcome = Success();
+  outcome.outputs = {Output("x", core::OutputType::kFile, "equal"),
+                     Output("y", core::OutputType::kFile, "equal")};
+  ASSERT_OK(Perform(run, "a", outcome));
+  const std::string digest = Sha256("equal").hex();
+
+  const absl::Status status =
+      history().TraceLineage(digest.substr(0, 8), LineageDirection::kUp, 1).status();
+
+  EXPECT_EQ(Message(status), "\"" + digest.substr(0, 8) + "\" may mean file:car/a.x@" + digest +
+                                 ", file:car/a.y@" + digest + "; give more of it");
+  EXPECT_TRUE(
+      history().TraceLineage("file:car/a.y@" + digest.substr(0, 8), LineageDirection::kUp, 1).ok());
+}
+
+TEST_F(History, StopsAtTheDepthAskedFor) {
+  RunCar(1, "one");
+
+  auto graph = history().TraceLineage("production", LineageDirection::kUp, 1);
+
+  ASSERT_OK(graph.status());
+  EXPECT_EQ(Ids(*graph), (std::set<std::string>{"car/1/release", "car/1/release/1"}));
+  EXPECT_TRUE(graph->truncated);
+}
+
+TEST_F(History, ListsRunsNewestFirstPageByPage) {
+  ASSERT_OK(store_->Commit({PipelineChange{Pipeline("bike")}}));
+  RunCar(1, "one");
+  for (int64_t number = 2; number <= 5; ++number) {
+    core::Run run;
+    ASSERT_OK(Do(run, CarRun(number)));
+    if (number == 4) continue;
+    ASSERT_OK(Do(run, core::CancelRun{"no need"}));
+  }
+  core::StartRun bike = CarRun(1);
+  bike.pipeline = "bike";
+  bike.id = "bike/1";
+  core::Run other;
+  ASSERT_OK(Do(other, bike));
+  const auto ids = [this](const RunFilter& filter) {
+    std::string text;
+    auto runs = history().ListRuns(filter);
+    EXPECT_TRUE(runs.ok()) << runs.status().ToString();
+    for (const RunSummary& run : *runs) text += run.id + " ";
+    return text;
+  };
+
+  EXPECT_EQ(ids({}), "bike/1 car/5 car/4 car/3 car/2 car/1 ");
+  EXPECT_EQ(ids({.limit = 2}), "bike/1 car/5 ");
+  EXPECT_EQ(ids({.limit = 2, .before = "car/5"}), "car/4 car/3 ");
+  EXPECT_EQ(ids({.pipeline = "car", .limit = 3, .before = "car/4"}), "car/3 car/2 car/1 ");
+  EXPECT_EQ(ids({.pipeline = "car", .before = "car/1"}), "");
+  EXPECT_EQ(ids({.state = core::RunState::kCancelled}), "car/5 car/3 car/2 ");
+  EXPECT_EQ(ids({.pipeline = "car", .state = core::RunState::kRunning}), "car/4 ");
+  EXPECT_EQ(ids({.pipeline = "boat"}), "");
+  EXPECT_EQ(ids({.limit = -5}), "bike/1 ");
+  EXPECT_TRUE(absl::IsNotFound(history().ListRuns({.before = "car/99"}).status()));
+  const RunSummary passed = history().ListRuns({.state = core::RunState::kSucceeded})->at(0);
+  EXPECT_EQ(std::tie(passed.word, passed.stages_done, passed.stages_total, passed.gates_passed,
+                     passed.gates_judged),
+            std::make_tuple("passed", 6, 6, 2, 2));
+  EXPECT_EQ(passed.commit, CarRun(1).pins.commit);
+}
+
+TEST_F(History, CountsARejectedGateAsJudged) {
+  core::Run run;
+  ASSERT_OK(Do(run, CarRun(1)));
+  core::Outcome outcome = GoodOutcome("validate", "x");
+  outcome.verdict = Judged(core::VerdictOutcome::kFail);
+  ASSERT_OK(Perform(run, "validate", outcome));
+
+  const RunSummary summary = history().ListRuns({}).value().at(0);
+
+  EXPECT_EQ(summary.word, "gate rejected");
+  EXPECT_EQ(summary.message, run.message);
+  EXPECT_EQ(summary.gates_passed, 0);
+  EXPECT_EQ(summary.gates_judged, 1);
+  EXPECT_EQ(summary.stages_done, 6);  // The others were skipped.
+}
+
+TEST_F(History, KnowsWhatWasLiveWhen) {
+  RunCar(1, "one");
+  const UtcTime first = history().ListDeployments("production", UtcTime{}, 1)->at(0).started;
+  RunCar(2, "two");
+  const auto ids = [this](const std::string& environment, UtcTime at) {
+    std::string text;
+    auto deployments = history().ListDeployments(environment, at, 10);
+    EXPECT_TRUE(deployments.ok()) << deployments.status().ToString();
+    for (const core::Deployment& deployment : *deployments) {
+      text += deployment.id + " ";
+    }
+    return text;
+  };
+  const core::Deployment second = history().ListDeployments("production", UtcTime{}, 1)->at(0);
+
+  EXPECT_EQ(ids("", UtcTime{}), "car/2/release car/1/release ");
+  EXPECT_EQ(ids("production", first), "car/1/release ");
+  EXPECT_EQ(ids("", first + Duration(1)), "car/1/release ");
+  EXPECT_EQ(ids("", second.started), "car/2/release ");
+  EXPECT_EQ(ids("", UtcTime{first.ms - 1}), "");
+  EXPECT_EQ(ids("staging", UtcTime{}), "");
+  const core::Deployment ended = history().ListDeployments("production", first, 1)->at(0);
+  EXPECT_EQ(ended.ended, second.started);
+  EXPECT_EQ(second.replaced, ended.id);
+  EXPECT_EQ(second.model.name, "car/train.model");
+}
+
+TEST_F(History, GivesTheNewestPredictionsOfAWindowOldestFirst) {
+  RunCar(1, "one");
+  std::vector<PredictionRecord> predictions;
+  for (int i = 0; i < 10; ++i)
+    predictions.push_back(
+        {"car/1/release", "k" + std::to_string(i), UtcTime{i}, Value(), double(i)});
+  ASSERT_OK(store_->Commit({PredictionChange{predictions}}));
+
+  auto window = history().Predictions("car/1/release", UtcTime{2}, UtcTime{8}, 3);
+
+  ASSERT_OK(window.status());
+  std::string keys;
+  for (const PredictionRecord& prediction : *window) keys += prediction.key;
+  EXPECT_EQ(keys, "k5k6k7");
+}
+
+TEST_F(History, ListsChecksNewestFirst) {
+  core::MonitorState monitor;
+  monitor.pipeline = "car";
+  monitor.stage = "watch";
+  for (int64_t number = 1; number <= 3; ++number) {
+    MonitorCheckRecord check{"car/watch",     number,      UtcTime{number},
+                             "car/1/release", 100,         Judged(core::VerdictOutcome::kFail),
+                             "drift",         "cool-down", ""};
+    ASSERT_OK(store_->Commit({MonitorChange{monitor, check}}));
+  }
+  MonitorCheckRecord again;
+  again.monitor = "car/watch";
+  again.number = 3;
+  EXPECT_TRUE(absl::IsInvalidArgument(store_->Commit({MonitorChange{monitor, again}})));
+
+  auto checks = history().MonitorChecks("car/watch", 2);
+
+  ASSERT_OK(checks.status());
+  ASSERT_EQ(checks->size(), 2u);
+  EXPECT_EQ((*checks)[0].number, 3);
+  EXPECT_EQ((*checks)[0].verdict.rules.at(0).observed, "1100");
+  EXPECT_EQ((*checks)[0].held_back, "cool-down");
+}
+
+TEST_F(History, ServesManyThreadsWhileTheWriterWrites) {
+  RunCar(1, "one");
+  cd4ml::History& readers = history();
+  std::vector<std::jthread> threads;
+  std::atomic<int> failures = 0;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 20; ++round) {
+        auto runs = readers.ListRuns({});
+        // Each answer is of one moment: a run is there whole.
+        failures += !runs.ok() || !readers.GetRun(runs->at(0).id).ok() ||
+                    !readers.TraceLineage("car/1", LineageDirection::kUp, 0).ok();
+      }
+    });
+  }
+  for (int64_t number = 2; number <= 6; ++number) RunCar(number, "x");
+  threads.clear();
+
+  EXPECT_EQ(failures, 0);
 }
 
 }  // namespace

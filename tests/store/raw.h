@@ -35,7 +35,8 @@ class RawDatabase {
       return 0;
     };
     char* error = nullptr;
-    EXPECT_EQ(sqlite3_exec(handle_, sql.c_str(), add, &rows, &error), SQLITE_OK) << (error == nullptr ? "" : error);
+    EXPECT_EQ(sqlite3_exec(handle_, sql.c_str(), add, &rows, &error), SQLITE_OK)
+        << (error == nullptr ? "" : error);
     sqlite3_free(error);
     return rows;
   }

@@ -28,17 +28,19 @@ std::string Describe(const core::Run& run) {
   const auto add = [&text](const auto&... parts) { ((text += parts, text += '|'), ...); };
   const auto time = [](UtcTime at) { return std::to_string(at.ms); };
   for (const core::StageRun& stage : run.stages) started.stages.push_back(stage.plan);
-  add(*EncodeEvent(started), core::ToText(run.state), core::ToText(run.reason), run.message, run.cancel_reason,
-      std::to_string(run.cancel_requested), time(run.created), time(run.ended), std::to_string(run.next_seq),
-      std::to_string(run.open_stages));
+  add(*EncodeEvent(started), core::ToText(run.state), core::ToText(run.reason), run.message,
+      run.cancel_reason, std::to_string(run.cancel_requested), time(run.created), time(run.ended),
+      std::to_string(run.next_seq), std::to_string(run.open_stages));
   for (const core::StageRun& stage : run.stages) {
-    add("\n" + stage.plan.name, core::ToText(stage.state), core::ToText(stage.reason), stage.message,
-        time(stage.ready), time(stage.ended), time(stage.not_before), std::to_string(stage.open_needs));
+    add("\n" + stage.plan.name, core::ToText(stage.state), core::ToText(stage.reason),
+        stage.message, time(stage.ready), time(stage.ended), time(stage.not_before),
+        std::to_string(stage.open_needs));
     for (const core::Attempt& attempt : stage.attempts) {
-      add("\n  " + std::to_string(attempt.number), attempt.agent, core::ToText(attempt.state), time(attempt.granted),
-          time(attempt.started), time(attempt.ended),
+      add("\n  " + std::to_string(attempt.number), attempt.agent, core::ToText(attempt.state),
+          time(attempt.granted), time(attempt.started), time(attempt.ended),
           core::IsTerminal(attempt.state)
-              ? *EncodeEvent(core::AttemptEnded{stage.plan.name, attempt.number, attempt.state, attempt.outcome})
+              ? *EncodeEvent(core::AttemptEnded{stage.plan.name, attempt.number, attempt.state,
+                                                attempt.outcome})
               : "");
     }
   }
@@ -67,7 +69,8 @@ TEST_F(Store, LoadsPipelinesAgentsMonitorsAndWhatIsLive) {
   pipeline.bad_commit = "def";
   pipeline.problems.emplace_back().message = "what";
   pipeline.problems[0].place = {3, 4, 5};
-  AgentRecord agent{"agent-1", "i", "h", "0.1", {"gpu"}, 4, Value::Map{{"cpus", 2}}, UtcTime{1}, UtcTime{2}};
+  AgentRecord agent{"agent-1",  "i",       "h", "0.1", {"gpu"}, 4, Value::Map{{"cpus", 2}},
+                    UtcTime{1}, UtcTime{2}};
   core::MonitorState monitor;
   monitor.pipeline = "car";
   monitor.stage = "watch";
@@ -83,7 +86,8 @@ TEST_F(Store, LoadsPipelinesAgentsMonitorsAndWhatIsLive) {
   monitor.given_up = true;
   RunCar(1, "one");
   RunCar(2, "two");
-  ASSERT_OK(store_->Commit({PipelineChange{pipeline}, AgentChange{agent}, MonitorChange{monitor, std::nullopt}}));
+  ASSERT_OK(store_->Commit(
+      {PipelineChange{pipeline}, AgentChange{agent}, MonitorChange{monitor, std::nullopt}}));
   Open();
 
   auto state = store_->Load();
@@ -102,18 +106,21 @@ TEST_F(Store, LoadsPipelinesAgentsMonitorsAndWhatIsLive) {
   EXPECT_EQ(state->live[0].agent, "agent-1");
   ASSERT_EQ(state->monitors.size(), 1u);
   const core::MonitorState& back = state->monitors[0];
-  EXPECT_EQ(std::tie(back.pipeline, back.stage, back.environment, back.deployment, back.definition, back.armed,
-                     back.next_check, back.checks, back.broken, back.retrains, back.retrains_without_recovery,
-                     back.given_up),
-            std::tie(monitor.pipeline, monitor.stage, monitor.environment, monitor.deployment, monitor.definition,
-                     monitor.armed, monitor.next_check, monitor.checks, monitor.broken, monitor.retrains,
-                     monitor.retrains_without_recovery, monitor.given_up));
+  EXPECT_EQ(std::tie(back.pipeline, back.stage, back.environment, back.deployment, back.definition,
+                     back.armed, back.next_check, back.checks, back.broken, back.retrains,
+                     back.retrains_without_recovery, back.given_up),
+            std::tie(monitor.pipeline, monitor.stage, monitor.environment, monitor.deployment,
+                     monitor.definition, monitor.armed, monitor.next_check, monitor.checks,
+                     monitor.broken, monitor.retrains, monitor.retrains_without_recovery,
+                     monitor.given_up));
 }
 
 // Random walks through the rules: tables, events and memory tell the same.
 TEST_F(Store, TablesEqualTheFoldOfEvents) {
   std::mt19937 random(7);
-  const auto pick = [&random](size_t count) { return std::uniform_int_distribution<size_t>(0, count - 1)(random); };
+  const auto pick = [&random](size_t count) {
+    return std::uniform_int_distribution<size_t>(0, count - 1)(random);
+  };
   std::vector<core::Run> runs;
   for (int64_t number = 1; number <= 60; ++number) {
     core::Run run = Started(number);
@@ -128,12 +135,16 @@ TEST_F(Store, TablesEqualTheFoldOfEvents) {
         outcome.message = "it failed";
       }
       const std::vector<core::Command> commands = {
-          core::GrantLease{stage.plan.name, "agent"},          core::GrantLease{stage.plan.name, "agent"},
-          core::ReportStarted{stage.plan.name, attempt, "agent"}, core::ReportFinished{stage.plan.name, attempt, "agent", outcome},
-          core::ReportFinished{stage.plan.name, attempt, "agent", outcome}, core::LoseLease{stage.plan.name, attempt, "silent"}};
-      const absl::Status done =
-          pick(60) == 0 ? Do(run, core::CancelRun{"enough"}) : Do(run, commands[pick(commands.size())]);
-      ASSERT_FALSE(absl::IsInvalidArgument(done)) << done.ToString();   // The store's word; refusals are others.
+          core::GrantLease{stage.plan.name, "agent"},
+          core::GrantLease{stage.plan.name, "agent"},
+          core::ReportStarted{stage.plan.name, attempt, "agent"},
+          core::ReportFinished{stage.plan.name, attempt, "agent", outcome},
+          core::ReportFinished{stage.plan.name, attempt, "agent", outcome},
+          core::LoseLease{stage.plan.name, attempt, "silent"}};
+      const absl::Status done = pick(60) == 0 ? Do(run, core::CancelRun{"enough"})
+                                              : Do(run, commands[pick(commands.size())]);
+      ASSERT_FALSE(absl::IsInvalidArgument(done))
+          << done.ToString();  // The store's word; refusals are others.
     }
     runs.push_back(std::move(run));
   }
@@ -147,8 +158,10 @@ TEST_F(Store, TablesEqualTheFoldOfEvents) {
   RawDatabase raw(options_.path);
   for (const core::Run& run : runs) {
     core::Run folded;
-    for (const auto& row : raw.Rows("SELECT e.kind, e.payload, e.at_ms FROM run_event e JOIN run r ON r.id = e.run "
-                                    "WHERE r.number = " + std::to_string(run.number) + " ORDER BY e.seq")) {
+    for (const auto& row :
+         raw.Rows("SELECT e.kind, e.payload, e.at_ms FROM run_event e JOIN run r ON r.id = e.run "
+                  "WHERE r.number = " +
+                  std::to_string(run.number) + " ORDER BY e.seq")) {
       auto event = DecodeEvent(row[0], row[1]);
       ASSERT_OK(event.status());
       core::Apply(*event, UtcTime{std::stoll(row[2])}, folded);
@@ -187,12 +200,16 @@ TEST_F(Store, RefusesWhatAStaleAttemptSays) {
   ASSERT_OK(Do(run, core::GrantLease{"train", "agent-2"}));
 
   for (const core::Event& event : std::vector<core::Event>{
-           core::AttemptStarted{"train", 1}, core::AttemptEnded{"train", 1, core::AttemptState::kSucceeded, {}},
-           core::AttemptStarted{"train", 3}, core::AttemptEnded{"train", 3, core::AttemptState::kSucceeded, {}},
+           core::AttemptStarted{"train", 1},
+           core::AttemptEnded{"train", 1, core::AttemptState::kSucceeded, {}},
+           core::AttemptStarted{"train", 3},
+           core::AttemptEnded{"train", 3, core::AttemptState::kSucceeded, {}},
            core::LeaseGranted{"train", 3, "agent-3"}, core::LeaseGranted{"evaluate", 1, "agent-3"},
-           core::AttemptStarted{"nowhere", 1}, core::VersionsProduced{"train", 9, {DataVersion("x")}, {}}}) {
+           core::AttemptStarted{"nowhere", 1},
+           core::VersionsProduced{"train", 9, {DataVersion("x")}, {}}}) {
     const absl::Status status = Force(run, {event});
-    EXPECT_TRUE(absl::IsInvalidArgument(status)) << core::EventName(event) << ": " << status.ToString();
+    EXPECT_TRUE(absl::IsInvalidArgument(status))
+        << core::EventName(event) << ": " << status.ToString();
   }
   EXPECT_EQ(Describe(*history().GetRun("car/1")), Describe(run));
   ASSERT_OK(Do(run, core::ReportStarted{"train", 2, "agent-2"}));
@@ -210,7 +227,8 @@ TEST_F(Store, RefusesAGapOrAnOverlapInARunsEvents) {
 TEST_F(Store, MakesAllChangesOfACommitOrNone) {
   core::Run run = Started(1);
   const absl::Status status =
-      store_->Commit({PipelineChange{Pipeline("other")}, RunChange{"car/1", run.next_seq, Tick(), {core::CancelRequested{"x"}}},
+      store_->Commit({PipelineChange{Pipeline("other")},
+                      RunChange{"car/1", run.next_seq, Tick(), {core::CancelRequested{"x"}}},
                       RunChange{"car/9", 5, Tick(), {core::CancelRequested{"x"}}}});
 
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status.ToString();
@@ -251,8 +269,17 @@ TEST_F(Store, RefusesRunsThatCannotBe) {
     core::Run run;
     EXPECT_TRUE(absl::IsInvalidArgument(Do(run, start)));
   }
-  const absl::Status status = store_->Commit(
-      {RunChange{"car/1", 1, Tick(), {core::RunStarted{.id = "car/1", .pipeline = "car", .number = 1, .lane = "", .trigger = {}, .pins = {}, .stages = twice.stages}}}});
+  const absl::Status status =
+      store_->Commit({RunChange{"car/1",
+                                1,
+                                Tick(),
+                                {core::RunStarted{.id = "car/1",
+                                                  .pipeline = "car",
+                                                  .number = 1,
+                                                  .lane = "",
+                                                  .trigger = {},
+                                                  .pins = {},
+                                                  .stages = twice.stages}}}});
   EXPECT_TRUE(absl::IsInvalidArgument(status)) << status.ToString();
   Started(1);
   core::Run again;
@@ -293,7 +320,8 @@ TEST_F(Store, LedgerAndEventsAreAppendOnly) {
 
   for (const char* sql :
        {"DELETE FROM deployment", "DELETE FROM run_event", "UPDATE run_event SET payload = '{}'",
-        "UPDATE deployment SET ended_ms = NULL", "UPDATE deployment SET ended_ms = 5 WHERE ended_ms IS NOT NULL",
+        "UPDATE deployment SET ended_ms = NULL",
+        "UPDATE deployment SET ended_ms = 5 WHERE ended_ms IS NOT NULL",
         "UPDATE deployment SET endpoint = 'x', ended_ms = 5 WHERE ended_ms IS NULL",
         "UPDATE deployment SET package = model, ended_ms = 5 WHERE ended_ms IS NULL",
         "UPDATE deployment SET model = NULL, ended_ms = 5 WHERE ended_ms IS NULL",
@@ -307,7 +335,8 @@ TEST_F(Store, BelongsToOneProcess) {
   auto second = OpenStateStore(options_);
 
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(Message(second.status()).find("in use by process " + std::to_string(getpid())), std::string::npos)
+  EXPECT_NE(Message(second.status()).find("in use by process " + std::to_string(getpid())),
+            std::string::npos)
       << second.status().ToString();
   store_.reset();
   EXPECT_TRUE(OpenStateStore(options_).ok());

@@ -1,0 +1,261 @@
+CREATE TABLE agent (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE CHECK (name <> ''),
+  instance TEXT NOT NULL,
+  host TEXT NOT NULL,
+  version TEXT NOT NULL,
+  labels TEXT NOT NULL,              -- JSON list.
+  slots INTEGER NOT NULL,
+  facts TEXT NOT NULL,               -- JSON.
+  first_seen_ms INTEGER NOT NULL,
+  last_seen_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE attempt (
+  stage_run INTEGER NOT NULL REFERENCES stage_run (id),
+  number INTEGER NOT NULL CHECK (number > 0),
+  agent TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state = 'granted' OR state = 'started' OR state = 'succeeded' OR state = 'failed'
+    OR state = 'lost' OR state = 'cancelled'),
+  granted_ms INTEGER NOT NULL,
+  started_ms INTEGER NOT NULL DEFAULT 0,
+  ended_ms INTEGER NOT NULL DEFAULT 0,
+  ended_seq INTEGER NOT NULL DEFAULT 0,  -- The attempt_ended event, which holds the outcome.
+  PRIMARY KEY (stage_run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER deployment_is_never_removed BEFORE DELETE ON deployment
+BEGIN
+  SELECT RAISE (ABORT, 'the ledger is append-only');
+END;
+
+CREATE TRIGGER deployment_is_only_ended BEFORE UPDATE ON deployment
+WHEN OLD.ended_ms IS NOT NULL OR NEW.ended_ms IS NULL
+  OR (NEW.id, NEW.name, NEW.environment, NEW.run, NEW.stage_run, NEW.attempt, NEW.agent, NEW.endpoint, NEW.started_ms)
+  <> (OLD.id, OLD.name, OLD.environment, OLD.run, OLD.stage_run, OLD.attempt, OLD.agent, OLD.endpoint, OLD.started_ms)
+  OR NEW.package IS NOT OLD.package OR NEW.model IS NOT OLD.model OR NEW.replaced IS NOT OLD.replaced
+BEGIN
+  SELECT RAISE (ABORT, 'a deployment is only ended, once');
+END;
+
+CREATE TABLE deployment (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE CHECK (name <> ''),
+  environment TEXT NOT NULL CHECK (environment <> ''),
+  run INTEGER NOT NULL REFERENCES run (id),
+  stage_run INTEGER NOT NULL REFERENCES stage_run (id),
+  attempt INTEGER NOT NULL,
+  package INTEGER REFERENCES version (id),
+  model INTEGER REFERENCES version (id),
+  agent TEXT NOT NULL,
+  endpoint TEXT NOT NULL,
+  started_ms INTEGER NOT NULL,
+  ended_ms INTEGER,                  -- NULL: live.
+  replaced INTEGER REFERENCES deployment (id),
+  FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
+) STRICT;
+
+CREATE INDEX deployment_by_environment ON deployment (environment, started_ms);
+
+CREATE INDEX deployment_by_model ON deployment (model);
+
+CREATE INDEX deployment_by_package ON deployment (package);
+
+CREATE INDEX deployment_by_run ON deployment (run);
+
+CREATE INDEX deployment_by_start ON deployment (started_ms);
+
+CREATE UNIQUE INDEX deployment_live ON deployment (environment) WHERE ended_ms IS NULL;
+
+CREATE TABLE lineage_edge (
+  stage_run INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  role TEXT NOT NULL CHECK (role = 'used' OR role = 'produced'),
+  version INTEGER NOT NULL REFERENCES version (id),
+  PRIMARY KEY (stage_run, attempt, role, version),
+  FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX lineage_edge_by_version ON lineage_edge (version, role, stage_run, attempt);
+
+CREATE TABLE metric (
+  stage_run INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value REAL,                        -- NULL: not a number.
+  PRIMARY KEY (stage_run, attempt, name),
+  FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE monitor (
+  id INTEGER PRIMARY KEY,
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  stage TEXT NOT NULL CHECK (stage <> ''),
+  environment TEXT NOT NULL,
+  deployment TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  armed_ms INTEGER NOT NULL,
+  next_check_ms INTEGER NOT NULL,
+  checks INTEGER NOT NULL,
+  broken TEXT NOT NULL,              -- JSON map: check -> how often in a row.
+  retrains TEXT NOT NULL,            -- JSON list of times.
+  retrains_without_recovery INTEGER NOT NULL,
+  given_up INTEGER NOT NULL CHECK (given_up = 0 OR given_up = 1),
+  UNIQUE (pipeline, stage)
+) STRICT;
+
+CREATE TABLE monitor_check (
+  monitor INTEGER NOT NULL REFERENCES monitor (id),
+  number INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  deployment TEXT NOT NULL,
+  requests INTEGER NOT NULL,
+  verdict TEXT NOT NULL,             -- JSON.
+  breach TEXT NOT NULL,
+  held_back TEXT NOT NULL,
+  retrain_run TEXT NOT NULL,
+  PRIMARY KEY (monitor, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pipeline (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE CHECK (name <> ''),
+  repo TEXT NOT NULL,
+  branch TEXT NOT NULL,
+  file TEXT NOT NULL,
+  description TEXT NOT NULL,
+  good_commit TEXT NOT NULL,
+  bad_commit TEXT NOT NULL,
+  problems TEXT NOT NULL,            -- JSON list of diagnostics.
+  registered_ms INTEGER NOT NULL,
+  checked_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE prediction (
+  id INTEGER PRIMARY KEY,
+  deployment INTEGER NOT NULL REFERENCES deployment (id),
+  key TEXT NOT NULL CHECK (key <> ''),
+  at_ms INTEGER NOT NULL,
+  input TEXT NOT NULL,               -- JSON.
+  prediction REAL,                   -- NULL: not a number.
+  UNIQUE (key, deployment)
+) STRICT;
+
+CREATE INDEX prediction_by_deployment ON prediction (deployment, at_ms);
+
+CREATE TABLE quarantine (
+  source TEXT NOT NULL,              -- Table.
+  id INTEGER NOT NULL,               -- Its row.
+  why TEXT NOT NULL,
+  PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE run (
+  id INTEGER PRIMARY KEY,
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  number INTEGER NOT NULL CHECK (number > 0),
+  lane TEXT NOT NULL,
+  state TEXT NOT NULL CHECK (state = 'running' OR state = 'succeeded' OR state = 'failed' OR state = 'cancelled'),
+  reason TEXT NOT NULL CHECK (reason = 'none' OR reason = 'exit_code' OR reason = 'timeout'
+    OR reason = 'output_missing' OR reason = 'metrics_unreadable' OR reason = 'gate_rejected'
+    OR reason = 'gate_error' OR reason = 'not_ready' OR reason = 'not_available' OR reason = 'cancelled'
+    OR reason = 'need_failed' OR reason = 'condition_false' OR reason = 'agent_lost' OR reason = 'infra'
+    OR reason = 'no_agent'),
+  message TEXT NOT NULL DEFAULT '',
+  cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested = 0 OR cancel_requested = 1),
+  cancel_reason TEXT NOT NULL DEFAULT '',
+  trigger_kind TEXT NOT NULL CHECK (trigger_kind = 'dispatch' OR trigger_kind = 'monitor'),
+  trigger_key TEXT CHECK (trigger_key <> ''),   -- NULL: no idempotency key was given.
+  trigger_by TEXT NOT NULL,
+  trigger_reason TEXT NOT NULL,
+  commit_id TEXT NOT NULL,
+  commit_subject TEXT NOT NULL,
+  created_ms INTEGER NOT NULL,
+  ended_ms INTEGER NOT NULL DEFAULT 0,
+  stages_total INTEGER NOT NULL,
+  stages_done INTEGER NOT NULL DEFAULT 0,
+  gates_judged INTEGER NOT NULL DEFAULT 0,
+  gates_passed INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (pipeline, number)
+) STRICT;
+
+CREATE UNIQUE INDEX run_by_key ON run (trigger_key) WHERE trigger_key IS NOT NULL;
+
+CREATE INDEX run_by_pipeline_state ON run (pipeline, state, number);
+
+CREATE INDEX run_by_state ON run (state, id);
+
+CREATE TRIGGER run_event_is_never_changed BEFORE UPDATE ON run_event
+BEGIN
+  SELECT RAISE (ABORT, 'events are never changed');
+END;
+
+CREATE TRIGGER run_event_is_never_removed BEFORE DELETE ON run_event
+BEGIN
+  SELECT RAISE (ABORT, 'events are never removed');
+END;
+
+CREATE TABLE run_event (
+  run INTEGER NOT NULL,
+  seq INTEGER NOT NULL CHECK (seq > 0),
+  at_ms INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  payload TEXT NOT NULL,             -- JSON map.
+  PRIMARY KEY (run, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE schema_migration (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  script_digest TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE stage_run (
+  id INTEGER PRIMARY KEY,
+  run INTEGER NOT NULL REFERENCES run (id),
+  position INTEGER NOT NULL,         -- In the run_started event, which holds the stage's plan.
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind = 'data_gate' OR kind = 'train' OR kind = 'model_gate' OR kind = 'package'
+    OR kind = 'contract_gate' OR kind = 'deploy' OR kind = 'monitor' OR kind = 'command'),
+  state TEXT NOT NULL CHECK (state = 'blocked' OR state = 'ready' OR state = 'leased' OR state = 'running'
+    OR state = 'succeeded' OR state = 'failed' OR state = 'cancelled' OR state = 'skipped'),
+  reason TEXT NOT NULL CHECK (reason = 'none' OR reason = 'exit_code' OR reason = 'timeout'
+    OR reason = 'output_missing' OR reason = 'metrics_unreadable' OR reason = 'gate_rejected'
+    OR reason = 'gate_error' OR reason = 'not_ready' OR reason = 'not_available' OR reason = 'cancelled'
+    OR reason = 'need_failed' OR reason = 'condition_false' OR reason = 'agent_lost' OR reason = 'infra'
+    OR reason = 'no_agent'),
+  message TEXT NOT NULL DEFAULT '',
+  ready_ms INTEGER NOT NULL DEFAULT 0,
+  not_before_ms INTEGER NOT NULL DEFAULT 0,
+  ended_ms INTEGER NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0,   -- Number of the latest attempt: the fence.
+  UNIQUE (run, position)
+) STRICT;
+
+CREATE TABLE verdict (
+  stage_run INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  outcome TEXT NOT NULL CHECK (outcome = 'pass' OR outcome = 'warn' OR outcome = 'fail' OR outcome = 'error'),
+  observed TEXT NOT NULL,
+  bound TEXT NOT NULL,
+  PRIMARY KEY (stage_run, attempt, rule),
+  FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE version (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (kind = 'code' OR kind = 'data' OR kind = 'params' OR kind = 'environment'
+    OR kind = 'dataset' OR kind = 'model' OR kind = 'probe_set' OR kind = 'deployable' OR kind = 'report'
+    OR kind = 'file'),
+  name TEXT NOT NULL,
+  artifact TEXT NOT NULL,            -- Digest of its bytes; empty: it has none.
+  is_tree INTEGER NOT NULL CHECK (is_tree = 0 OR is_tree = 1),
+  size INTEGER NOT NULL,
+  files INTEGER NOT NULL,
+  summary TEXT NOT NULL,
+  first_seen_ms INTEGER NOT NULL,
+  UNIQUE (digest, kind, name)
+) STRICT;
+
