@@ -2,6 +2,7 @@
 // restart.
 #include "cli/follow.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -74,8 +75,11 @@ class Follower {
                            query.WatchRun(
                                run_, [&inbox](RunView view) { inbox.PutView(std::move(view)); },
                                [&inbox](absl::Status status) { inbox.PutEnd(std::move(status)); }));
+    bool is_heard = false;
     while (true) {
       Inbox::News news = inbox.Take();
+      is_heard |= news.view.has_value();
+      if (is_heard) heard_ = invocation_.ports.clock.Steady();
       if (news.view) See(std::move(*news.view));
       if (last_) observer_.Tick();
       if (news.end) return *news.end;
@@ -84,7 +88,6 @@ class Follower {
   }
 
   void See(RunView view) {
-    heard_ = invocation_.ports.clock.Steady();
     run_ = view.run.id;  // "latest" must not become another run after a restart.
     observer_.Update(view);
     last_ = std::move(view.run);
@@ -115,17 +118,27 @@ class Follower {
   RunObserver& observer_;
   std::string run_;
   const Duration timeout_;
-  Duration began_{0}, heard_{0};
+  Duration began_{0};
+  Duration heard_{0};  // When the daemon was there the last time.
   std::optional<core::Run> last_;
 };
+
+// Returns a parameter to vary after a gate has rejected: one that was overridden, or else the
+// first.
+std::string ParamHint(const core::Run& run) {
+  if (ExitCodeOf(run) != kExitGateRejected || run.pins.param_sources.empty()) return "";
+  auto chosen = std::find_if(run.pins.param_sources.begin(), run.pins.param_sources.end(),
+                             [](const auto& param) { return param.second == "trigger"; });
+  if (chosen == run.pins.param_sources.end()) chosen = run.pins.param_sources.begin();
+  return " -p " + chosen->first + "=VALUE";
+}
 
 }  // namespace
 
 absl::StatusOr<core::Run> Follow(Invocation& invocation, const std::string& run,
                                  RunObserver& observer) {
-  CD4ML_ASSIGN_OR_RETURN(QueryApi * query, invocation.Query());
   CD4ML_ASSIGN_OR_RETURN(const Duration timeout, invocation.Span("timeout"));
-  return Follower(invocation, run, observer, timeout).ToEnd(*query);
+  return Follower(invocation, run, observer, timeout).ToEnd(invocation.Query());
 }
 
 int FollowToEnd(Invocation& invocation, const std::string& run, RunObserver& observer,
@@ -143,7 +156,7 @@ int FollowToEnd(Invocation& invocation, const std::string& run, RunObserver& obs
                                : std::vector<Hint>{{"Reattach", "cd4ml run watch " + run}});
   }
   if (invocation.is_json()) invocation.PrintJson(invocation.ports.json.run(*ended));
-  return ReportEnd(invocation, screen, *ended);
+  return observer.tells_end() ? ExitCodeOf(*ended) : ReportEnd(invocation, screen, *ended);
 }
 
 int ReportEnd(const Invocation& invocation, const Terminal& screen, const core::Run& run) {
@@ -168,7 +181,7 @@ std::vector<Hint> NextSteps(const core::Run& run) {
   if (stage != nullptr && !stage->attempts.empty()) {
     hints.push_back({"Its whole output", "cd4ml run logs " + run.id + " " + stage->plan.name});
   }
-  hints.push_back({"Try again", "cd4ml run start " + run.pipeline});
+  hints.push_back({"Try again", "cd4ml run start " + run.pipeline + ParamHint(run)});
   return hints;
 }
 

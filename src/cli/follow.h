@@ -18,6 +18,8 @@ class RunObserver {
   virtual void Tick() = 0;
   // Nothing more will be called: the run has ended, or is no longer followed.
   virtual void Finish() = 0;
+  // Whether it has told how the run ended, so that nobody else needs to.
+  virtual bool tells_end() const { return false; }
 };
 
 // Returns the run when it has ended. Outlives restarts of the daemon for half a minute.

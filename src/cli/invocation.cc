@@ -59,22 +59,9 @@ Invocation::Invocation(const CliPorts& world, const Command* performed, Argument
       quiet(arguments.Has("quiet")),
       server_(ResolveServer(arguments.One("server"), world.environment)) {}
 
-absl::StatusOr<Connection> Invocation::Connect() {
-  if (!connection_) {
-    CD4ML_ASSIGN_OR_RETURN(const Duration timeout, Span("timeout"));
-    CD4ML_ASSIGN_OR_RETURN(connection_, ports.connect(server_, timeout));
-  }
+Connection& Invocation::Connected() {
+  if (!connection_) connection_ = ports.connect(server_);
   return *connection_;
-}
-
-absl::StatusOr<ControlApi*> Invocation::Control() {
-  CD4ML_ASSIGN_OR_RETURN(const Connection connection, Connect());
-  return connection.control;
-}
-
-absl::StatusOr<QueryApi*> Invocation::Query() {
-  CD4ML_ASSIGN_OR_RETURN(const Connection connection, Connect());
-  return connection.query;
 }
 
 absl::StatusOr<Duration> Invocation::Span(const std::string& name) const {

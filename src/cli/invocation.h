@@ -38,9 +38,9 @@ class Invocation {
 
   bool is_json() const { return format == OutputFormat::kJson || format == OutputFormat::kJsonl; }
 
-  // Returns the daemon's ports; connects on first use.
-  absl::StatusOr<ControlApi*> Control();
-  absl::StatusOr<QueryApi*> Query();
+  // The daemon's ports; connected on first use.
+  ControlApi& Control() { return *Connected().control; }
+  QueryApi& Query() { return *Connected().query; }
 
   // Returns the span that the flag `name` gives; zero when it is not given. INVALID_ARGUMENT: it is
   // none.
@@ -48,7 +48,8 @@ class Invocation {
   // Returns the number that the flag `name` gives, within [min, max].
   absl::StatusOr<int> Number(const std::string& name, int fallback, int min, int max) const;
 
-  // Calls `ask` with a callback and waits until that is called, or until Ctrl-C (CANCELLED).
+  // Calls `ask` with a callback and waits until that is called. CANCELLED: Ctrl-C.
+  // DEADLINE_EXCEEDED: it takes longer than --timeout.
   template <typename T, typename Ask>
   absl::StatusOr<T> Await(const Ask& ask) const;
 
@@ -73,7 +74,7 @@ class Invocation {
   void PrintTable(const Table& table) const;
 
  private:
-  absl::StatusOr<Connection> Connect();
+  Connection& Connected();
 
   std::string server_;
   std::optional<Connection> connection_;
@@ -81,13 +82,21 @@ class Invocation {
 
 template <typename T, typename Ask>
 absl::StatusOr<T> Invocation::Await(const Ask& ask) const {
+  const absl::StatusOr<Duration> timeout = Span("timeout");
+  if (!timeout.ok()) return timeout.status();
+  const Duration began = ports.clock.Steady();
   // Shared: an answer may still come after Ctrl-C.
   auto answer = std::make_shared<std::promise<absl::StatusOr<T>>>();
   std::future<absl::StatusOr<T>> future = answer->get_future();
   ask([answer](absl::StatusOr<T> result) { answer->set_value(std::move(result)); });
-  while (future.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
-    if (ports.interrupted())
+  while (future.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+    if (ports.interrupted()) {
       return absl::CancelledError("interrupted before the daemon had answered");
+    }
+    if (timeout->count() > 0 && ports.clock.Steady() - began >= *timeout) {
+      return absl::DeadlineExceededError("the daemon has not answered within " +
+                                         FormatDuration(*timeout));
+    }
   }
   return future.get();
 }

@@ -124,11 +124,9 @@ class LiveBlock : public RunObserver {
       log_.emplace(attempt);
       lines_.clear();
     }
-    const absl::StatusOr<QueryApi*> query = invocation_.Query();
-    if (!query.ok()) return;
     // A log that cannot be read now is read at the next repaint; the run's own state is what
     // matters.
-    (void)log_->Read(**query, [this](const std::string& line) {
+    (void)log_->Read(invocation_.Query(), [this](const std::string& line) {
       lines_.push_back(SafeLine(line));
       if (lines_.size() > kLogLinesMax) lines_.erase(lines_.begin());
     });

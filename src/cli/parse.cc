@@ -19,8 +19,6 @@ struct Bound {
   std::vector<std::pair<std::string, CLI::Option*>> options;
 };
 
-constexpr int kManyMax = 10'000;
-
 CLI::App* Subcommand(CLI::App* parent, const std::string& name) {
   const auto found =
       parent->get_subcommands([&name](CLI::App* app) { return app->get_name() == name; });
@@ -34,7 +32,7 @@ CLI::App* Subcommand(CLI::App* parent, const std::string& name) {
 }
 
 CLI::Option* AddOption(CLI::App* app, const Option& option) {
-  if (option.value.empty()) return app->add_flag(option.flags);
+  if (option.value.empty()) return app->add_flag(option.flags)->disable_flag_override();
   CLI::Option* added = app->add_option(option.flags);
   if (option.repeats) added->take_all();
   return added;
@@ -44,7 +42,7 @@ Bound Bind(CLI::App* app, const Command& command) {
   Bound bound{app, &command, {}};
   for (const Operand& operand : command.operands) {
     CLI::Option* added = app->add_option(operand.name);
-    if (operand.repeats) added->expected(1, kManyMax);
+    if (operand.repeats) added->take_all()->allow_extra_args();
     bound.options.emplace_back(operand.name, added);
   }
   for (const Option& option : command.options) {
@@ -147,7 +145,9 @@ std::string BadChoice(const std::vector<Option>& options, const Arguments& argum
 // Words CLI11's complaint about the number of an option's values anew.
 std::string Reworded(const CLI::ParseError& error) {
   const std::string text = SafeLine(error.what());
-  const std::string name = "flag \"" + text.substr(0, text.find_first_of(": ")) + "\"";
+  const size_t begin = std::min(text.find_first_not_of('-'), text.size());
+  const size_t end = std::min(text.find_first_of(": ", begin), text.size());
+  const std::string name = "flag \"--" + text.substr(begin, end - begin) + "\"";
   if (text.ends_with("missing")) return name + " needs a value";
   if (text.find("At Most") != std::string::npos) return name + " is given more than once";
   if (text.find("override") != std::string::npos) return name + " takes no value";

@@ -90,7 +90,17 @@ class TransitionLines : public RunObserver {
     printed_ = invocation_.ports.clock.Steady();
   }
 
-  void Finish() override {}
+  void Finish() override {
+    const core::Run& run = view_.run;
+    if (!as_json_ || !core::IsTerminal(run.state)) return;
+    screen_.Line(ToJson(Value::Map{{"time", FormatTime(run.ended)},
+                                   {"run", run.id},
+                                   {"state", core::Word(run)},
+                                   {"detail", WhyNotPassed(run)},
+                                   {"exit_code", static_cast<int>(ExitCodeOf(run))}}));
+  }
+
+  bool tells_end() const override { return as_json_; }
 
  private:
   void Print(const Transition& transition) {

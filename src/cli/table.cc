@@ -20,14 +20,16 @@ size_t Total(const std::vector<size_t>& widths, const std::vector<size_t>& shown
   return total - std::min(total, kGap);
 }
 
+// A table with headers says that there is nothing; without them an empty place is enough.
+std::string TextOf(const Cell& cell, const Table::Layout& layout) {
+  return cell.text.empty() && layout.headers ? "-" : cell.text;
+}
+
 }  // namespace
 
 void Table::Add(std::vector<Cell> row) {
   CD4ML_CHECK(row.size() == columns_.size(), "a table's row has a cell for each column");
-  for (Cell& cell : row) {
-    cell.text = SafeLine(cell.text);
-    if (cell.text.empty()) cell.text = "-";
-  }
+  for (Cell& cell : row) cell.text = SafeLine(cell.text);
   rows_.push_back(std::move(row));
 }
 
@@ -35,7 +37,7 @@ std::vector<size_t> Table::Widths(const Layout& layout) const {
   std::vector<size_t> widths;
   for (size_t i = 0; i < columns_.size(); ++i) {
     size_t width = layout.headers ? DisplayWidth(columns_[i].header) : 0;
-    for (const auto& row : rows_) width = std::max(width, DisplayWidth(row[i].text));
+    for (const auto& row : rows_) width = std::max(width, DisplayWidth(TextOf(row[i], layout)));
     widths.push_back(width);
   }
   return widths;
@@ -67,12 +69,12 @@ int Table::Print(const Terminal& terminal, const Layout& layout) const {
     std::string line = layout.indent;
     for (size_t column : shown) {
       const Cell& cell = cell_of(column);
-      const std::string text = Fit(cell.text, widths[column]);
+      const std::string text = Fit(TextOf(cell, layout), widths[column]);
       line += terminal.Paint(text, cell.style);
       if (column != shown.back())
         line += std::string(widths[column] - DisplayWidth(text) + kGap, ' ');
     }
-    terminal.Line(line);
+    terminal.Line(line.substr(0, line.find_last_not_of(' ') + 1));
   };
   if (layout.headers) {
     print_row([&](size_t column) { return Cell(columns_[column].header, Style::kBold); });

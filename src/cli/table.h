@@ -27,7 +27,7 @@ class Table {
  public:
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // Adds a row with a cell for each column. Cells are made safe to print; empty ones show as "-".
+  // Adds a row with a cell for each column. Cells are made safe to print.
   void Add(std::vector<Cell> row);
 
   struct Layout {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -15,10 +16,10 @@
 
 namespace cd4ml::cli {
 
-// The two ports of one daemon; owned by whoever connected, until the program ends.
+// The two ports of one daemon.
 struct Connection {
-  ControlApi* control = nullptr;
-  QueryApi* query = nullptr;
+  std::unique_ptr<ControlApi> control;
+  std::unique_ptr<QueryApi> query;
 };
 
 // Each returns one message as proto3 JSON, compact or not. What `-o json` shows is stable.
@@ -49,9 +50,8 @@ struct OutputStream {
 
 // What the program asks of the world. Everything outlives RunCli.
 struct CliPorts {
-  // Called at most once, before the first question to the daemon. Need not wait until it answers.
-  // `timeout` bounds each later call; zero: the client's own bound.
-  std::function<absl::StatusOr<Connection>(const std::string& server, Duration timeout)> connect;
+  // Called at most once, before the first question to the daemon. Need not wait until one answers.
+  std::function<Connection(const std::string& server)> connect;
   const PipelineParser& parser;
   const Clock& clock;
   JsonPrinters json;

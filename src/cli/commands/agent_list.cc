@@ -27,9 +27,7 @@ std::string FactsText(const Value& facts) {
 }
 
 int Perform(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto agents = (*query)->ListAgents();
+  const auto agents = invocation.Query().ListAgents();
   if (!agents.ok()) return invocation.Fail(agents.status());
   Table table({{"AGENT", 0},
                {"STATE", 0},

@@ -6,22 +6,26 @@
 namespace cd4ml::cli {
 namespace {
 
+// Returns "2026-03-02 12:10".
 std::string WhenText(UtcTime time) {
-  return time.is_set() ? FormatTime(time).substr(0, 19) + "Z" : "";
+  return time.is_set() ? FormatTime(time).replace(10, 1, " ").substr(0, 16) : "";
 }
 
-int PrintDeployments(Invocation& invocation, const std::string& environment, UtcTime at, int limit,
+enum class Scope { kLive, kHistory };
+
+int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
                      const std::string& when_empty) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto deployments = (*query)->ListDeployments(environment, at, limit);
+  const auto deployments =
+      invocation.Query().ListDeployments(invocation.arguments.One("ENVIRONMENT"), at, limit);
   if (!deployments.ok()) return invocation.Fail(deployments.status());
+  const int past =
+      scope == Scope::kHistory ? 0 : kOnlyWide;  // What is the same for all that is live.
   Table table({{"ENVIRONMENT", 0},
-               {"STATE", 0},
+               {"STATE", past},
                {"RUN", 1},
-               {"SINCE", 2},
-               {"UNTIL", 4},
-               {"ENDPOINT", 3},
+               {"SINCE (UTC)", 2},
+               {"UNTIL (UTC)", past + 3},
+               {"ENDPOINT", 4},
                {"MODEL", 5},
                {"DEPLOYMENT", kOnlyWide},
                {"PACKAGE", kOnlyWide},
@@ -42,7 +46,9 @@ int PrintDeployments(Invocation& invocation, const std::string& environment, Utc
 }
 
 int List(Invocation& invocation) {
-  return PrintDeployments(invocation, "", invocation.ports.clock.Now(), 1000,
+  // What is live is live tomorrow, too; today this clock may be behind the daemon's.
+  const UtcTime tomorrow = invocation.ports.clock.Now() + Duration(86'400'000);
+  return PrintDeployments(invocation, Scope::kLive, tomorrow, 1000,
                           "nothing is live; the deploy stage of a run makes it so");
 }
 
@@ -56,7 +62,7 @@ int ListHistory(Invocation& invocation) {
   const absl::StatusOr<int> limit = invocation.Number("limit", 50, 1, 1000);
   if (!limit.ok()) return invocation.Fail(limit.status());
   return PrintDeployments(
-      invocation, invocation.arguments.One("ENVIRONMENT"), at, *limit,
+      invocation, Scope::kHistory, at, *limit,
       at.is_set() ? "nothing was live then" : "nothing was ever deployed there");
 }
 

@@ -33,14 +33,8 @@ class Tree {
     const auto found = nodes_.find(id);
     if (found == nodes_.end()) return id;
     const LineageNode& node = *found->second;
-    std::string text = node.label.empty() ? node.id : node.label;
-    // The identity, unless the label has said it already.
-    const size_t at = node.id.rfind('@');
-    const std::string digest = at == std::string::npos ? "" : node.id.substr(at + 1, 12);
-    if (wide) return text + "  " + node.id;
-    if (!digest.empty() && text.find(digest.substr(0, 7)) == std::string::npos)
-      text += "  " + digest;
-    return text;
+    const std::string text = node.label.empty() ? node.id : node.label;
+    return wide ? text + "  " + node.id : text;
   }
 
   // Depth is bounded by depth_max of the query, and a node's parts are shown once.
@@ -63,13 +57,16 @@ class Tree {
   std::vector<std::string> lines_;
 };
 
-std::string Escaped(const std::string& text, std::string_view quote) {
+// Returns a label with `quote` for each quotation mark and `backslash` for each backslash.
+std::string Escaped(const std::string& label, std::string_view quote, std::string_view backslash) {
   std::string escaped;
-  for (char c : SafeLine(text)) {
+  for (char c : SafeLine(label)) {
     if (c == '"') {
       escaped += quote;
+    } else if (c == '\\') {
+      escaped += backslash;
     } else {
-      escaped += c == '\\' ? "\\\\" : std::string(1, c);
+      escaped += c;
     }
   }
   return escaped;
@@ -86,7 +83,7 @@ std::string DotText(const LineageGraph& graph) {
   std::map<std::string, std::string> ids = ShortIds(graph);
   std::string text = "digraph lineage {\n  rankdir=LR;\n  node [shape=box];\n";
   for (const LineageNode& node : graph.nodes) {
-    text += "  " + ids[node.id] + " [label=\"" + Escaped(node.label, "\\\"") + "\"];\n";
+    text += "  " + ids[node.id] + " [label=\"" + Escaped(node.label, "\\\"", "\\\\") + "\"];\n";
   }
   for (const LineageEdge& edge : graph.edges) {
     if (ids.contains(edge.from) && ids.contains(edge.to))
@@ -99,7 +96,7 @@ std::string MermaidText(const LineageGraph& graph) {
   std::map<std::string, std::string> ids = ShortIds(graph);
   std::string text = "flowchart LR\n";
   for (const LineageNode& node : graph.nodes) {
-    text += "  " + ids[node.id] + "[\"" + Escaped(node.label, "#quot;") + "\"]\n";
+    text += "  " + ids[node.id] + "[\"" + Escaped(node.label, "#quot;", "\\") + "\"]\n";
   }
   for (const LineageEdge& edge : graph.edges) {
     if (ids.contains(edge.from) && ids.contains(edge.to))
@@ -114,11 +111,9 @@ int Perform(Invocation& invocation) {
     return invocation.FailUsage("choose --up or --down");
   const absl::StatusOr<int> depth = invocation.Number("depth", 20, 1, 100);
   if (!depth.ok()) return invocation.Fail(depth.status());
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
   const LineageDirection direction =
       arguments.Has("down") ? LineageDirection::kDown : LineageDirection::kUp;
-  const auto graph = (*query)->TraceLineage(arguments.One("REF"), direction, *depth);
+  const auto graph = invocation.Query().TraceLineage(arguments.One("REF"), direction, *depth);
   if (!graph.ok())
     return invocation.Fail(graph.status(), {{"How things are named", "cd4ml help refs"}});
   const std::string format = arguments.One("format", "tree");

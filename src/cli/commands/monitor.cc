@@ -30,9 +30,7 @@ std::string UntilText(UtcTime then, UtcTime now) {
 }
 
 int List(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto monitors = (*query)->ListMonitors(1);
+  const auto monitors = invocation.Query().ListMonitors(1);
   if (!monitors.ok()) return invocation.Fail(monitors.status());
   Table table({{"MONITOR", 0},
                {"LAST CHECK", 0},
@@ -80,9 +78,7 @@ void Print(const Invocation& invocation, const MonitorView& view) {
 }
 
 int Show(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto monitors = (*query)->ListMonitors(kChecksMax);
+  const auto monitors = invocation.Query().ListMonitors(kChecksMax);
   if (!monitors.ok()) return invocation.Fail(monitors.status());
   const std::string id = invocation.arguments.One("MONITOR");
   std::vector<std::string> ids;

@@ -13,9 +13,7 @@ Cell StateOf(const PipelineRecord& pipeline) {
 }
 
 int List(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto pipelines = (*query)->ListPipelines();
+  const auto pipelines = invocation.Query().ListPipelines();
   if (!pipelines.ok()) return invocation.Fail(pipelines.status());
   Table table({{"PIPELINE", 0},
                {"STATE", 0},
@@ -39,7 +37,7 @@ int List(Invocation& invocation) {
 
 void Print(const Invocation& invocation, const PipelineRecord& pipeline) {
   const auto line = [&](const std::string& name, const std::string& value) {
-    if (!value.empty()) invocation.out.Line("  " + Pad(name, 12) + SafeLine(value));
+    if (!value.empty()) invocation.out.Line("  " + Pad(name, 13) + SafeLine(value));
   };
   const Cell state = StateOf(pipeline);
   invocation.out.Line(SafeLine(pipeline.name) + "  " +
@@ -60,9 +58,7 @@ void Print(const Invocation& invocation, const PipelineRecord& pipeline) {
 }
 
 int Show(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto pipeline = (*query)->GetPipeline(invocation.arguments.One("PIPELINE"));
+  const auto pipeline = invocation.Query().GetPipeline(invocation.arguments.One("PIPELINE"));
   if (!pipeline.ok())
     return invocation.Fail(pipeline.status(), {{"Pipelines", "cd4ml pipeline list"}});
   if (invocation.is_json()) {

@@ -36,10 +36,9 @@ int Perform(Invocation& invocation) {
   const RegisterRequest request{.repo = Absolute(invocation, invocation.arguments.One("REPO")),
                                 .branch = invocation.arguments.One("branch"),
                                 .file = invocation.arguments.One("file")};
-  const absl::StatusOr<ControlApi*> control = invocation.Control();
-  if (!control.ok()) return invocation.Fail(control.status());
-  const auto result = invocation.Await<RegisterResult>(
-      [&](Done<RegisterResult> done) { (*control)->RegisterPipeline(request, std::move(done)); });
+  const auto result = invocation.Await<RegisterResult>([&](Done<RegisterResult> done) {
+    invocation.Control().RegisterPipeline(request, std::move(done));
+  });
   if (!result.ok()) {
     return invocation.Fail(result.status(),
                            {{"Check its files without a daemon", "cd4ml lint FILE"}});
@@ -52,16 +51,15 @@ int Perform(Invocation& invocation) {
 }  // namespace
 
 Command PipelineAdd() {
-  return {
-      .path = "pipeline add",
-      .group = "Pipelines",
-      .summary = "register the pipelines of a git repository",
-      .examples = {"pipeline add .",
-                   "pipeline add /srv/git/cars.git --branch main --file used-car-price.cd4ml.yaml"},
-      .operands = {{"REPO", "path of a git repository on the daemon's host"}},
-      .options = {{"--branch", "NAME", "branch to follow; without it: the repository's HEAD"},
-                  {"--file", "PATH", "only this definition; without it: every *.cd4ml.yaml"}},
-      .perform = Perform};
+  return {.path = "pipeline add",
+          .group = "Pipelines",
+          .summary = "register the pipelines of a git repository",
+          .examples = {"pipeline add .",
+                       "pipeline add /srv/git/cars.git --branch main --file cars.cd4ml.yaml"},
+          .operands = {{"REPO", "path of a git repository on the daemon's host"}},
+          .options = {{"--branch", "NAME", "branch to follow; without it: the repository's HEAD"},
+                      {"--file", "PATH", "only this definition; without it: every *.cd4ml.yaml"}},
+          .perform = Perform};
 }
 
 }  // namespace cd4ml::cli

@@ -45,9 +45,9 @@ void PrintStages(const Invocation& invocation, const PlannedRun& plan) {
   invocation.out.Line();
   const bool knows_agents = !plan.agents.empty();
   Table table({{"STAGE", 0},
-               {"KIND", 1},
-               {"NEEDS", 2},
-               {knows_agents ? "AGENT" : "LABELS", 3},
+               {"KIND", 2},
+               {"NEEDS", 3},
+               {knows_agents ? "AGENT" : "LABELS", 1},
                {"TIMEOUT", 4},
                {"READS", kOnlyWide},
                {"IF", kOnlyWide}});
@@ -62,9 +62,7 @@ void PrintStages(const Invocation& invocation, const PlannedRun& plan) {
 }
 
 void Print(const Invocation& invocation, const PlannedRun& plan) {
-  const auto line = [&](const std::string& text) {
-    invocation.out.Line(Fit(SafeLine(text), invocation.out.width()));
-  };
+  const auto line = [&](const std::string& text) { invocation.out.Line(SafeLine(text)); };
   line(plan.pipeline + "  " +
        (plan.commit.empty() ? "" : CommitText(plan.commit, plan.commit_subject) + "  ") +
        plan.file);
@@ -93,9 +91,8 @@ absl::StatusOr<PlannedRun> PlanFile(const Invocation& invocation, const std::str
 
 absl::StatusOr<PlannedRun> PlanPipeline(Invocation& invocation, const std::string& pipeline) {
   CD4ML_ASSIGN_OR_RETURN(const StartRequest request, ReadStartRequest(invocation, pipeline));
-  CD4ML_ASSIGN_OR_RETURN(ControlApi * control, invocation.Control());
   return invocation.Await<PlannedRun>(
-      [&](Done<PlannedRun> done) { control->PlanRun(request, std::move(done)); });
+      [&](Done<PlannedRun> done) { invocation.Control().PlanRun(request, std::move(done)); });
 }
 
 int Perform(Invocation& invocation) {

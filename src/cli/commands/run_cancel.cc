@@ -27,11 +27,9 @@ int CancelOne(Invocation& invocation, ControlApi& control, const std::string& id
 }
 
 int Perform(Invocation& invocation) {
-  const absl::StatusOr<ControlApi*> control = invocation.Control();
-  if (!control.ok()) return invocation.Fail(control.status());
   int first_bad = kExitOk;
   for (const std::string& id : invocation.arguments.Many("RUN")) {
-    const int code = CancelOne(invocation, **control, id);
+    const int code = CancelOne(invocation, invocation.Control(), id);
     if (first_bad == kExitOk) first_bad = code;
   }
   return first_bad;

@@ -59,9 +59,7 @@ absl::StatusOr<RunFilter> ReadFilter(const Invocation& invocation) {
 int Perform(Invocation& invocation) {
   const absl::StatusOr<RunFilter> filter = ReadFilter(invocation);
   if (!filter.ok()) return invocation.Fail(filter.status());
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto runs = (*query)->ListRuns(*filter);
+  const auto runs = invocation.Query().ListRuns(*filter);
   if (!runs.ok()) return invocation.Fail(runs.status(), {{"Pipelines", "cd4ml pipeline list"}});
   invocation.PrintList(
       *runs, [](const RunSummary& run) { return SafeLine(run.id); },

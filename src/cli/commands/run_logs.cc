@@ -117,7 +117,8 @@ absl::Status PrintStage(Invocation& invocation, QueryApi& query, const RunView& 
     CD4ML_RETURN_IF_ERROR(reader.Read(query, print));
     reader.Flush(print);
   }
-  if (lines == 0) invocation.Note(SafeLine(NothingText(view, stage)));
+  const bool is_asked_for = !selection.stages.empty() || !stage.attempts.empty();
+  if (lines == 0 && is_asked_for) invocation.Note(SafeLine(NothingText(view, stage)));
   if (core::IsTerminal(stage.state)) printer.End(stage);
   return absl::OkStatus();
 }
@@ -149,11 +150,10 @@ class LogFollower : public RunObserver {
     if (selection_.attempt > 0 && attempt.number != selection_.attempt) return;
     const core::AttemptId id{view_.run.id, stage.plan.name, attempt.number};
     LogReader& reader = readers_.try_emplace(id, id).first->second;
-    const absl::StatusOr<QueryApi*> query = invocation_.Query();
-    if (reader.has_ended() || !query.ok()) return;
+    if (reader.has_ended()) return;
     const auto print = [&](const std::string& line) { printer_.Print(stage.plan.name, line); };
     // What cannot be read now (the daemon restarts) is read at the next tick, from the same place.
-    (void)reader.Read(**query, print);
+    (void)reader.Read(invocation_.Query(), print);
     if (core::IsTerminal(attempt.state)) reader.Flush(print);
   }
 
@@ -175,9 +175,7 @@ int Perform(Invocation& invocation) {
   }
   const Selection selection{invocation.arguments.Many("STAGE"), invocation.arguments.Has("failed"),
                             *attempt};
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const absl::StatusOr<RunView> view = (*query)->GetRun(invocation.arguments.One("RUN"));
+  const absl::StatusOr<RunView> view = invocation.Query().GetRun(invocation.arguments.One("RUN"));
   if (!view.ok()) return invocation.Fail(view.status(), {{"Runs", "cd4ml run list"}});
   const auto selected = Select(view->run, selection);
   if (!selected.ok())
@@ -192,7 +190,7 @@ int Perform(Invocation& invocation) {
   if (selected->empty()) invocation.Note("no stage of " + SafeLine(view->run.id) + " has failed");
   for (const core::StageRun* stage : *selected) {
     const absl::Status status =
-        PrintStage(invocation, **query, *view, *stage, selection, *tail, printer);
+        PrintStage(invocation, invocation.Query(), *view, *stage, selection, *tail, printer);
     if (!status.ok()) return invocation.Fail(status);
   }
   return kExitOk;

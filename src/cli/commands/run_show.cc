@@ -36,18 +36,19 @@ class Page {
 
  private:
   void Line(const std::string& text, Style style = Style::kPlain) const {
-    out_.Line(out_.Paint(Fit(SafeLine(text), out_.width()), style));
+    out_.Line(out_.Paint(SafeLine(text), style));
   }
 
   void Headline() const {
     const StateWord word = WordOf(core::Word(run_));
-    const UtcTime end = run_.ended.is_set() ? run_.ended : now_;
-    Line(word.symbol + " " + run_.id + "  " + word.word + "  " + AgeText(run_.created, now_) +
-             " ago, " + (run_.ended.is_set() ? "took " : "for ") +
-             FormatDuration(std::max(Duration(0), end - run_.created)),
-         word.style);
+    const bool has_ended = core::IsTerminal(run_.state);
+    const std::string when =
+        has_ended ? AgeText(run_.created, now_) + " ago, took " +
+                        FormatDuration(run_.ended - run_.created)
+                  : "for " + FormatDuration(std::max(Duration(0), now_ - run_.created));
+    Line(word.symbol + " " + run_.id + "  " + word.word + "  " + when, word.style);
     const std::string why = WhyNotPassed(run_);
-    if (core::IsTerminal(run_.state) && !why.empty()) Line("  " + why);
+    if (has_ended && !why.empty()) Line("  " + why);
   }
 
   void Origin() const {
@@ -176,16 +177,14 @@ std::string JsonOf(const Invocation& invocation, const RunView& view) {
 }
 
 int Perform(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const absl::StatusOr<RunView> view = (*query)->GetRun(invocation.arguments.One("RUN"));
+  const absl::StatusOr<RunView> view = invocation.Query().GetRun(invocation.arguments.One("RUN"));
   if (!view.ok()) return invocation.Fail(view.status(), {{"Runs", "cd4ml run list"}});
   if (invocation.is_json()) {
     invocation.PrintJson(JsonOf(invocation, *view));
   } else if (invocation.format == OutputFormat::kName) {
     invocation.out.Line(SafeLine(view->run.id));
   } else {
-    Page(invocation, *view).Print(**query);
+    Page(invocation, *view).Print(invocation.Query());
     if (!invocation.quiet) invocation.err.Line();
     std::vector<Hint> hints = NextSteps(view->run);
     if (hints.front().command == "cd4ml run show " + view->run.id) hints.erase(hints.begin());

@@ -38,10 +38,8 @@ int Perform(Invocation& invocation) {
   request->reason = invocation.arguments.One("reason");
   request->key = invocation.arguments.One("idempotency-key");
   if (request->key.empty()) request->key = invocation.ports.new_key();
-  const absl::StatusOr<ControlApi*> control = invocation.Control();
-  if (!control.ok()) return invocation.Fail(control.status());
   const auto run = invocation.Await<core::Run>(
-      [&](Done<core::Run> done) { (*control)->StartRun(*request, std::move(done)); });
+      [&](Done<core::Run> done) { invocation.Control().StartRun(*request, std::move(done)); });
   if (!run.ok()) return FailStart(invocation, run.status(), *request);
   const bool watches = invocation.arguments.Has("watch");
   const bool follows = watches || invocation.arguments.Has("wait");
@@ -58,7 +56,7 @@ int Perform(Invocation& invocation) {
 Command RunStart() {
   std::vector<Option> options = StartOptions();
   options.push_back({"--reason", "TEXT", "why; recorded with the run"});
-  options.push_back({"--idempotency-key,--key", "KEY", "the same key starts the same run, once"});
+  options.push_back({"--key,--idempotency-key", "KEY", "the same key starts the same run, once"});
   options.push_back({"--wait", "", "return when the run has ended, with its exit code"});
   options.push_back({"--watch", "", "the same, and show it as it goes on"});
   return {

@@ -7,9 +7,7 @@ namespace cd4ml::cli {
 namespace {
 
 int Perform(Invocation& invocation) {
-  const absl::StatusOr<QueryApi*> query = invocation.Query();
-  if (!query.ok()) return invocation.Fail(query.status());
-  const auto facts = (*query)->GetServer();
+  const auto facts = invocation.Query().GetServer();
   if (!facts.ok()) return invocation.Fail(facts.status());
   if (invocation.is_json()) {
     invocation.PrintJson(invocation.ports.json.server(*facts));

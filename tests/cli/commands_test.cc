@@ -1,0 +1,658 @@
+// What each command prints and how it exits, against a daemon in memory.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cd4ml/ports/diagnostic_payload.h"
+#include "cli/fake_daemon.h"
+#include "cli/golden.h"
+#include "cli/help_text.h"
+#include "cli/text.h"
+#include "cli/words.h"
+
+namespace cd4ml::cli {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Le;
+using ::testing::Not;
+using ::testing::Pair;
+using ::testing::ResultOf;
+using ::testing::StartsWith;
+
+const char kHostile[] = "evil\x1b[2J\x1b]0;owned\x07\r\nname\u202E";
+
+RunSummary SummaryOf(const core::Run& run) {
+  RunSummary summary;
+  summary.id = run.id;
+  summary.pipeline = run.pipeline;
+  summary.lane = run.lane;
+  summary.state = run.state;
+  summary.word = std::string(core::Word(run));
+  summary.message = run.message;
+  summary.trigger_by = "ana@laptop";
+  summary.trigger_reason = "deeper trees";
+  summary.commit = run.pins.commit;
+  summary.commit_subject = run.pins.commit_subject;
+  summary.created = run.created;
+  summary.ended = run.ended;
+  summary.stages_total = static_cast<int>(run.stages.size());
+  for (const core::StageRun& stage : run.stages) {
+    summary.stages_done += stage.state == core::StageState::kSucceeded ? 1 : 0;
+  }
+  summary.gates_passed = 1;
+  summary.gates_judged = 2;
+  return summary;
+}
+
+core::Deployment MakeDeployment(int number, Duration started, Duration ended) {
+  core::Deployment deployment;
+  deployment.environment = "production";
+  deployment.pipeline = "used-car-price";
+  deployment.run = "used-car-price/" + std::to_string(number);
+  deployment.id = deployment.run + "/release";
+  deployment.stage = "release";
+  deployment.model = {core::VersionKind::kModel,
+                      "used-car-price/train.model",
+                      "91bc" + std::string(60, 'a'),
+                      {},
+                      ""};
+  deployment.agent = "agent-a";
+  deployment.endpoint = "http://127.0.0.1:40123";
+  deployment.started = kStart + started;
+  if (ended.count() > 0) deployment.ended = kStart + ended;
+  return deployment;
+}
+
+LineageGraph MakeLineage() {
+  using Kind = LineageNode::Kind;
+  LineageGraph graph;
+  graph.root = "used-car-price/1/release";
+  graph.nodes = {
+      {Kind::kDeployment,
+       graph.root,
+       "deployment used-car-price/1/release to production, live",
+       {},
+       {}},
+      {Kind::kAttempt, "a1", "package of used-car-price/1, succeeded on agent-a", {}, {}},
+      {Kind::kVersion, "m", "model used-car-price/train.model 91bc2f0a1b2c", {}, {}},
+      {Kind::kVersion, "d", "data used-car-price/listings 3fa100000000 (12,000 rows)", {}, {}},
+      {Kind::kVersion, "c", "code used-car-price 9f2c1aa00000 (Say \"hi\" \\ [x])", {}, {}}};
+  graph.edges = {{"a1", graph.root}, {"m", "a1"}, {"c", "a1"}, {"d", "m"}, {"c", "m"}};
+  return graph;
+}
+
+FakeWorld FullWorld() {
+  FakeWorld world;
+  world.clock.elapsed = Duration(7'200'000);
+  for (const RunView& view :
+       {PassedRun(), RejectedRun(), FailedRun(), RunningRun(), WaitingRun()}) {
+    world.daemon.runs[view.run.id] = view;
+    world.daemon.summaries.insert(world.daemon.summaries.begin(), SummaryOf(view.run));
+  }
+  std::string log;
+  for (int i = 1; i <= 30; ++i) log += "epoch " + std::to_string(i) + "\n";
+  world.daemon.logs[{"used-car-price/3", "train", 1}] = log + "Traceback: \x1b[31mboom\x1b[0m\x07";
+  world.daemon.logs[{"used-car-price/2", "error-gate", 1}] =
+      "segment brand=lada rmse 6120.5 is the largest contributor\n";
+  world.daemon.pipelines = {{.name = "used-car-price",
+                             .repo = "/srv/git/cars.git",
+                             .branch = "main",
+                             .file = "used-car-price.cd4ml.yaml",
+                             .description = "Price estimates",
+                             .good_commit = "9f2c1aa0000000000000000000000000000000aa",
+                             .registered = kStart,
+                             .checked = kStart + Duration(7'195'000)}};
+  world.daemon.deployments = {MakeDeployment(3, Duration(600'000), Duration(0)),
+                              MakeDeployment(1, Duration(77'000), Duration(600'000))};
+  AgentView busy{{.name = "agent-a",
+                  .host = "laptop",
+                  .version = "0.1.0",
+                  .labels = {"linux", "cpu"},
+                  .slots = 4,
+                  .facts = Value::Map{{"cpus", 8}},
+                  .last_seen = kStart + Duration(7'198'000)},
+                 "busy",
+                 {{"used-car-price/4", "train", 1}}};
+  AgentView lost{
+      {.name = "agent-b", .host = "server", .slots = 1, .last_seen = kStart}, "lost", {}};
+  world.daemon.agents = {busy, lost};
+  MonitorView monitor;
+  monitor.monitor.pipeline = "used-car-price";
+  monitor.monitor.stage = "watch";
+  monitor.monitor.environment = "production";
+  monitor.monitor.deployment = "used-car-price/1/release";
+  monitor.monitor.armed = kStart;
+  monitor.monitor.checks = 2;
+  monitor.monitor.next_check = kStart + Duration(7'205'000);
+  monitor.checks = {{.number = 2,
+                     .at = kStart + Duration(7'200'000),
+                     .requests = 900,
+                     .breach = "input-drift: psi(age) 0.61 > 0.25",
+                     .retrain_run = "used-car-price/3"},
+                    {.number = 1, .at = kStart + Duration(7'195'000), .requests = 100}};
+  monitor.checks[0].verdict.outcome = core::VerdictOutcome::kFail;
+  monitor.checks[1].verdict.outcome = core::VerdictOutcome::kPass;
+  world.daemon.monitors = {monitor};
+  world.daemon.lineage = MakeLineage();
+  world.daemon.plan.pipeline = "used-car-price";
+  world.daemon.plan.commit = "9f2c1aa0000000000000000000000000000000aa";
+  world.daemon.plan.commit_subject = "Use log mileage";
+  world.daemon.plan.file = "used-car-price.cd4ml.yaml";
+  const core::Run plan = MakeRun(9);
+  for (const core::StageRun& stage : plan.stages) world.daemon.plan.stages.push_back(stage.plan);
+  world.daemon.plan.materials = plan.pins.materials;
+  world.daemon.plan.params = plan.pins.params;
+  world.daemon.plan.param_sources = plan.pins.param_sources;
+  world.daemon.plan.agents = {{"train", "agent-a"},
+                              {"release", "no agent can take it: 1 agent is busy"}};
+  return world;
+}
+
+// --- golden outputs ------------------------------------------------------------------------------
+
+TEST(Golden, ListsAndPages) {
+  const std::map<std::string, std::vector<std::string>> lines = {
+      {"run_list", {"run", "list"}},
+      {"run_list_wide", {"run", "list", "-o", "wide"}},
+      {"run_show_passed", {"run", "show", "used-car-price/1"}},
+      {"run_show_rejected", {"run", "show", "used-car-price/2"}},
+      {"run_show_failed", {"run", "show", "used-car-price/3"}},
+      {"run_show_running", {"run", "show", "used-car-price/4"}},
+      {"run_show_waiting", {"run", "show", "used-car-price/5"}},
+      {"run_wait", {"run", "wait", "used-car-price/1", "used-car-price/2"}},
+      {"run_watch_plain", {"run", "watch", "used-car-price/2"}},
+      {"run_watch_json", {"run", "watch", "used-car-price/2", "--progress", "json"}},
+      {"run_logs", {"run", "logs", "used-car-price/2"}},
+      {"run_logs_follow", {"run", "logs", "used-car-price/3", "-f"}},
+      {"run_cancel", {"run", "cancel", "used-car-price/4", "--reason", "wrong branch"}},
+      {"run_start", {"run", "start", "used-car-price", "-p", "train.max_depth=8"}},
+      {"pipeline_list", {"pipeline", "list"}},
+      {"pipeline_show", {"pipeline", "show", "used-car-price"}},
+      {"agent_list", {"agent", "list"}},
+      {"deploy_list", {"deploy", "list"}},
+      {"deploy_history", {"deploy", "history", "production"}},
+      {"monitor_list", {"monitor", "list"}},
+      {"monitor_show", {"monitor", "show", "used-car-price/watch"}},
+      {"plan_pipeline", {"plan", "used-car-price"}},
+      {"plan_file", {"plan", "cars.cd4ml.yaml"}},
+      {"lint", {"lint", "bad.cd4ml.yaml", "cars.cd4ml.yaml"}},
+      {"lint_json", {"lint", "bad.cd4ml.yaml", "--format", "json"}},
+      {"lineage_tree", {"lineage", "used-car-price/1/release"}},
+      {"lineage_dot", {"lineage", "used-car-price/1/release", "--format", "dot"}},
+      {"lineage_mermaid", {"lineage", "used-car-price/1/release", "--format", "mermaid"}},
+      {"server", {"server"}},
+      {"explain", {"explain", "cd0121"}},
+      {"help", {"help"}},
+      {"help_run_start", {"run", "start", "--help"}},
+      {"help_exit_codes", {"help", "exit-codes"}},
+  };
+  for (const auto& [name, words] : lines) {
+    FakeWorld world = FullWorld();
+    world.files = {{"bad.cd4ml.yaml", "bad"}, {"cars.cd4ml.yaml", "good"}};
+    ExpectGolden(name, Transcript(world.Run(words)));
+  }
+}
+
+TEST(Golden, RunListAtThreeWidths) {
+  std::string text;
+  for (const char* width : {"40", "80", "120"}) {
+    FakeWorld world = FullWorld();
+    world.environment["COLUMNS"] = width;
+    text += "COLUMNS=" + std::string(width) + "\n" + Transcript(world.Run({"run", "list"}));
+  }
+  ExpectGolden("run_list_widths", text);
+}
+
+// --- all commands --------------------------------------------------------------------------------
+
+const std::vector<std::vector<std::string>>& EveryAnswer() {
+  static const std::vector<std::vector<std::string>> kLines = {
+      {"run", "list"},
+      {"run", "show", "used-car-price/2"},
+      {"run", "watch", "used-car-price/2"},
+      {"pipeline", "list"},
+      {"agent", "list"},
+      {"deploy", "list"},
+      {"deploy", "history"},
+      {"monitor", "list"},
+      {"monitor", "show", "used-car-price/watch"},
+      {"plan", "used-car-price"},
+      {"lineage", "used-car-price/1/release"},
+      {"server"}};
+  return kLines;
+}
+
+TEST(Output, HasNoEscapeByteOffATerminalOrWithoutColour) {
+  for (const auto& words : EveryAnswer()) {
+    FakeWorld world = FullWorld();
+    EXPECT_THAT(Transcript(world.Run(words)), Not(HasSubstr("\x1b"))) << words[0];
+
+    world.is_terminal = true;
+    world.environment["TERM"] = "dumb";
+    EXPECT_THAT(Transcript(world.Run(words)), Not(HasSubstr("\x1b"))) << words[0];
+
+    world.environment = {{"NO_COLOR", "1"}, {"CD4ML_ACCESSIBLE", "1"}, {"CLICOLOR_FORCE", "1"}};
+    EXPECT_THAT(Transcript(world.Run(words)), Not(HasSubstr("\x1b"))) << words[0];
+  }
+}
+
+TEST(Output, IsColouredOnATerminalAndWhenForced) {
+  FakeWorld world = FullWorld();
+  EXPECT_THAT(world.Run({"run", "list", "--color", "always"}).out,
+              HasSubstr("\x1b[31m✗ gate rejected\x1b[0m"));
+  world.environment["CLICOLOR_FORCE"] = "1";
+  EXPECT_THAT(world.Run({"run", "list"}).out, HasSubstr("\x1b[31m"));
+  world.environment.clear();
+  world.is_terminal = true;
+  EXPECT_THAT(world.Run({"run", "list"}).out, HasSubstr("\x1b[31m"));
+  EXPECT_THAT(world.Run({"run", "list", "--color", "never"}).out, Not(HasSubstr("\x1b")));
+}
+
+TEST(Output, NeverExceedsTheWidth) {
+  for (const char* width : {"40", "80", "120"}) {
+    for (const auto& words : EveryAnswer()) {
+      if (words.back() == "used-car-price/2" || words[0] == "monitor" || words[0] == "plan")
+        continue;  // Sentences and logs.
+      FakeWorld world = FullWorld();
+      world.environment["COLUMNS"] = width;
+      EXPECT_THAT(SplitLines(world.Run(words).out),
+                  Each(ResultOf(DisplayWidth, Le(std::stoul(width)))))
+          << words[0] << " at " << width;
+    }
+  }
+}
+
+TEST(Output, IsJsonWithTheShapeOfTheMessages) {
+  FakeWorld world = FullWorld();
+  EXPECT_EQ(world.Run({"agent", "list", "-o", "jsonl"}).out,
+            "{\"agent\":\"agent-a\"}\n{\"agent\":\"agent-b\"}\n");
+  const absl::StatusOr<Value> list = ParseJson(world.Run({"agent", "list", "-o", "json"}).out);
+  ASSERT_TRUE(list.ok());
+  EXPECT_EQ(list->list().size(), 2u);
+  EXPECT_EQ(world.Run({"run", "show", "used-car-price/5", "-o", "jsonl"}).out,
+            "{\"run\":\"used-car-price/5\",\"waiting\":{\"train\":\"1 agent lacks label "
+            "\\\"gpu\\\"\"}}\n");
+}
+
+TEST(Output, IsAnEmptyListInJsonAndASentenceOtherwise) {
+  FakeWorld world;
+  EXPECT_EQ(world.Run({"run", "list", "-o", "json"}).out, "[]\n");
+  const CliResult result = world.Run({"run", "list"});
+  EXPECT_EQ(result.out, "");
+  EXPECT_EQ(result.err, "no runs; start one:  cd4ml run start PIPELINE\n");
+  EXPECT_EQ(result.code, 0);
+}
+
+TEST(Output, IsOnlyTheAnswerWhenQuiet) {
+  FakeWorld world = FullWorld();
+  EXPECT_EQ(world.Run({"run", "start", "used-car-price", "-q"}).out, "used-car-price/5\n");
+  EXPECT_EQ(world.Run({"run", "list", "-q"}).err, "");
+  EXPECT_EQ(
+      world.Run({"run", "list", "-o", "name"}).out,
+      "used-car-price/5\nused-car-price/4\nused-car-price/3\nused-car-price/2\nused-car-price/1\n");
+  EXPECT_THAT(world.Run({"run", "list", "--no-headers"}).out, StartsWith("used-car-price/5"));
+}
+
+TEST(Output, MakesTextsFromElsewhereHarmless) {
+  FakeWorld world = FullWorld();
+  core::Run& run = world.daemon.runs["used-car-price/2"].run;
+  run.pins.commit_subject = run.trigger.by = run.trigger.reason = kHostile;
+  run.FindStage("error-gate")->attempts[0].outcome.verdict->rules[0].message = kHostile;
+  world.daemon.logs[{"used-car-price/2", "error-gate", 1}] = kHostile;
+  world.daemon.agents[0].agent.host = kHostile;
+  world.daemon.agents[0].agent.labels = {kHostile};
+  world.daemon.pipelines[0].description = kHostile;
+  world.daemon.lineage.nodes[2].label = kHostile;
+  world.daemon.plan.commit_subject = kHostile;
+  world.daemon.deployments[0].endpoint = kHostile;
+  world.daemon.monitors[0].checks[0].breach = kHostile;
+  for (const auto& words : EveryAnswer()) {
+    const std::string text = Transcript(world.Run(words));
+    EXPECT_THAT(text, Not(HasSubstr("\x1b"))) << words[0];
+    EXPECT_THAT(text, Not(HasSubstr("\x07"))) << words[0];
+    EXPECT_THAT(text, Not(HasSubstr("\u202E"))) << words[0];
+    EXPECT_THAT(text, Not(HasSubstr("\r"))) << words[0];
+  }
+}
+
+// --- errors and exit codes -----------------------------------------------------------------------
+
+TEST(ExitCode, FollowsTheTable) {
+  const std::vector<std::pair<absl::Status, int>> table = {
+      {absl::NotFoundError("x"), 4},
+      {absl::InvalidArgumentError("x"), 2},
+      {DiagnosticsError("x", {{.code = "CD0121", .message = "m"}}), 3},
+      {absl::AlreadyExistsError("x"), 6},
+      {absl::FailedPreconditionError("x"), 6},
+      {absl::AbortedError("x"), 6},
+      {absl::UnavailableError("x"), 7},
+      {absl::DeadlineExceededError("x"), 8},
+      {absl::InternalError("x"), 1},
+      {absl::UnknownError(""), 1},
+      {absl::ResourceExhaustedError("x"), 1},
+      {absl::UnauthenticatedError("x"), 5},
+      {absl::PermissionDeniedError("x"), 5}};
+  for (const auto& [status, code] : table) {
+    FakeWorld world = FullWorld();
+    world.daemon.failure = status;
+    for (const auto& words :
+         std::vector<std::vector<std::string>>{{"run", "start", "used-car-price"},
+                                               {"run", "show", "used-car-price/1"},
+                                               {"run", "watch", "used-car-price/1"},
+                                               {"run", "list"},
+                                               {"plan", "cars"},
+                                               {"pipeline", "add", "."}}) {
+      const CliResult result = world.Run(words);
+      EXPECT_EQ(result.code, code) << status << " " << words[0] << " " << words[1];
+      EXPECT_THAT(result.err, HasSubstr("error: "));
+      EXPECT_EQ(result.out, "");
+    }
+  }
+}
+
+TEST(ExitCode, SaysHowARunEnded) {
+  FakeWorld world = FullWorld();
+  RunView lost = FailedRun();
+  lost.run.id = "cars/1";
+  lost.run.reason = lost.run.FindStage("train")->reason = core::Reason::kAgentLost;
+  RunView cancelled = FailedRun();
+  cancelled.run.id = "cars/2";
+  cancelled.run.state = core::RunState::kCancelled;
+  world.daemon.runs["cars/1"] = lost;
+  world.daemon.runs["cars/2"] = cancelled;
+
+  EXPECT_EQ(world.Run({"run", "wait", "used-car-price/1"}).code, 0);
+  EXPECT_EQ(world.Run({"run", "wait", "used-car-price/2"}).code, 11);
+  EXPECT_EQ(world.Run({"run", "wait", "used-car-price/3"}).code, 10);
+  EXPECT_EQ(world.Run({"run", "wait", "cars/1"}).code, 13);
+  EXPECT_EQ(world.Run({"run", "wait", "cars/2"}).code, 12);
+  EXPECT_EQ(world.Run({"run", "show", "used-car-price/3"}).code, 0);
+}
+
+TEST(Errors, NameTheAddressThatDoesNotAnswer) {
+  FakeWorld world;
+  world.daemon.failure = absl::UnavailableError("connection refused");
+
+  const CliResult result = world.Run({"run", "list"});
+
+  EXPECT_EQ(result.code, 7);
+  EXPECT_EQ(result.err,
+            "error: no cd4ml daemon answers at 127.0.0.1:7420\n"
+            "  start one on this machine:   cd4mld\n"
+            "  or choose a server:          --server or CD4ML_SERVER\n"
+            "  what the connection said:    connection refused\n");
+}
+
+TEST(Errors, ShowFindingsOfTheDaemonLikeLint) {
+  FakeWorld world;
+  world.daemon.failure = DiagnosticsError("used-car-price.cd4ml.yaml has 1 error",
+                                          {{.code = "CD0121",
+                                            .message = "unknown key \"need\"",
+                                            .file = "p.cd4ml.yaml",
+                                            .place = {14, 7, 4},
+                                            .snippet = "      need: [x]",
+                                            .label = "did you mean \"needs\"?"}});
+
+  const CliResult result = world.Run({"run", "start", "used-car-price"});
+
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, StartsWith("p.cd4ml.yaml:14:7: error[CD0121]: unknown key \"need\"\n"));
+  EXPECT_THAT(result.err, HasSubstr("error: used-car-price.cd4ml.yaml has 1 error\n"));
+  EXPECT_THAT(result.err, HasSubstr("cd4ml explain CD0121"));
+}
+
+TEST(Errors, OfUsageSayWhereHelpIs) {
+  FakeWorld world;
+
+  EXPECT_EQ(Transcript(world.Run({"run", "start"})),
+            "--- stderr\n"
+            "error: \"cd4ml run start\" needs PIPELINE: name of a registered pipeline\n"
+            "  How it is used:  cd4ml run start --help\n"
+            "--- exit 2\n");
+  EXPECT_EQ(world.Run({"rum", "list"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "list", "--limit", "many"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "list", "--limit", "0"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "wait", "a/1", "--timeout", "30"}).code, 2);
+  EXPECT_EQ(world.Run({"deploy", "history", "--at", "yesterday"}).code, 2);
+  EXPECT_EQ(world.Run({"lineage", "x", "--up", "--down"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "logs", "a/1", "-f", "--tail", "3"}).code, 2);
+  EXPECT_EQ(world.Run({"plan", "x.cd4ml.yaml", "-p", "a=1"}).code, 2);
+}
+
+TEST(Errors, OfUnknownThingsSuggestNearOnes) {
+  FakeWorld world = FullWorld();
+  EXPECT_THAT(world.Run({"run", "logs", "used-car-price/2", "trainn"}).err,
+              HasSubstr("did you mean \"train\"?"));
+  EXPECT_THAT(world.Run({"monitor", "show", "used-car-price/wacth"}).err,
+              HasSubstr("did you mean \"used-car-price/watch\"?"));
+  EXPECT_THAT(world.Run({"explain", "CD0132"}).err, HasSubstr("did you mean \"CD01"));
+  EXPECT_THAT(world.Run({"help", "exit-code"}).err, HasSubstr("did you mean \"exit-codes\"?"));
+}
+
+// --- single commands -----------------------------------------------------------------------------
+
+TEST(RunStart, PassesEverythingOn) {
+  FakeWorld world = FullWorld();
+
+  world.Run({"run", "start", "cars", "--lane", "exp", "--ref", "v2", "-p", "a.b=1", "-p", "c=x=y",
+             "--reason", "why"});
+
+  const StartRequest& request = world.daemon.started.at(0);
+  EXPECT_EQ(request.pipeline, "cars");
+  EXPECT_EQ(request.lane, "exp");
+  EXPECT_EQ(request.ref, "v2");
+  EXPECT_THAT(request.params, ElementsAre(Pair("a.b", "1"), Pair("c", "x=y")));
+  EXPECT_EQ(request.reason, "why");
+  EXPECT_EQ(request.by, "ana@laptop");
+  EXPECT_EQ(request.key, "key-1");
+}
+
+TEST(RunStart, TakesAKeyUnderBothNames) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "start", "cars", "--key", "ci-1"});
+  world.Run({"run", "start", "cars", "--idempotency-key", "ci-2"});
+  EXPECT_EQ(world.daemon.started.at(0).key, "ci-1");
+  EXPECT_EQ(world.daemon.started.at(1).key, "ci-2");
+}
+
+TEST(RunStart, RefusesParametersThatAreNone) {
+  FakeWorld world = FullWorld();
+  EXPECT_EQ(world.Run({"run", "start", "cars", "-p", "depth"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "start", "cars", "-p", "=1"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "start", "cars", "-p", "a=1", "-p", "a=2"}).code, 2);
+  EXPECT_TRUE(world.daemon.started.empty());
+}
+
+TEST(RunStart, TellsHowToRepeatSafelyWhenTheDaemonIsGone) {
+  FakeWorld world = FullWorld();
+  world.daemon.failure = absl::UnavailableError("connection reset");
+
+  EXPECT_THAT(world.Run({"run", "start", "cars"}).err,
+              HasSubstr("cd4ml run start cars --idempotency-key key-1"));
+}
+
+TEST(RunStart, GivesUpAfterTheTimeout) {
+  FakeWorld world = FullWorld();
+  world.daemon.answers = false;
+  world.interrupted = [&world] {
+    world.clock.elapsed += Duration(1'000);
+    return false;
+  };
+
+  const CliResult result = world.Run({"run", "start", "cars", "--timeout", "5s"});
+
+  EXPECT_EQ(result.code, 8);
+  EXPECT_THAT(result.err, HasSubstr("the daemon has not answered within 5.0s"));
+}
+
+TEST(RunStart, CanBeInterruptedBeforeTheAnswer) {
+  FakeWorld world = FullWorld();
+  world.daemon.answers = false;
+  world.interrupted = [] { return true; };
+
+  EXPECT_EQ(world.Run({"run", "start", "cars"}).code, 130);
+}
+
+TEST(RunStart, AnswersTheEndedRunInJsonWhenItWaits) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/2"] = RejectedRun();
+
+  const CliResult result = world.Run({"run", "start", "used-car-price", "--watch", "-o", "jsonl"});
+
+  EXPECT_EQ(result.out, "{\"run\":\"used-car-price/2\"}\n");
+  EXPECT_THAT(result.err, HasSubstr("GATE REJECTED"));
+  EXPECT_EQ(result.code, 11);
+}
+
+TEST(RunList, PassesTheFilterOn) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "list", "--pipeline", "cars", "--state", "passed", "--limit", "5", "--before",
+             "cars/9"});
+
+  const RunFilter& filter = world.daemon.filters.at(0);
+  EXPECT_EQ(filter.pipeline, "cars");
+  EXPECT_EQ(filter.state, core::RunState::kSucceeded);
+  EXPECT_EQ(filter.limit, 5);
+  EXPECT_EQ(filter.before, "cars/9");
+}
+
+TEST(RunList, SaysHowToSeeOlderRuns) {
+  FakeWorld world = FullWorld();
+  EXPECT_THAT(world.Run({"run", "list", "--limit", "5"}).err,
+              HasSubstr("cd4ml run list --before used-car-price/1"));
+}
+
+TEST(RunLogs, PrintsTheTailOfOneStageWithoutPrefix) {
+  FakeWorld world = FullWorld();
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/3", "train", "--tail", "2"}).out,
+            "epoch 30\nTraceback: boom\n");
+}
+
+TEST(RunLogs, PrintsOnlyFailedStages) {
+  FakeWorld world = FullWorld();
+  EXPECT_THAT(world.Run({"run", "logs", "used-car-price/3", "--failed"}).out,
+              StartsWith("epoch 1\nepoch 2\n"));
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/1", "--failed"}).err,
+            "no stage of used-car-price/1 has failed\n");
+}
+
+TEST(RunLogs, SaysInWordsWhyThereIsNothing) {
+  FakeWorld world = FullWorld();
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/1", "train"}).err, "train wrote no output\n");
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/5", "train"}).err,
+            "train has not begun: 1 agent lacks label \"gpu\"\n");
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/3", "package"}).err,
+            "package skipped without an attempt: needs train\n");
+  EXPECT_THAT(world.Run({"run", "logs", "used-car-price/3", "train", "--attempt", "2"}).err,
+              HasSubstr("train has had 1 attempt"));
+}
+
+TEST(RunLogs, KeepsColoursOnlyOnATerminalAndBytesOnlyWhenAsked) {
+  FakeWorld world = FullWorld();
+  const std::vector<std::string> words = {"run",   "logs",   "used-car-price/3",
+                                          "train", "--tail", "1"};
+  EXPECT_EQ(world.Run(words).out, "Traceback: boom\n");
+  std::vector<std::string> raw = words;
+  raw.push_back("--raw");
+  EXPECT_EQ(world.Run(raw).out, "Traceback: \x1b[31mboom\x1b[0m\x07\n");
+  world.is_terminal = true;
+  EXPECT_EQ(world.Run(words).out, "Traceback: \x1b[31mboom\x1b[0m\x1b[0m\n");
+}
+
+TEST(RunCancel, RecordsWhoAndWhy) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "cancel", "used-car-price/4"});
+  EXPECT_THAT(world.daemon.cancelled, ElementsAre("used-car-price/4: cancelled by ana@laptop"));
+  EXPECT_EQ(world.Run({"run", "cancel", "nope/1", "used-car-price/5"}).code, 4);
+  EXPECT_EQ(world.daemon.cancelled.size(), 2u);
+}
+
+TEST(PipelineAdd, MakesThePathAbsolute) {
+  FakeWorld world;
+  for (const char* repo : {".", "../cars", "sub", "./sub", "/srv/x", "file:///srv/x"}) {
+    world.Run({"pipeline", "add", repo, "--branch", "main"});
+  }
+  std::vector<std::string> repos;
+  for (const RegisterRequest& request : world.daemon.registrations) repos.push_back(request.repo);
+  EXPECT_THAT(repos, ElementsAre("/home/ana/cars", "/home/ana/cars/../cars", "/home/ana/cars/sub",
+                                 "/home/ana/cars/sub", "/srv/x", "file:///srv/x"));
+}
+
+TEST(PipelineAdd, ShowsProblemsAndExitsWith3) {
+  FakeWorld world;
+  world.daemon.registered.commit = "9f2c1aa";
+  world.daemon.registered.pipelines = {{.name = "cars", .file = "cars.cd4ml.yaml"}};
+  EXPECT_EQ(world.Run({"pipeline", "add", "."}).code, 0);
+  world.daemon.registered.problems = {
+      {.code = "CD0016", .message = "not valid YAML", .file = "x.cd4ml.yaml"}};
+
+  const CliResult result = world.Run({"pipeline", "add", "."});
+
+  EXPECT_EQ(result.code, 3);
+  EXPECT_EQ(result.out, "✔ Registered cars at 9f2c1aa  cars.cd4ml.yaml\n");
+  EXPECT_THAT(result.err, HasSubstr("x.cd4ml.yaml: error[CD0016]: not valid YAML"));
+}
+
+TEST(Lint, ChecksEveryFileHereWhenNoneIsNamed) {
+  FakeWorld world;
+  EXPECT_EQ(world.Run({"lint"}).code, 4);
+  world.files = {{"a.cd4ml.yaml", "good"}, {"b.cd4ml.yaml", "good"}};
+  EXPECT_EQ(Transcript(world.Run({"lint"})),
+            "--- stderr\n0 errors, 0 warnings in 2 files\n--- exit 0\n");
+  EXPECT_EQ(world.Run({"lint", "missing.cd4ml.yaml"}).code, 4);
+  EXPECT_EQ(world.connected_to, "");
+}
+
+TEST(Plan, OfAFileWithErrorsShowsThem) {
+  FakeWorld world;
+  world.files = {{"bad.cd4ml.yaml", "bad"}};
+  const CliResult result = world.Run({"plan"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_THAT(result.err, HasSubstr("error[CD0121]"));
+  EXPECT_EQ(world.connected_to, "");
+}
+
+TEST(Plan, AsksWhichFileWhenThereAreSeveral) {
+  FakeWorld world;
+  world.files = {{"a.cd4ml.yaml", "good"}, {"b.cd4ml.yaml", "good"}};
+  EXPECT_EQ(world.Run({"plan"}).code, 2);
+}
+
+TEST(DeployHistory, ShowsWhatWasLiveThen) {
+  FakeWorld world = FullWorld();
+  const std::string out =
+      world.Run({"deploy", "history", "production", "--at", "2026-03-02T12:05:00Z", "-o", "name"})
+          .out;
+  EXPECT_EQ(out, "used-car-price/1/release\n");
+}
+
+TEST(Lineage, EndsOnCycles) {
+  FakeWorld world = FullWorld();
+  world.daemon.lineage.edges.push_back({world.daemon.lineage.root, "d"});
+  EXPECT_THAT(world.Run({"lineage", "used-car-price/1/release"}).out, HasSubstr("(see above)"));
+}
+
+TEST(ResolveServer, PrefersTheFlagThenTheVariable) {
+  EXPECT_EQ(ResolveServer("a:1", {{"CD4ML_SERVER", "b:2"}}), "a:1");
+  EXPECT_EQ(ResolveServer("", {{"CD4ML_SERVER", "b:2"}}), "b:2");
+  EXPECT_EQ(ResolveServer("", {{"CD4ML_SERVER", ""}}), "127.0.0.1:7420");
+}
+
+TEST(Version, NeedsNoDaemon) {
+  FakeWorld world;
+  EXPECT_EQ(world.Run({"version"}).out, "cd4ml 0.1.0\n");
+  EXPECT_EQ(world.Run({"--version"}).out, "cd4ml 0.1.0\n");
+  EXPECT_EQ(world.connected_to, "");
+}
+
+TEST(Help, IsWhatTheProgramSaysWithoutArguments) {
+  FakeWorld world;
+  EXPECT_EQ(world.Run({}).out, HelpFor(""));
+  EXPECT_EQ(world.Run({"run"}).out, HelpFor("run"));
+  EXPECT_EQ(world.Run({"help", "nonsense"}).code, 2);
+}
+
+}  // namespace
+}  // namespace cd4ml::cli

@@ -1,0 +1,100 @@
+// A daemon in memory behind ControlApi and QueryApi, and everything else that RunCli asks of the
+// world.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "cd4ml/cli/cli.h"
+
+namespace cd4ml::cli {
+
+constexpr UtcTime kStart{1'772'452'800'000};  // 2026-03-02T12:00:00Z
+
+class FakeClock : public Clock {
+ public:
+  UtcTime Now() const override { return kStart + elapsed; }
+  Duration Steady() const override { return elapsed; }
+
+  Duration elapsed{0};
+};
+
+// What the daemon knows and what it was asked.
+struct FakeDaemon {
+  absl::Status failure;  // When set, every call fails with it.
+  std::map<std::string, RunView> runs;
+  std::vector<RunSummary> summaries;
+  std::map<core::AttemptId, std::string> logs;
+  std::vector<PipelineRecord> pipelines;
+  std::vector<AgentView> agents;
+  std::vector<core::Deployment> deployments;
+  std::vector<MonitorView> monitors;
+  LineageGraph lineage;
+  PlannedRun plan;
+  RegisterResult registered;
+  bool answers = true;                       // false: no callback of ControlApi is ever called.
+  std::vector<absl::Status> watch_failures;  // The next subscriptions end at once with these.
+
+  std::vector<StartRequest> started;
+  std::vector<RegisterRequest> registrations;
+  std::vector<std::string> cancelled;
+  std::vector<RunFilter> filters;
+  std::function<void(RunView)> watcher;  // Of the open subscription.
+  std::function<void(absl::Status)> watcher_end;
+
+  // Changes a run and tells whoever watches it.
+  void Change(const RunView& view);
+};
+
+Connection ConnectTo(FakeDaemon& daemon);
+
+// Texts that begin with "bad" have two findings; others are a pipeline of three stages.
+class FakeParser : public PipelineParser {
+ public:
+  ParsedPipeline Parse(std::string_view text, std::string_view file,
+                       const core::Scope*) const override;
+  absl::StatusOr<Value> ParseParams(std::string_view, std::string_view) const override;
+  absl::StatusOr<std::string> WriteParams(const Value&, std::string_view) const override;
+};
+
+struct CliResult {
+  int code = 0;
+  std::string out, err;
+};
+
+// The world of one test: change it, then call Run.
+struct FakeWorld {
+  FakeDaemon daemon;
+  FakeClock clock;
+  FakeParser parser;
+  std::map<std::string, std::string> environment;
+  std::map<std::string, std::string> files;
+  bool is_terminal = false;
+  TerminalSize size{80, 24};
+  std::function<bool()> interrupted = [] { return false; };  // Asked each time round the loop.
+  std::string connected_to;
+  bool breaks_output = false;  // As when the reader of a pipe has gone.
+
+  CliResult Run(const std::vector<std::string>& words);
+};
+
+// --- builders ------------------------------------------------------------------------------------
+
+core::Run MakeRun(int64_t number);  // All seven stages, none begun.
+void Begin(core::Run& run, const std::string& stage, Duration at);
+void End(core::Run& run, const std::string& stage, Duration at, core::Outcome outcome = {});
+core::Outcome Passed(std::map<std::string, double> metrics = {});
+core::Outcome WithRules(std::vector<core::RuleResult> rules);
+
+RunView RunningRun();   // used-car-price/4: train runs.
+RunView WaitingRun();   // used-car-price/5: train waits for an agent.
+RunView PassedRun();    // used-car-price/1
+RunView RejectedRun();  // used-car-price/2: the error gate says no.
+RunView FailedRun();    // used-car-price/3: train exits with 3.
+
+}  // namespace cd4ml::cli
