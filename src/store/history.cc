@@ -88,7 +88,8 @@ absl::StatusOr<std::vector<RunSummary>> ReadRuns(Database& database, const RunFi
   return runs;
 }
 
-// What was live at one moment. Whoever took over ended the one before, so each row knows its own span.
+// What was live at one moment. Whoever took over ended the one before, so each row knows its own
+// span.
 constexpr char kLiveAt[] = R"sql(
 WHERE (deployment.ended_ms IS NULL OR deployment.ended_ms > ?1)
   AND deployment.started_ms <= ?1

@@ -383,12 +383,14 @@ WHERE name = ?1
 ORDER BY id
 LIMIT 1)sql";
 
-constexpr char kDeploymentByEnvironment[] = R"sql(
-SELECT id
-FROM deployment
-WHERE environment = ?1
-ORDER BY started_ms DESC, id DESC
-LIMIT 1)sql";
+// Of every pipeline that has such an environment: its live deployment.
+constexpr char kLiveByEnvironment[] = R"sql(
+SELECT deployment.id, pipeline.name || '/' || deployment.environment
+FROM deployment CROSS JOIN pipeline ON pipeline.id = deployment.pipeline
+WHERE deployment.ended_ms IS NULL
+  AND (deployment.environment = ?1 OR pipeline.name || '/' || deployment.environment = ?1)
+ORDER BY pipeline.name
+LIMIT 6)sql";
 
 constexpr char kPredictionByKey[] = R"sql(
 SELECT id
@@ -449,7 +451,7 @@ class Resolver {
     CD4ML_RETURN_IF_ERROR(
         Append(database_, found_, Like(Kind::kDeployment), kDeploymentByName, reference));
     if (!found_.empty()) return absl::OkStatus();
-    return Append(database_, found_, Like(Kind::kDeployment), kDeploymentByEnvironment, reference);
+    return FindOne(reference, Kind::kDeployment, kLiveByEnvironment, reference);
   }
 
   // "pipeline/12/train/1", or "pipeline/12/train" for the latest attempt.
@@ -479,10 +481,17 @@ class Resolver {
         prefix.find_first_not_of("0123456789abcdef") != std::string::npos) {
       return absl::OkStatus();
     }
-    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kVersionsByPrefix, prefix, name));
+    return FindOne(reference, Kind::kVersion, kVersionsByPrefix, prefix, name);
+  }
+
+  // Finds what a query names by row and name, if it is one; several are refused with their names.
+  template <typename... Args>
+  absl::Status FindOne(const std::string& reference, Kind kind, const char* sql,
+                       const Args&... args) {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(sql, args...));
     std::string names;
     while (rows.Next()) {
-      found_.push_back(Like(Kind::kVersion));
+      found_.push_back(Like(kind));
       found_.back().row = rows.Integer(0);
       names += (names.empty() ? "" : ", ") + rows.String(1);
     }

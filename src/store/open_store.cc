@@ -149,6 +149,7 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& o
 }
 
 absl::StatusOr<std::unique_ptr<History>> OpenHistory(const StoreOptions& options) {
+  if (options.path == ":memory:") return Refuse("a store in memory cannot be read by others");
   auto history = std::make_unique<SqliteHistory>(options);
   CD4ML_RETURN_IF_ERROR(history->Probe());
   return history;

@@ -278,7 +278,8 @@ absl::Status RunProjector::operator()(const core::Deployed& event) {
                          store_.VersionRow(deployment.model, at_));
   std::optional<int64_t> replaced;
   {
-    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kSelectLive, run_.row, deployment.environment));
+    CD4ML_ASSIGN_OR_RETURN(Rows rows,
+                           database_.Query(kSelectLive, run_.row, deployment.environment));
     if (rows.Next()) replaced = rows.Integer(0);
     CD4ML_RETURN_IF_ERROR(rows.status());
   }

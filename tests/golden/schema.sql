@@ -31,8 +31,10 @@ END;
 
 CREATE TRIGGER deployment_is_only_ended BEFORE UPDATE ON deployment
 WHEN OLD.ended_ms IS NOT NULL OR NEW.ended_ms IS NULL
-  OR (NEW.id, NEW.name, NEW.environment, NEW.run, NEW.stage_run, NEW.attempt, NEW.agent, NEW.endpoint, NEW.started_ms)
-  <> (OLD.id, OLD.name, OLD.environment, OLD.run, OLD.stage_run, OLD.attempt, OLD.agent, OLD.endpoint, OLD.started_ms)
+  OR (NEW.id, NEW.name, NEW.pipeline, NEW.environment, NEW.run, NEW.stage_run, NEW.attempt, NEW.agent,
+    NEW.endpoint, NEW.started_ms)
+  <> (OLD.id, OLD.name, OLD.pipeline, OLD.environment, OLD.run, OLD.stage_run, OLD.attempt, OLD.agent,
+    OLD.endpoint, OLD.started_ms)
   OR NEW.package IS NOT OLD.package OR NEW.model IS NOT OLD.model OR NEW.replaced IS NOT OLD.replaced
 BEGIN
   SELECT RAISE (ABORT, 'a deployment is only ended, once');
@@ -41,7 +43,8 @@ END;
 CREATE TABLE deployment (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE CHECK (name <> ''),
-  environment TEXT NOT NULL CHECK (environment <> ''),
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  environment TEXT NOT NULL CHECK (environment <> ''),   -- Of the pipeline: two may both have a "production".
   run INTEGER NOT NULL REFERENCES run (id),
   stage_run INTEGER NOT NULL REFERENCES stage_run (id),
   attempt INTEGER NOT NULL,
@@ -55,6 +58,8 @@ CREATE TABLE deployment (
   FOREIGN KEY (stage_run, attempt) REFERENCES attempt (stage_run, number)
 ) STRICT;
 
+CREATE INDEX deployment_by_end ON deployment (ended_ms);
+
 CREATE INDEX deployment_by_environment ON deployment (environment, started_ms);
 
 CREATE INDEX deployment_by_model ON deployment (model);
@@ -65,7 +70,7 @@ CREATE INDEX deployment_by_run ON deployment (run);
 
 CREATE INDEX deployment_by_start ON deployment (started_ms);
 
-CREATE UNIQUE INDEX deployment_live ON deployment (environment) WHERE ended_ms IS NULL;
+CREATE UNIQUE INDEX deployment_live ON deployment (pipeline, environment) WHERE ended_ms IS NULL;
 
 CREATE TABLE lineage_edge (
   stage_run INTEGER NOT NULL,

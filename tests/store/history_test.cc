@@ -174,6 +174,29 @@ TEST_F(History, AsksForMoreOfAnAmbiguousDigest) {
       history().TraceLineage("file:car/a.y@" + digest.substr(0, 8), LineageDirection::kUp, 1).ok());
 }
 
+TEST_F(History, KeepsEnvironmentsOfPipelinesApart) {
+  ASSERT_OK(store_->Commit({PipelineChange{Pipeline("bike")}}));
+  RunCar(1, "one");
+  core::StartRun start = CarRun(1);
+  start.pipeline = "bike";
+  start.id = "bike/1";
+  core::Run bike;
+  ASSERT_OK(Do(bike, start));
+  for (const char* stage : {"validate", "train", "evaluate", "package", "release"}) {
+    ASSERT_OK(Perform(bike, stage, GoodOutcome(stage, "bike")));
+  }
+
+  EXPECT_EQ(store_->Load()->live.size(), 2u);
+  EXPECT_EQ(history().ListDeployments("production", now_, 10)->size(), 2u);
+  const auto trace = [this](const std::string& reference) {
+    return history().TraceLineage(reference, LineageDirection::kUp, 1);
+  };
+  EXPECT_EQ(trace("bike/production")->root, "bike/1/release");
+  EXPECT_EQ(trace("car/production")->root, "car/1/release");
+  EXPECT_EQ(Message(trace("production").status()),
+            "\"production\" may mean bike/production, car/production; give more of it");
+}
+
 TEST_F(History, StopsAtTheDepthAskedFor) {
   RunCar(1, "one");
 

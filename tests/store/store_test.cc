@@ -348,6 +348,7 @@ TEST_F(Store, LivesInMemoryWhenAsked) {
   ASSERT_OK((*store)->Commit({PipelineChange{Pipeline("car")}}));
   (*store)->Idle();
   EXPECT_EQ((*store)->Load()->pipelines.size(), 1u);
+  EXPECT_FALSE(OpenHistory({.path = ":memory:"}).ok());
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ class History {
   // Newest first. Empty environment: all. `at`, when set: only what was live then.
   virtual absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
                                                                         UtcTime at, int limit) = 0;
-  // `reference`: a run, "pipeline/latest", an environment, a deployment, a prediction key, a version id or a unique
+  // `reference`: a run, "pipeline/latest", an environment ("pipeline/environment"), a deployment, a prediction key, a version id or a unique
   // prefix of a digest or commit. NOT_FOUND says what was tried.
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                                     LineageDirection direction, int depth_max) = 0;

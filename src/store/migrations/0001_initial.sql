@@ -241,8 +241,10 @@ BEGIN
 END;
 CREATE TRIGGER deployment_is_only_ended BEFORE UPDATE ON deployment
 WHEN OLD.ended_ms IS NOT NULL OR NEW.ended_ms IS NULL
-  OR (NEW.id, NEW.name, NEW.environment, NEW.run, NEW.stage_run, NEW.attempt, NEW.agent, NEW.endpoint, NEW.started_ms)
-  <> (OLD.id, OLD.name, OLD.environment, OLD.run, OLD.stage_run, OLD.attempt, OLD.agent, OLD.endpoint, OLD.started_ms)
+  OR (NEW.id, NEW.name, NEW.pipeline, NEW.environment, NEW.run, NEW.stage_run, NEW.attempt, NEW.agent,
+    NEW.endpoint, NEW.started_ms)
+  <> (OLD.id, OLD.name, OLD.pipeline, OLD.environment, OLD.run, OLD.stage_run, OLD.attempt, OLD.agent,
+    OLD.endpoint, OLD.started_ms)
   OR NEW.package IS NOT OLD.package OR NEW.model IS NOT OLD.model OR NEW.replaced IS NOT OLD.replaced
 BEGIN
   SELECT RAISE (ABORT, 'a deployment is only ended, once');
