@@ -282,10 +282,8 @@ RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed,
   result.sample_size = sample_size;
   if (!std::isfinite(observed)) return result;
   if (!bounds.is_set()) return Explained(std::move(result), kNoBound);
-  const bool within = Within(observed, bounds);
-  result.outcome = within ? VerdictOutcome::kPass : Broken(rule);
-  result.message =
-      subject + " is " + text + (within ? ", as it must: " : ", must be ") + result.bound;
+  result.outcome = Within(observed, bounds) ? VerdictOutcome::kPass : Broken(rule);
+  result.message = subject + " is " + text + ", must be " + result.bound;
   return result;
 }
 

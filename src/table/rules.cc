@@ -33,6 +33,13 @@ std::string Join(const std::vector<std::string>& texts, std::string_view separat
   return joined;
 }
 
+// Returns the first names, and how many there are where that is not all.
+std::string Named(std::vector<std::string> names) {
+  const size_t all = names.size();
+  names.resize(std::min(all, kNamesMax));
+  return Join(names, ", ") + (all > kNamesMax ? ", … (" + std::to_string(all) + ")" : "");
+}
+
 int64_t Integer(const std::optional<std::string>& text) { return text ? std::stoll(*text) : 0; }
 
 bool Exceeds(int64_t count, double share_max, int64_t rows) {
@@ -95,13 +102,7 @@ class Judge {
     result.observed =
         wrong == 0 ? std::to_string(table->columns.size()) + " columns" : Join(result.rows, ", ");
     result.observed_number = static_cast<double>(wrong);
-    const std::vector<std::string> named(
-        columns.columns.begin(), columns.columns.begin() + static_cast<ptrdiff_t>(std::min(
-                                                               columns.columns.size(), kNamesMax)));
-    result.bound = (columns.exactly ? "exactly " : "at least ") + Join(named, ", ") +
-                   (named.size() < columns.columns.size()
-                        ? ", … (" + std::to_string(columns.columns.size()) + ")"
-                        : "");
+    result.bound = (columns.exactly ? "exactly " : "at least ") + Named(columns.columns);
     return Ended(std::move(result), wrong > 0,
                  "the columns of " + columns.of + ": " + result.observed);
   }
@@ -115,51 +116,27 @@ class Judge {
           "the rule demands nothing of the column; give it type, min, max, in, pattern or "
           "max_nulls");
     }
-    // Every condition is evaluated once; the rest counts.
-    std::string broken;
-    std::string any = "bad IS NOT NULL";
-    std::string counts;
-    for (size_t i = 0; i < demands.size(); ++i) {
-      const std::string name = "b" + std::to_string(i);
-      broken +=
-          ", " + sql + " IS NOT NULL AND (" + demands[i].fulfilled + ") IS NOT TRUE AS " + name;
-      any += " OR " + name;
-      counts += ", count(*) FILTER (WHERE " + name + ")";
-    }
-    const std::string view =
-        "(SELECT file, line, bad, " + sql + broken + " FROM " + table->sql + ")";
-    const std::string empty = "bad IS NULL AND " + sql + " IS NULL";
-    CD4ML_ASSIGN_OR_RETURN(
-        const std::vector<Row> rows,
-        database_.Query("SELECT count(*) FILTER (WHERE " + any + "), count(*) FILTER (WHERE " +
-                        empty + ")" + counts + " FROM " + view));
-    const int64_t bad_rows = Integer(rows[0][0]);
-    const int64_t empty_rows = Integer(rows[0][1]);
-    const bool too_bad = Exceeds(bad_rows, column.max_bad_share, table->rows);
-    const bool too_empty = column.max_nulls && Exceeds(empty_rows, *column.max_nulls, table->rows);
+    CD4ML_ASSIGN_OR_RETURN(const ColumnCounts counts, CountColumn(*table, sql, demands));
+    const bool too_bad = Exceeds(counts.bad, column.max_bad_share, table->rows);
+    const bool too_empty =
+        column.max_nulls && Exceeds(counts.empty, *column.max_nulls, table->rows);
 
     RuleResult result = Begin(table->rows);
     // What is broken is reported; where nothing is, the first thing that was asked for.
-    const bool report_empty = too_bad ? false : too_empty || demands.empty();
-    result.observed = ShareObserved(report_empty ? empty_rows : bad_rows, table->rows,
-                                    report_empty ? "empty" : "bad");
-    result.observed_number = Share(report_empty ? empty_rows : bad_rows, table->rows);
+    const bool report_empty = !too_bad && (too_empty || demands.empty());
+    const int64_t reported = report_empty ? counts.empty : counts.bad;
+    result.observed = ShareObserved(reported, table->rows, report_empty ? "empty" : "bad");
+    result.observed_number = Share(reported, table->rows);
     result.bound = report_empty ? ShareBound(*column.max_nulls, "empty")
                                 : ShareBound(column.max_bad_share, "bad rows");
-    std::vector<std::string> found;
-    for (size_t i = 0; i < demands.size(); ++i) {
-      if (const int64_t count = Integer(rows[0][2 + i]); count > 0)
-        found.push_back(std::to_string(count) + " " + demands[i].broken);
+    if (reported > 0) {
+      CD4ML_ASSIGN_OR_RETURN(
+          result.rows, OffendingRows(*table, counts.view, report_empty ? kEmpty : counts.any_bad,
+                                     {column.column}));
     }
-    if (table->bad_rows > 0)
-      found.push_back(std::to_string(table->bad_rows) + " do not fit the table");
-    if (empty_rows > 0) found.push_back(std::to_string(empty_rows) + " are empty");
-    CD4ML_ASSIGN_OR_RETURN(
-        result.rows,
-        OffendingRows(*table, view, too_empty && !too_bad ? empty : any, {column.column}));
     return Ended(std::move(result), too_bad || too_empty,
                  "of " + std::to_string(table->rows) + " rows " +
-                     (found.empty() ? "all are as they must be" : Join(found, ", ")));
+                     (counts.found.empty() ? "all are as they must be" : Join(counts.found, ", ")));
   }
 
   absl::StatusOr<RuleResult> operator()(const core::UniqueRule& unique) {
@@ -356,6 +333,46 @@ class Judge {
     std::string broken;     // "are no float"
   };
 
+  // What the values of a column are like.
+  struct ColumnCounts {
+    int64_t bad = 0;
+    int64_t empty = 0;
+    std::vector<std::string> found;  // "12 are no float"
+    std::string view;     // SQL: the rows, with a column `empty` and what `any_bad` needs.
+    std::string any_bad;  // SQL condition over `view`.
+  };
+  static constexpr char kEmpty[] = "empty";
+
+  // Evaluates every demand once for each row, and counts.
+  absl::StatusOr<ColumnCounts> CountColumn(const Table& table, const std::string& sql,
+                                           const std::vector<Demand>& demands) {
+    ColumnCounts counts;
+    counts.view = "(SELECT *, bad IS NULL AND " + sql + " IS NULL AS empty";
+    counts.any_bad = "bad IS NOT NULL";
+    std::string filters;
+    for (size_t i = 0; i < demands.size(); ++i) {
+      const std::string broken = "broken" + std::to_string(i);
+      counts.view +=
+          ", " + sql + " IS NOT NULL AND (" + demands[i].fulfilled + ") IS NOT TRUE AS " + broken;
+      counts.any_bad += " OR " + broken;
+      filters += ", count(*) FILTER (WHERE " + broken + ")";
+    }
+    counts.view += " FROM " + table.sql + ")";
+    CD4ML_ASSIGN_OR_RETURN(
+        const std::vector<Row> rows,
+        database_.Query("SELECT count(*) FILTER (WHERE " + counts.any_bad +
+                        "), count(*) FILTER (WHERE empty)" + filters + " FROM " + counts.view));
+    const auto tell = [&counts](int64_t count, const std::string& what) {
+      if (count > 0) counts.found.push_back(std::to_string(count) + " " + what);
+    };
+    counts.bad = Integer(rows[0][0]);
+    counts.empty = Integer(rows[0][1]);
+    for (size_t i = 0; i < demands.size(); ++i) tell(Integer(rows[0][2 + i]), demands[i].broken);
+    tell(table.bad_rows, "do not fit the table");
+    tell(counts.empty, "are empty");
+    return counts;
+  }
+
   static std::vector<Demand> Demands(const core::ColumnRule& column, const std::string& sql) {
     std::vector<Demand> demands;
     if (column.type) demands.push_back(TypeDemand(*column.type, sql));
@@ -369,11 +386,8 @@ class Judge {
     if (!column.in.empty()) {
       std::vector<std::string> literals;
       for (const std::string& value : column.in) literals.push_back(Literal(value));
-      std::vector<std::string> shown = column.in;
-      shown.resize(std::min(shown.size(), kNamesMax));
       demands.push_back(
-          {sql + " IN (" + Join(literals, ", ") + ")",
-           "are none of " + Join(shown, ", ") + (shown.size() < column.in.size() ? ", …" : "")});
+          {sql + " IN (" + Join(literals, ", ") + ")", "are none of " + Named(column.in)});
     }
     if (!column.pattern.empty()) {
       demands.push_back({"regexp_full_match(" + sql + ", " + Literal(column.pattern) + ")",
