@@ -150,10 +150,11 @@ int FollowToEnd(Invocation& invocation, const std::string& run, RunObserver& obs
     return kExitInterrupted;
   }
   if (!ended.ok()) {
+    const std::vector<Hint> reattach = {{"Reattach", "cd4ml run watch " + run}};
     return invocation.Fail(ended.status(),
-                           absl::IsNotFound(ended.status())
-                               ? std::vector<Hint>{{"Runs", "cd4ml run list"}}
-                               : std::vector<Hint>{{"Reattach", "cd4ml run watch " + run}});
+                           absl::IsDeadlineExceeded(ended.status())
+                               ? reattach
+                               : IfNotFound(ended.status(), {"Runs", "cd4ml run list"}));
   }
   if (invocation.is_json()) invocation.PrintJson(invocation.ports.json.run(*ended));
   return observer.tells_end() ? ExitCodeOf(*ended) : ReportEnd(invocation, screen, *ended);

@@ -49,6 +49,10 @@ std::string ResolveServer(const std::string& flag,
   return variable.empty() ? "127.0.0.1:7420" : variable;
 }
 
+std::vector<Hint> IfNotFound(const absl::Status& status, const Hint& hint) {
+  return absl::IsNotFound(status) ? std::vector<Hint>{hint} : std::vector<Hint>{};
+}
+
 Invocation::Invocation(const CliPorts& world, const Command* performed, Arguments line_arguments)
     : ports(world),
       command(performed),

@@ -24,6 +24,9 @@ struct Hint {
   std::string command;
 };
 
+// Returns where to look for the right name when one was not found; nothing for other errors.
+std::vector<Hint> IfNotFound(const absl::Status& status, const Hint& hint);
+
 class Invocation {
  public:
   // REQUIRES: `line_arguments` come from ParseLine; `world` outlives this.

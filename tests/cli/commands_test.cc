@@ -535,7 +535,7 @@ TEST(RunLogs, PrintsOnlyFailedStages) {
   EXPECT_THAT(world.Run({"run", "logs", "used-car-price/3", "--failed"}).out,
               StartsWith("epoch 1\nepoch 2\n"));
   EXPECT_EQ(world.Run({"run", "logs", "used-car-price/1", "--failed"}).err,
-            "no stage of used-car-price/1 has failed\n");
+            "no stage of used-car-price/1 has begun and failed\n");
 }
 
 TEST(RunLogs, SaysInWordsWhyThereIsNothing) {
@@ -547,6 +547,13 @@ TEST(RunLogs, SaysInWordsWhyThereIsNothing) {
             "package skipped without an attempt: needs train\n");
   EXPECT_THAT(world.Run({"run", "logs", "used-car-price/3", "train", "--attempt", "2"}).err,
               HasSubstr("train has had 1 attempt"));
+}
+
+TEST(RunLogs, SaysThatNothingHasBegun) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/9"] = {MakeRun(9), {}};
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/9"}).err,
+            "no stage of used-car-price/9 has begun\n");
 }
 
 TEST(RunLogs, KeepsColoursOnlyOnATerminalAndBytesOnlyWhenAsked) {

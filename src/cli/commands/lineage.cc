@@ -115,7 +115,8 @@ int Perform(Invocation& invocation) {
       arguments.Has("down") ? LineageDirection::kDown : LineageDirection::kUp;
   const auto graph = invocation.Query().TraceLineage(arguments.One("REF"), direction, *depth);
   if (!graph.ok())
-    return invocation.Fail(graph.status(), {{"How things are named", "cd4ml help refs"}});
+    return invocation.Fail(graph.status(),
+                           IfNotFound(graph.status(), {"How things are named", "cd4ml help refs"}));
   const std::string format = arguments.One("format", "tree");
   if (invocation.is_json() || format == "json") {
     invocation.PrintJson(invocation.ports.json.lineage(*graph));

@@ -60,7 +60,8 @@ void Print(const Invocation& invocation, const PipelineRecord& pipeline) {
 int Show(Invocation& invocation) {
   const auto pipeline = invocation.Query().GetPipeline(invocation.arguments.One("PIPELINE"));
   if (!pipeline.ok())
-    return invocation.Fail(pipeline.status(), {{"Pipelines", "cd4ml pipeline list"}});
+    return invocation.Fail(pipeline.status(),
+                           IfNotFound(pipeline.status(), {"Pipelines", "cd4ml pipeline list"}));
   if (invocation.is_json()) {
     invocation.PrintJson(invocation.ports.json.pipeline(*pipeline));
   } else {

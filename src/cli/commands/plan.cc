@@ -112,9 +112,8 @@ int Perform(Invocation& invocation) {
   }
   const auto plan = is_file ? PlanFile(invocation, name) : PlanPipeline(invocation, name);
   if (!plan.ok()) {
-    return invocation.Fail(
-        plan.status(),
-        is_file ? std::vector<Hint>{} : std::vector<Hint>{{"Pipelines", "cd4ml pipeline list"}});
+    const auto hints = IfNotFound(plan.status(), {"Pipelines", "cd4ml pipeline list"});
+    return invocation.Fail(plan.status(), is_file ? std::vector<Hint>{} : hints);
   }
   if (invocation.is_json()) {
     invocation.PrintJson(invocation.ports.json.plan(*plan));

@@ -60,7 +60,9 @@ int Perform(Invocation& invocation) {
   const absl::StatusOr<RunFilter> filter = ReadFilter(invocation);
   if (!filter.ok()) return invocation.Fail(filter.status());
   const auto runs = invocation.Query().ListRuns(*filter);
-  if (!runs.ok()) return invocation.Fail(runs.status(), {{"Pipelines", "cd4ml pipeline list"}});
+  if (!runs.ok())
+    return invocation.Fail(runs.status(),
+                           IfNotFound(runs.status(), {"Pipelines", "cd4ml pipeline list"}));
   invocation.PrintList(
       *runs, [](const RunSummary& run) { return SafeLine(run.id); },
       invocation.ports.json.run_summary, TableOf(*runs, invocation.ports.clock.Now()),

@@ -176,7 +176,8 @@ int Perform(Invocation& invocation) {
   const Selection selection{invocation.arguments.Many("STAGE"), invocation.arguments.Has("failed"),
                             *attempt};
   const absl::StatusOr<RunView> view = invocation.Query().GetRun(invocation.arguments.One("RUN"));
-  if (!view.ok()) return invocation.Fail(view.status(), {{"Runs", "cd4ml run list"}});
+  if (!view.ok())
+    return invocation.Fail(view.status(), IfNotFound(view.status(), {"Runs", "cd4ml run list"}));
   const auto selected = Select(view->run, selection);
   if (!selected.ok())
     return invocation.Fail(selected.status(), {{"Its stages", "cd4ml run show " + view->run.id}});
@@ -187,7 +188,13 @@ int Perform(Invocation& invocation) {
     LogFollower follower(invocation, selection, printer);
     return FollowToEnd(invocation, view->run.id, follower, invocation.err);
   }
-  if (selected->empty()) invocation.Note("no stage of " + SafeLine(view->run.id) + " has failed");
+  const bool has_begun =
+      std::any_of(selected->begin(), selected->end(),
+                  [](const core::StageRun* stage) { return !stage->attempts.empty(); });
+  if (!has_begun && selection.stages.empty()) {
+    invocation.Note("no stage of " + SafeLine(view->run.id) +
+                    (selection.only_failed ? " has begun and failed" : " has begun"));
+  }
   for (const core::StageRun* stage : *selected) {
     const absl::Status status =
         PrintStage(invocation, invocation.Query(), *view, *stage, selection, *tail, printer);

@@ -178,7 +178,8 @@ std::string JsonOf(const Invocation& invocation, const RunView& view) {
 
 int Perform(Invocation& invocation) {
   const absl::StatusOr<RunView> view = invocation.Query().GetRun(invocation.arguments.One("RUN"));
-  if (!view.ok()) return invocation.Fail(view.status(), {{"Runs", "cd4ml run list"}});
+  if (!view.ok())
+    return invocation.Fail(view.status(), IfNotFound(view.status(), {"Runs", "cd4ml run list"}));
   if (invocation.is_json()) {
     invocation.PrintJson(JsonOf(invocation, *view));
   } else if (invocation.format == OutputFormat::kName) {

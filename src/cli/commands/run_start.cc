@@ -10,9 +10,9 @@ namespace {
 int FailStart(const Invocation& invocation, const absl::Status& status,
               const StartRequest& request) {
   const int code =
-      invocation.Fail(status, {{"What can be started", "cd4ml pipeline list"},
-                               {"What it would do", "cd4ml plan " + request.pipeline}});
-  if (absl::IsUnavailable(status) || absl::IsCancelled(status)) {
+      invocation.Fail(status, IfNotFound(status, {"What can be started", "cd4ml pipeline list"}));
+  if (absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+      absl::IsDeadlineExceeded(status)) {
     // The request may have arrived: under the same key it starts no second run.
     invocation.Hints({{"Repeat safely", "cd4ml run start " + request.pipeline +
                                             " --idempotency-key " + request.key}});
