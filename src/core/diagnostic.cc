@@ -13,6 +13,7 @@ namespace {
 
 // Longer lines are shown as a window: a definition in JSON is one line of any length.
 constexpr int kSnippetMax = 160;
+constexpr int kQuotedMax = 80;
 constexpr int kBeforeCaret = 60;
 constexpr std::string_view kCut = "…";
 
@@ -57,7 +58,7 @@ constexpr CodeExplanation kCodes[] = {
      "one, or rename it."},
     {code::kTooDeep, "nested too deeply", "Lists and maps nest at most 32 levels deep."},
     {code::kTooManyValues, "too many values",
-     "A file has at most 1,000,000 values, which is enough for 10,000 stages."},
+     "A file has at most 600,000 values, which is enough for 10,000 stages."},
     {code::kNotYaml, "not valid YAML",
      "The text around the caret cannot be read. Most often the indentation differs from the lines "
      "above, a \": \" stands in a text without quotes, or a comma is missing."},
@@ -330,6 +331,11 @@ Diagnostic MakeError(std::string_view code, const Place& place, std::string mess
                      std::string label, std::string help) {
   return {std::string(code), Severity::kError, std::move(message), "", place, "",
           std::move(label),  std::move(help)};
+}
+
+std::string Quoted(std::string_view text) {
+  const std::string_view shown = CutCharacters(text.substr(0, 4 * kQuotedMax), 0, kQuotedMax);
+  return "\"" + Printable(shown) + (shown.size() < text.size() ? "…\"" : "\"");
 }
 
 bool HasErrors(const Diagnostics& diagnostics) {

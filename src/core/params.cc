@@ -197,7 +197,7 @@ std::string CheckParam(const ParamSchema& param, const Value& value) {
     std::string allowed;
     for (const std::string& word : param.values) allowed += (allowed.empty() ? "" : ", ") + word;
     return "must be one of " + allowed + ", is " + Described(value) +
-           DidYouMean(value.string(), param.values);
+           (value.string().size() > 80 ? "" : DidYouMean(value.string(), param.values));
   }
   if (value.is_number() && !std::isfinite(value.number()))
     return "must be finite, is " + Described(value);

@@ -14,8 +14,6 @@ namespace {
 constexpr size_t kFindingsMax = 1000;
 constexpr size_t kPathShownMax = 12;
 
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
 // Names to what stands at their position; never iterated.
 using Index = std::unordered_map<std::string_view, size_t>;
 
@@ -39,6 +37,10 @@ std::string_view PathProblem(std::string_view path) {
     begin = end + 1;
   }
   return names_something ? "" : "must not be the work directory itself";
+}
+
+bool IsKnownPath(std::string_view path) {
+  return !path.empty() && !HasTemplate(path) && PathProblem(path).empty();
 }
 
 // Returns the parts of a path with a mark after each, which sorts before every character: a folder
@@ -104,10 +106,17 @@ class Validator {
   }
 
   // Looking for a near name costs as much as there are names, so there is a budget for a file.
-  std::string Suggest(std::string_view word, const std::vector<std::string>& names) {
-    if (names.size() > suggestions_left_ || word.size() > 80) return "";
-    suggestions_left_ -= names.size();
-    const std::string closest = ClosestWord(word, names);
+  // `names` is a list of names or of what has names.
+  template <typename Named>
+  std::string Suggest(std::string_view word, const std::vector<Named>& names) {
+    if (suggestions_left_ == 0 || word.size() > 80) return "";
+    suggestions_left_ -= std::min(suggestions_left_, names.size());
+    std::string closest;
+    if constexpr (std::is_same_v<Named, std::string>) {
+      closest = ClosestWord(word, names);
+    } else {
+      closest = ClosestWord(word, NamesOf(names));
+    }
     return closest.empty() ? "" : "did you mean " + Quoted(closest) + "?";
   }
 
@@ -165,7 +174,7 @@ class Validator {
     std::vector<Occupant> all;
     for (size_t i = 0; i < pipeline_.stages.size(); ++i) {
       for (const OutputSpec& output : pipeline_.stages[i].outputs) {
-        if (output.path.empty() || HasTemplate(output.path)) continue;
+        if (!IsKnownPath(output.path)) continue;
         all.push_back(
             {PathKey(output.path), i,
              "output " + Quoted(output.name) + " of stage " + Quoted(pipeline_.stages[i].name),
@@ -193,7 +202,7 @@ class Validator {
     const auto found = stages_.find(stage);
     if (found == stages_.end()) {
       Error(code::kUnknownStage, place, "unknown stage " + Quoted(stage),
-            Suggest(stage, NamesOf(pipeline_.stages)));
+            Suggest(stage, pipeline_.stages));
       return nullptr;
     }
     const std::vector<OutputSpec>& outputs = pipeline_.stages[found->second].outputs;
@@ -201,8 +210,7 @@ class Validator {
     std::string known;
     for (const OutputSpec& one : outputs) known += (known.empty() ? "" : ", ") + one.name;
     Error(code::kUnknownOutput, place,
-          "stage " + Quoted(stage) + " has no output " + Quoted(output),
-          Suggest(output, NamesOf(outputs)),
+          "stage " + Quoted(stage) + " has no output " + Quoted(output), Suggest(output, outputs),
           known.empty() ? "it declares no outputs" : "it declares: " + known);
     return nullptr;
   }
@@ -213,12 +221,11 @@ class Validator {
     if (from.find('.') != std::string::npos) {
       CheckOutput(from, place);
     } else if (!materials_.contains(from)) {
-      std::vector<std::string> names = NamesOf(pipeline_.materials);
       const bool is_stage = stages_.contains(from);
       Error(code::kUnknownSource, place,
             is_stage ? "stage " + Quoted(from) + " is no input; name one of its outputs"
                      : "unknown material " + Quoted(from),
-            is_stage ? "" : Suggest(from, names),
+            is_stage ? "" : Suggest(from, pipeline_.materials),
             "inputs are materials, or outputs as stage.output");
     }
   }
@@ -235,7 +242,7 @@ class Validator {
   void CheckEnvironment(const std::string& environment, const Place& place) {
     if (environment.empty() || environments_.contains(environment)) return;
     Error(code::kUnknownEnvironment, place, "unknown environment " + Quoted(environment),
-          Suggest(environment, NamesOf(pipeline_.environments)));
+          Suggest(environment, pipeline_.environments));
   }
 
   // --- stages ---
@@ -247,7 +254,7 @@ class Validator {
       if (stages_.contains(need)) continue;
       Error(code::kUnknownStage, stage.PlaceOf("needs." + need),
             "stage " + Quoted(stage.name) + " needs " + Quoted(need) + ", which is not defined",
-            Suggest(need, NamesOf(pipeline_.stages)));
+            Suggest(need, pipeline_.stages));
     }
     CheckInputs(stage);
     for (const OutputSpec& output : stage.outputs) {
@@ -275,7 +282,7 @@ class Validator {
       CheckSource(input.from, input.place);
       CheckPath(input.at, "\"at\" of input " + Quoted(input.name), input.place);
       const std::string path = PathOf(input);
-      if (path.empty() || HasTemplate(path)) continue;
+      if (!IsKnownPath(path)) continue;
       places.push_back(
           {PathKey(path), OwnerOf(input.from), "input " + Quoted(input.name), path, input.place});
     }
@@ -318,6 +325,7 @@ class Validator {
           (param.type == ParamSchema::Type::kMap && name.starts_with(param.name + "."));
       if (is_part) return;
       known.push_back(param.name);
+      known.push_back(param.name.substr(0, param.name.find('.')));
     }
     Error(code::kUnknownParameter, place, "unknown parameter " + Quoted(name),
           Suggest(name, known));
@@ -332,14 +340,15 @@ class Validator {
       if (name.starts_with("params.")) CheckParamName(name.substr(7), place);
     }
     for (const FunctionCall& call : expression->Calls()) {
-      const bool asks = call.function == "passed" || call.function == "failed";
-      if (!asks && (call.function != "always" || !call.arguments.empty())) {
+      if (call.function == "passed" || call.function == "failed") {
+        CheckAskedStage(stage, call, place);
+      } else if (call.function != "always") {
         Error(code::kUnknownFunction, place,
               "unknown function " + Quoted(call.function) + " in a condition",
-              Suggest(call.function, {"always", "passed", "failed"}),
+              Suggest(call.function, std::vector<std::string>{"always", "passed", "failed"}),
               "allowed: always(), passed('stage'), failed('stage')");
-      } else if (asks) {
-        CheckAskedStage(stage, call, place);
+      } else if (!call.arguments.empty()) {
+        Error(code::kUnknownFunction, place, "\"always\" takes no argument");
       }
     }
   }
@@ -353,7 +362,7 @@ class Validator {
     const std::string& asked = call.arguments[0].string();
     if (!stages_.contains(asked)) {
       return Error(code::kUnknownStage, place, "unknown stage " + Quoted(asked) + " in a condition",
-                   Suggest(asked, NamesOf(pipeline_.stages)));
+                   Suggest(asked, pipeline_.stages));
     }
     bool waits = std::find(stage.needs.begin(), stage.needs.end(), asked) != stage.needs.end();
     for (const std::string& reference : ReferencesOf(stage))
@@ -481,7 +490,7 @@ class Validator {
     Error(code::kUnknownMonitor, pipeline_.triggers.monitor_place,
           found == stages_.end() ? "unknown stage " + Quoted(name)
                                  : "stage " + Quoted(name) + " is no monitor",
-          found == stages_.end() ? Suggest(name, NamesOf(pipeline_.stages)) : "");
+          found == stages_.end() ? Suggest(name, pipeline_.stages) : "");
   }
 
   // --- the graph ---
@@ -580,7 +589,7 @@ class Validator {
   std::vector<std::string> slices_;
   std::vector<std::vector<Edge>> edges_;  // By stage: what it waits for.
   Diagnostics findings_;
-  size_t suggestions_left_ = 200'000;
+  size_t suggestions_left_ = 50'000;
   int cycles_ = 0;
 };
 

@@ -58,6 +58,7 @@ Value ParamScalar(const Node& node) {
   Value value = ScalarValue(node);
   if (node.kind != Node::Kind::kPlain || !value.is_string()) return value;
   if (const auto special = SpecialNumber(node.text)) return Value(*special);
+  if (node.text.find_first_of("0123456789") == std::string_view::npos) return value;
   std::string text(node.text);
   const size_t sign = text.starts_with('+') || text.starts_with('-') ? 1 : 0;
   if (text.size() > sign && text[sign] == '.') text.insert(sign, "0");
@@ -77,17 +78,11 @@ Value Convert(const Node& node, core::Diagnostics& findings) {
   if (node.is_map()) {
     Value::Map map;
     for (size_t i = 0; i < node.member_count(); ++i) {
-      const Node& key = node.key(i);
-      if (key.text.find('.') != std::string_view::npos) {
-        findings.push_back(core::MakeError(
-            code::kBadName, key.place,
-            "a dot in \"" + std::string(key.text) + "\" cannot be told from a nested parameter"));
-      }
-      map.emplace(std::string(key.text), Convert(node.value(i), findings));
+      map.emplace(std::string(node.key(i).text), Convert(node.value(i), findings));
     }
     return map;
   }
-  if (IsAmbiguous(node)) {
+  if (IsAmbiguous(node) && findings.size() < kFindingsMax) {
     findings.push_back(core::MakeError(
         code::kAmbiguous, node.place,
         std::string(node.text) + " is text to some readers of YAML and not to others", "",
@@ -114,6 +109,16 @@ absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file) {
   Value value = Convert(tree.root, findings);
   if (!findings.empty()) return ToStatus(text, file, std::move(findings));
   return value;
+}
+
+// Returns a key with a dot, which cannot be told from a nested parameter, or "".
+std::string DottedKey(const Value& value) {
+  if (!value.is_map()) return "";
+  for (const auto& [key, member] : value.map()) {
+    if (key.find('.') != std::string::npos) return key;
+    if (std::string dotted = DottedKey(member); !dotted.empty()) return dotted;
+  }
+  return "";
 }
 
 // --- writing ---
@@ -179,6 +184,10 @@ absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view fil
     return absl::InvalidArgumentError(std::string(file) +
                                       " must hold a map of parameters, it holds a " +
                                       std::string(TypeName(*value)));
+  }
+  if (const std::string key = DottedKey(*value); !key.empty()) {
+    return absl::InvalidArgumentError(std::string(file) + ": a dot in " + core::Quoted(key) +
+                                      " cannot be told from a nested parameter");
   }
   return value;
 }

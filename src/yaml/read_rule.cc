@@ -26,7 +26,7 @@ class RuleReader {
     Fields rows(reader_, *fields_.Take("rows"), "\"rows\"");
     ReadBounds(rows, rule.rows, kCount);
     rows.Finish();
-    NeedBound(rule.rows.is_set());
+    NeedBound(rows.Has("min") || rows.Has("max"));
     return rule;
   }
 
@@ -129,7 +129,7 @@ class RuleReader {
     if (fields_.Has("versus")) {
       fields_.Ignore({"worse_by", "confidence", "first"});
     } else {
-      NeedBound(rule.value.is_set());
+      NeedBound(fields_.Has("min") || fields_.Has("max"));
     }
     fields_.NotYet("versus", code::kNoBaseline);
     return rule;
@@ -166,7 +166,7 @@ class RuleReader {
     latency.Read("requests", rule.requests, Range{1, 1e6});
     latency.Read("concurrency", rule.concurrency, Range{1, 256});
     latency.Finish();
-    NeedBound(rule.p50 || rule.p95 || rule.p99);
+    NeedBound(latency.Has("p50") || latency.Has("p95") || latency.Has("p99"));
     return rule;
   }
 
@@ -193,7 +193,7 @@ class RuleReader {
   void OneOfTwoLists(std::string_view key, std::string_view first, std::string_view second,
                      bool& is_first, std::vector<std::string>& out) {
     Node& node = *fields_.Take(key);
-    Fields inner(reader_, node, "\"" + std::string(key) + "\"");
+    Fields inner(reader_, node, core::Quoted(std::string(key)));
     is_first = inner.Has(first);
     if (node.is_map() && is_first == inner.Has(second)) {
       reader_.Error(
@@ -333,7 +333,7 @@ const Form* FindForm(Fields& fields, const core::Rule& rule, StageKind gate) {
 core::Rule ReadRule(Reader& reader, const std::string& name, const Node& key, Node& node,
                     core::StageSpec& stage) {
   core::Rule rule{.name = name, .blocks = true, .body = core::CheckRule(), .place = key.place};
-  Fields fields(reader, node, "rule \"" + name + "\"");
+  Fields fields(reader, node, "rule " + core::Quoted(name));
   if (!node.is_map()) return rule;
   const Form* form = FindForm(fields, rule, stage.kind);
   if (form == nullptr) return rule;
@@ -366,7 +366,7 @@ core::MetricRule ReadMonitorMetric(Fields& fields) {
   ReadBounds(fields, metric.value);
   fields.NotYet("of", code::kNoGroundTruth);
   fields.NotYet("min_labelled", code::kNoGroundTruth);
-  if (!metric.value.is_set()) {
+  if (!fields.Has("min") && !fields.Has("max")) {
     fields.reader().Error(code::kNoBound, fields.node().place, fields.where() + " bounds nothing");
   }
   return metric;
@@ -375,19 +375,22 @@ core::MetricRule ReadMonitorMetric(Fields& fields) {
 void ReadCheck(Reader& reader, const std::string& name, const Node& key, Node& node,
                core::StageSpec& stage) {
   core::CheckSpec check{.name = name, .rule = core::MetricRule(), .place = key.place};
-  Fields fields(reader, node, "check \"" + name + "\"");
-  if (fields.Has("metric") && !fields.Has("drift")) {
-    check.rule = ReadMonitorMetric(fields);
-  } else if (fields.Has("drift") && !fields.Has("metric")) {
-    core::DriftRule drift;
-    ReadDrift(fields, "checks." + name, stage, drift);
-    check.rule = drift;
-  } else if (node.is_map()) {
-    reader.Error(code::kRuleForm, key.place, fields.where() + " needs one of metric and drift");
+  Fields fields(reader, node, "check " + core::Quoted(name));
+  const bool is_drift = fields.Has("drift");
+  if (is_drift == fields.Has("metric")) {
+    if (node.is_map()) {
+      reader.Error(code::kRuleForm, key.place, fields.where() + " needs one of metric and drift");
+    }
+  } else {
+    if (is_drift) {
+      ReadDrift(fields, "checks." + name, stage, check.rule.emplace<core::DriftRule>());
+    } else {
+      check.rule = ReadMonitorMetric(fields);
+    }
+    ReadSeverity(fields, check.blocks);
+    fields.Read("consecutive", check.consecutive, Range{1, 1000});
+    fields.Finish();
   }
-  ReadSeverity(fields, check.blocks);
-  fields.Read("consecutive", check.consecutive, Range{1, 1000});
-  if (fields.Has("metric") || fields.Has("drift")) fields.Finish();
   stage.monitor->checks.push_back(std::move(check));
 }
 

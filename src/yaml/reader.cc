@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -18,16 +19,7 @@ namespace code = core::code;
 // Enough to cut the first kFindingsMax out of after sorting.
 constexpr size_t kCollectedMax = 10 * kFindingsMax;
 
-std::string Quoted(std::string_view text) { return "\"" + std::string(text) + "\""; }
-
-// Cuts long texts, which come from a file of up to 8 MiB.
-std::string Shown(std::string_view text) {
-  constexpr size_t kShownMax = 80;
-  if (text.size() <= kShownMax) return Quoted(text);
-  size_t end = kShownMax;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return Quoted(std::string(text.substr(0, end)) + "…");
-}
+using core::Quoted;
 
 std::string Join(const std::vector<std::string_view>& words) {
   std::string out;
@@ -46,6 +38,14 @@ std::string Suggestion(std::string_view word, const Words& candidates) {
   return closest.empty() ? "" : "did you mean " + Quoted(closest) + "?";
 }
 
+std::string NamesAllowed(const Words& roots) {
+  std::string out;
+  for (const std::string& root : roots) {
+    out += (out.empty() ? "allowed: " : ", ") + root + (root.ends_with('.') ? "NAME" : "");
+  }
+  return out;
+}
+
 std::string NumberText(double number) { return ToJson(Value(number)); }
 
 }  // namespace
@@ -60,8 +60,12 @@ void Reader::Error(std::string_view code, const core::Place& place, std::string 
 void Reader::WrongType(const Node& node, std::string_view wanted) {
   std::string help;
   if (wanted.ends_with("text") && node.kind == Node::Kind::kPlain) {
-    help = "put it in quotes: \"" + std::string(node.text.substr(0, 40)) + "\"";
-  } else if (node.kind == Node::Kind::kQuoted && wanted != "a list" && wanted != "a map") {
+    help = "put it in quotes: " + Quoted(node.text);
+  } else if (wanted == "a list" && node.is_scalar()) {
+    help = "write a list of one as [" + Quoted(node.text) + "]";
+  } else if (wanted == "true or false") {
+    help = "allowed: true, false, without quotes";
+  } else if (node.kind == Node::Kind::kQuoted && wanted != "a map") {
     help = "a value in quotes is text";
   }
   Error(
@@ -78,22 +82,26 @@ void Reader::NotYet(std::string_view code, const core::Place& place, std::string
 
 // --- expressions ---
 
+// Returns the place of a part of a scalar. Its offset is one in the file too when the scalar stands
+// there as it is, which its length tells.
+core::Place PlaceWithin(const Node& node, size_t offset, size_t length) {
+  const int quotes = node.kind == Node::Kind::kQuoted ? 1 : 0;
+  const bool is_verbatim = node.place.length == static_cast<int>(node.text.size()) + 2 * quotes;
+  if (!is_verbatim || offset == std::string_view::npos) return node.place;
+  return {node.place.line, node.place.column + quotes + static_cast<int>(offset),
+          static_cast<int>(length)};
+}
+
 void Reader::ExpressionError(std::string_view code, const Node& node, const absl::Status& error) {
   std::string message = Message(error);
   core::Place place = node.place;
-  // The message begins with "column N: ". The column is a place in the file when the scalar stands
-  // there as it is, which its length tells.
-  const int quotes = node.kind == Node::Kind::kQuoted ? 1 : 0;
+  // The message begins with "column N: ".
   const size_t colon = message.find(": ");
   if (message.starts_with("column ") && colon != std::string::npos) {
-    const int column = std::atoi(message.c_str() + 7);
+    place = PlaceWithin(node, static_cast<size_t>(std::atoi(message.c_str() + 7)) - 1, 1);
     message = message.substr(colon + 2);
-    if (place.length == static_cast<int>(node.text.size()) + 2 * quotes) {
-      place.column += quotes + column - 1;
-      place.length = 1;
-    }
   }
-  Error(code, place, std::move(message), "", "in " + Shown(node.text));
+  Error(code, place, std::move(message), "", "in " + Quoted(node.text));
 }
 
 bool Reader::CheckNames(const Node& node, const std::vector<core::Expression>& expressions,
@@ -106,8 +114,9 @@ bool Reader::CheckNames(const Node& node, const std::vector<core::Expression>& e
       });
       if (is_known) continue;
       known = false;
-      Error(code::kUnknownName, node.place, "unknown name " + Shown(name) + " in an expression",
-            Suggestion(name, roots), Allowed(roots));
+      Error(code::kUnknownName, PlaceWithin(node, node.text.find(name), name.size()),
+            "unknown name " + Quoted(name) + " in an expression", Suggestion(name, roots),
+            NamesAllowed(roots));
     }
   }
   return known;
@@ -136,11 +145,25 @@ bool Reader::CheckParams(const Node& node, const std::vector<core::Expression>& 
       }
       if (!param.empty()) continue;
       known = false;
-      Error(code::kUnknownParameter, node.place, "unknown parameter " + Shown(whole),
-            Suggestion(whole, *params_));
+      Error(code::kUnknownParameter, PlaceWithin(node, node.text.find(name), name.size()),
+            "unknown parameter " + Quoted(whole), Suggestion(whole, *params_));
     }
   }
   return known;
+}
+
+// Returns why a definition cannot hold what an expression gave, or "". It is read again from JSON,
+// where it must mean the same.
+std::string_view ProblemOf(const Node& node) {
+  if (node.is_null()) return "nothing";
+  if (node.is_map()) return "a map";
+  if (HasTemplate(node)) return "a text with ${{ }} in it";
+  if (node.is_scalar() && HasControlCharacter(node.text)) return "a text with a control character";
+  for (const Node& item : node.children) {
+    if (!item.is_scalar()) return "a list that does not hold single values only";
+    if (const std::string_view problem = ProblemOf(item); !problem.empty()) return problem;
+  }
+  return "";
 }
 
 Reader::Resolved Reader::Resolve(Node& node) {
@@ -159,12 +182,13 @@ Reader::Resolved Reader::Resolve(Node& node) {
     ExpressionError(code::kExpressionValue, node, value.status());
     return Resolved::kFailed;
   }
-  if (value->is_null() || value->is_map()) {
-    Error(code::kExpressionValue, node.place,
-          "the expression gives " + std::string(value->is_null() ? "nothing" : "a map"));
+  Node resolved = ToNode(*value, node.place, tree_);
+  const std::string_view problem = ProblemOf(resolved);
+  if (!problem.empty()) {
+    Error(code::kExpressionValue, node.place, "the expression gives " + std::string(problem));
     return Resolved::kFailed;
   }
-  node = ToNode(*value, node.place, tree_);
+  node = std::move(resolved);
   return Resolved::kValue;
 }
 
@@ -318,7 +342,7 @@ bool Reader::ReadWord(Node& node, std::string& out, const Words& allowed) {
   std::string word;
   if (!ReadLiteral(node, word)) return false;
   if (std::find(allowed.begin(), allowed.end(), word) == allowed.end()) {
-    Error(code::kBadWord, node.place, Quoted(key_) + " cannot be " + Shown(word),
+    Error(code::kBadWord, node.place, Quoted(key_) + " cannot be " + Quoted(word),
           Suggestion(word, allowed), Allowed(allowed));
     return false;
   }
@@ -486,7 +510,8 @@ bool Fields::ReadWord(std::string_view key, std::string& out, const Words& allow
 void Fields::Finish(const Words& elsewhere, std::string_view kind) {
   for (size_t i = 0; i < taken_.size(); ++i) {
     const Node& key = node_.key(i);
-    if (taken_[i] != 0 || !key.is_scalar()) continue;
+    // Merge keys and the second of two equal keys have been reported when the tree was built.
+    if (taken_[i] != 0 || !key.is_scalar() || key.text == "<<" || Find(key.text) != i) continue;
     const bool is_misplaced =
         std::find(elsewhere.begin(), elsewhere.end(), key.text) != elsewhere.end();
     if (is_misplaced) {
@@ -495,7 +520,7 @@ void Fields::Finish(const Words& elsewhere, std::string_view kind) {
                     "allowed: " + Join(known_));
     } else {
       reader_.Error(
-          code::kUnknownKey, key.place, "unknown key " + Shown(key.text) + " in " + where_,
+          code::kUnknownKey, key.place, "unknown key " + Quoted(key.text) + " in " + where_,
           Suggestion(key.text, Words(known_.begin(), known_.end())), "allowed: " + Join(known_));
     }
   }
@@ -514,7 +539,7 @@ bool CheckNamedMap(Reader& reader, const Node& map, std::string_view what) {
 bool CheckName(Reader& reader, const Node& key, std::string_view what) {
   if (!key.is_scalar() || IsName(key.text)) return key.is_scalar();
   reader.Error(
-      code::kBadName, key.place, Shown(key.text) + " is no name in " + Quoted(what), "",
+      code::kBadName, key.place, Quoted(key.text) + " is no name in " + Quoted(what), "",
       "names have lower-case letters, digits, - and _, begin with a letter or digit, and are "
       "at most 63 long");
   return false;

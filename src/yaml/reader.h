@@ -166,7 +166,8 @@ void ForEachNamed(Reader& reader, Node& map, std::string_view what, const Visit&
   if (!CheckNamedMap(reader, map, what)) return;
   for (size_t i = 0; i < map.member_count(); ++i) {
     CheckName(reader, map.key(i), what);
-    visit(std::string(map.key(i).text), map.key(i), map.value(i));
+    // What is no name has been reported, and goes on in a length that messages can bear.
+    visit(std::string(map.key(i).text.substr(0, 63)), map.key(i), map.value(i));
   }
 }
 

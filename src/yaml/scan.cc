@@ -54,6 +54,7 @@ class Scanner {
   explicit Scanner(std::string_view text) : text_(text) {}
 
   Scan Run() {
+    scan_.scalars.reserve(std::min(text_.size() / 8, kValuesMax));  // Touched only as far as used.
     if (CheckBytes()) ScanTokens();
     return std::move(scan_);
   }
@@ -96,6 +97,7 @@ class Scanner {
       if (at_ == line_begin_ && !BeginLine()) continue;
       ScanToken();
     }
+    if (scan_.findings.empty()) CheckColon();
     if (scan_.findings.empty() && !open_.empty()) {
       Refuse(open_.back().place, code::kUnclosed,
              "\"" + std::string(1, open_.back().mark) + "\" is not closed");
@@ -127,7 +129,14 @@ class Scanner {
       return false;
     }
     plain_may_go_on_ = false;
-    return true;
+    return CheckColon();
+  }
+
+  // The library takes a line without ":" for a key without a value.
+  bool CheckColon() {
+    if (key_without_colon_.line == 0) return true;
+    return Refuse(key_without_colon_, code::kNotYaml,
+                  "\":\" is missing after this, or it stands too far left");
   }
 
   // One "---" before everything else is the only mark of documents.
@@ -185,10 +194,13 @@ class Scanner {
   void ScanColon() {
     if (open_.empty()) {
       if (!key_may_end_ || scan_.scalars.empty() || scan_.scalars.back().place.line != line_) {
-        Refuse(PlaceAt(at_, 1), code::kNotYaml, "\":\" has no key before it");
+        Refuse(PlaceAt(at_, 1), after_value_ ? code::kKeyNotText : code::kNotYaml,
+               after_value_ ? "a key must be a text on one line" : "\":\" has no key before it");
         return;
       }
       top_indent_ = scan_.scalars.back().place.column;
+      expects_value_ = true;
+      key_without_colon_ = {};
     } else {
       entry_is_empty_ = false;
     }
@@ -207,7 +219,10 @@ class Scanner {
       } else if (open_.size() >= kDepthMax) {
         Refuse(PlaceAt(at_, 1), code::kTooDeep,
                "brackets are nested deeper than " + std::to_string(kDepthMax));
+      } else if (open_.empty() && !expects_value_) {
+        Refuse(PlaceAt(at_, 1), code::kNotYaml, "a value cannot stand here");
       } else if (Count()) {
+        expects_value_ = false;
         open_.push_back({PlaceAt(at_++, 1), c});
         entry_is_empty_ = true;
       }
@@ -247,6 +262,7 @@ class Scanner {
       if (line_ != dash_line_) dashes_ = 1;
       dash_line_ = line_;
       top_indent_ = Column();
+      expects_value_ = true;
       ++at_;
     }
   }
@@ -365,6 +381,8 @@ class Scanner {
     place.length = static_cast<int>(at_ - begin);
     if (place.line != line_) place.length = 1;
     scan_.scalars.push_back({place, text_.substr(begin, at_ - begin)});
+    if (open_.empty() && !expects_value_) key_without_colon_ = place;
+    expects_value_ = false;
     entry_is_empty_ = false;
     key_may_end_ = place.line == line_;
   }
@@ -413,6 +431,8 @@ class Scanner {
   int dashes_ = 0;
   bool has_mark_ = false;  // "---" was seen.
   bool has_content_ = false;
+  bool expects_value_ = true;  // Block style: a value may stand here, not only a key.
+  core::Place key_without_colon_ = {0, 0, 0};  // Block style: this must turn out to be a key.
   bool entry_is_empty_ = false;   // Between brackets: nothing stands since the last comma.
   bool after_value_ = false;      // A value is complete: only a mark may follow it on its line.
   bool key_may_end_ = false;      // The last scalar may be a key.

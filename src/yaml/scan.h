@@ -11,7 +11,7 @@ namespace cd4ml::yaml {
 
 constexpr size_t kBytesMax = 8u << 20;
 constexpr int kDepthMax = 32;
-constexpr size_t kValuesMax = 1'000'000;
+constexpr size_t kValuesMax = 600'000;
 
 // Where a scalar stands in the text, with its quotes.
 struct ScalarToken {

@@ -27,14 +27,6 @@ class TextBuffer : public std::streambuf {
   }
 };
 
-// Control characters may also come from escapes ("\0", "\e"); only line breaks and tabs are text.
-bool HasControlCharacter(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) {
-    const auto byte = static_cast<uint8_t>(c);
-    return (byte < 0x20 && c != '\n' && c != '\t' && c != '\r') || byte == 0x7F;
-  });
-}
-
 // Collects events into nodes and checks them against the scanner's tokens.
 class TreeBuilder : public YAML::EventHandler {
  public:
@@ -46,9 +38,13 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     core::Place place = PlaceOf(mark);
-    if (IsNextScalar(place) && IsNullWord(scalars_[next_].text)) place = scalars_[next_++].place;
+    std::string_view word;
+    if (IsNextScalar(place) && IsNullWord(scalars_[next_].text)) {
+      place = scalars_[next_].place;
+      word = scalars_[next_++].text;
+    }
     CheckProperties(place, "?", anchor);
-    Add({.place = place});
+    Add({.place = place, .text = word});
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
@@ -58,23 +54,23 @@ class TreeBuilder : public YAML::EventHandler {
 
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
-    core::Place place = PlaceOf(mark);
-    Node node{.kind = tag == "!" ? Node::Kind::kQuoted : Node::Kind::kPlain};
+    Node node{.kind = tag == "!" ? Node::Kind::kQuoted : Node::Kind::kPlain,
+              .place = PlaceOf(mark)};
     std::string_view source;
-    if (IsNextScalar(place)) {
+    // A scalar with an anchor or a tag is placed where that begins.
+    const bool has_property = CheckProperties(node.place, tag, anchor);
+    if (IsNextScalar(node.place) || (has_property && !has_seen_all())) {
       source = scalars_[next_].text;
-      place = scalars_[next_++].place;
+      node.place = scalars_[next_++].place;
     } else if (tree_.findings.empty()) {
-      Find(place, code::kAmbiguous, "this text can be read in more than one way; put it in quotes");
+      Find(node.place, code::kAmbiguous, "this text can be read in more than one way");
     }
-    CheckProperties(place, tag, anchor);
-    if (HasControlCharacter(value)) {
-      Find(place, code::kControlCharacter, "this text contains a control character");
+    if (HasControlCharacter(value)) {  // From an escape: "\0", "\e".
+      Find(node.place, code::kControlCharacter, "this text contains a control character");
     }
-    node.place = place;
+    if (IsBlock(source)) node.kind = Node::Kind::kQuoted;
     const size_t at = source.find(value);
     node.text = at == std::string_view::npos ? tree_.Keep(value) : source.substr(at, value.size());
-    if (node.kind == Node::Kind::kPlain && IsBlock(source)) node.kind = Node::Kind::kQuoted;
     Add(std::move(node));
   }
 
@@ -87,10 +83,7 @@ class TreeBuilder : public YAML::EventHandler {
     Open(Node::Kind::kMap, mark, tag, anchor);
   }
   void OnSequenceEnd() override { Close(); }
-  void OnMapEnd() override {
-    if (skipped_depth_ == 0) CheckKeys(open_.back());
-    Close();
-  }
+  void OnMapEnd() override { Close(); }
 
   bool has_seen_all() const { return next_ == scalars_.size(); }
 
@@ -108,12 +101,13 @@ class TreeBuilder : public YAML::EventHandler {
            scalars_[next_].place.column == place.column;
   }
 
-  void CheckProperties(const core::Place& place, const std::string& tag, YAML::anchor_t anchor) {
-    if (anchor != YAML::NullAnchor)
-      Find(place, code::kAnchor, "anchors are not part of the language");
-    if (!tag.empty() && tag != "?" && tag != "!") {
-      Find(place, code::kTag, "tags are not part of the language");
-    }
+  // Returns whether there is an anchor or a tag, which is an error.
+  bool CheckProperties(const core::Place& place, const std::string& tag, YAML::anchor_t anchor) {
+    const bool has_anchor = anchor != YAML::NullAnchor;
+    const bool has_tag = !tag.empty() && tag != "?" && tag != "!";
+    if (has_anchor) Find(place, code::kAnchor, "anchors are not part of the language");
+    if (has_tag) Find(place, code::kTag, "tags are not part of the language");
+    return has_anchor || has_tag;
   }
 
   void CheckKeys(const Node& map) {
@@ -139,6 +133,14 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
+  // The library places a value that is not there at whatever follows; it belongs to its key.
+  static void PlaceMissing(Node& map) {
+    for (size_t i = 0; i < map.member_count(); ++i) {
+      if (map.value(i).is_null() && map.value(i).text.empty())
+        map.value(i).place = map.key(i).place;
+    }
+  }
+
   void Open(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
             YAML::anchor_t anchor) {
     CheckProperties(PlaceOf(mark), tag, anchor);
@@ -149,25 +151,34 @@ class TreeBuilder : public YAML::EventHandler {
       }
       return;
     }
-    open_.push_back({.kind = kind, .place = PlaceOf(mark)});
+    open_.push_back({{.kind = kind, .place = PlaceOf(mark)}, complete_.size()});
   }
 
   void Close() {
     if (skipped_depth_ > 0) {
-      --skipped_depth_;
       // What was skipped stands as nothing, so that keys and values still come in pairs.
-      if (skipped_depth_ == 0) Add({.place = open_.back().place});
+      if (--skipped_depth_ == 0) Add({.place = open_.back().node.place});
       return;
     }
-    Node node = std::move(open_.back());
+    Node node = std::move(open_.back().node);
+    const auto first = complete_.begin() + static_cast<std::ptrdiff_t>(open_.back().first_child);
+    node.children.assign(std::move_iterator(first), std::move_iterator(complete_.end()));
+    complete_.erase(first, complete_.end());
     open_.pop_back();
-    node.children.shrink_to_fit();
+    if (node.is_map()) {
+      CheckKeys(node);
+      PlaceMissing(node);
+    }
     Add(std::move(node));
   }
 
   void Add(Node node) {
     if (skipped_depth_ > 0) return;
-    (open_.empty() ? tree_.root : open_.back().children.emplace_back()) = std::move(node);
+    if (open_.empty()) {
+      tree_.root = std::move(node);
+    } else {
+      complete_.push_back(std::move(node));
+    }
   }
 
   void Find(const core::Place& place, std::string_view code, std::string message,
@@ -178,9 +189,15 @@ class TreeBuilder : public YAML::EventHandler {
 
   Tree& tree_;
   const std::vector<ScalarToken>& scalars_;
-  size_t next_ = 0;         // The next scalar that the scanner saw.
-  std::vector<Node> open_;  // Lists and maps that are not complete.
-  int skipped_depth_ = 0;   // Levels below kDepthMax that are left out.
+  size_t next_ = 0;  // The next scalar that the scanner saw.
+  struct OpenNode {
+    Node node;
+    size_t first_child;  // In complete_.
+  };
+  std::vector<OpenNode> open_;  // Lists and maps that are not complete, the innermost last.
+  std::vector<Node>
+      complete_;           // Their children so far: each gets one allocation when all are known.
+  int skipped_depth_ = 0;  // Levels below kDepthMax that are left out.
 };
 
 // Says in our words what the library says in its own.
@@ -217,10 +234,11 @@ void ReadEvents(std::string_view text, const Scan& scan, Tree& tree) {
       return;
     }
     Tree rest;
-    TreeBuilder ignored(rest, {});
+    const std::vector<ScalarToken> none;
+    TreeBuilder ignored(rest, none);
     if (parser.HandleNextDocument(ignored)) {
       find(rest.root.place, code::kMoreDocuments, "text follows the end of the document");
-    } else if (!builder.has_seen_all()) {
+    } else if (!builder.has_seen_all() && tree.findings.empty()) {
       find({}, code::kAmbiguous, "a part of the file can be read in more than one way");
     }
     tree.is_usable = true;
@@ -259,7 +277,7 @@ void AppendJson(const Node& node, std::string& out) {
       out += "null";
       return;
     case Node::Kind::kPlain:
-      if (node.text == "true" || node.text == "false" || IsJsonNumber(node.text)) {
+      if (!ScalarValue(node).is_string()) {
         out += node.text;
         return;
       }
@@ -286,6 +304,13 @@ void AppendJson(const Node& node, std::string& out) {
 }
 
 }  // namespace
+
+bool HasControlCharacter(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<uint8_t>(c);
+    return (byte < 0x20 && c != '\n' && c != '\t' && c != '\r') || byte == 0x7F;
+  });
+}
 
 std::string_view Tree::Keep(std::string text) { return texts.emplace_back(std::move(text)); }
 

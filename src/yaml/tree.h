@@ -16,7 +16,8 @@ struct Node {
   enum class Kind : uint8_t { kNull, kPlain, kQuoted, kList, kMap };
   Kind kind = Kind::kNull;
   core::Place place = {};
-  std::string_view text = {};  // Of scalars; lives as long as the tree and the source text.
+  // Of scalars, and of a null that is written. Lives as long as the tree and the source text.
+  std::string_view text = {};
   std::vector<Node> children = {};
 
   bool is_null() const { return kind == Kind::kNull; }
@@ -54,6 +55,9 @@ Value ToValue(const Node& node);
 
 // Returns `value` as nodes at `place`.
 Node ToNode(const Value& value, const core::Place& place, Tree& tree);
+
+// Returns whether `text` holds control characters other than line breaks and tabs.
+bool HasControlCharacter(std::string_view text);
 
 // Returns compact JSON in the order of the tree. Reading that again gives the same tree.
 std::string ToJson(const Node& node);

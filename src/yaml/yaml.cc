@@ -14,18 +14,17 @@ void Append(core::Diagnostics more, core::Diagnostics& all) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
 
-// Only the first findings are kept: after so many, the rest is noise, and each holds a line.
+// Only the first findings are shown: after so many, the rest is noise.
 void Finish(std::string_view text, std::string_view file, core::Diagnostics& findings) {
-  std::stable_sort(
-      findings.begin(), findings.end(), [](const core::Diagnostic& a, const core::Diagnostic& b) {
-        return std::pair(a.place.line, a.place.column) < std::pair(b.place.line, b.place.column);
-      });
-  if (findings.size() > kFindingsMax) {
-    findings.resize(kFindingsMax);
-    findings.push_back(core::MakeError(code::kTooManyFindings, findings.back().place,
-                                       "more findings follow and are not shown"));
-  }
   core::Locate(text, file, findings);
+  if (findings.size() <= kFindingsMax) return;
+  findings.resize(kFindingsMax);
+  core::Diagnostic last = findings.back();
+  last.code = code::kTooManyFindings;
+  last.message = "more findings follow and are not shown";
+  last.label.clear();
+  last.help.clear();
+  findings.push_back(std::move(last));
 }
 
 class YamlPipelineParser : public PipelineParser {

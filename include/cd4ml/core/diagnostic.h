@@ -40,6 +40,9 @@ using Diagnostics = std::vector<Diagnostic>;
 Diagnostic MakeError(std::string_view code, const Place& place, std::string message,
                      std::string label = "", std::string help = "");
 
+// Returns a text of the file as messages show it: in quotes, on one line, and cut when it is long.
+std::string Quoted(std::string_view text);
+
 bool HasErrors(const Diagnostics& diagnostics);
 
 // Returns the finding as `lint` prints it: file:line:column, code, snippet with caret, help.

@@ -1,0 +1,126 @@
+// Parameter files are read strictly and written so that other readers see the same types.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/yaml/yaml.h"
+
+namespace cd4ml::yaml {
+namespace {
+
+using testing::HasSubstr;
+
+std::string Json(const std::string& text, const std::string& file = "params.yaml") {
+  const auto value = MakePipelineParser()->ParseParams(text, file);
+  return value.ok() ? ToJson(*value) : Message(value.status());
+}
+
+std::string Written(const Value& value, const std::string& file = "params.yaml") {
+  const auto text = MakePipelineParser()->WriteParams(value, file);
+  return text.ok() ? *text : Message(text.status());
+}
+
+TEST(ParamsFile, GivesScalarsTheTypesOfYaml12) {
+  EXPECT_EQ(
+      Json(
+          "a: 1\nb: 1.5\nc: true\nd: text\ne: null\nf: \"1\"\ng: 010\nh: 1:30\ni: 1e-3\nj: -0.5\n"),
+      R"({"a":1,"b":1.5,"c":true,"d":"text","e":null,"f":"1","g":"010","h":"1:30","i":0.001,"j":-0.5})");
+}
+
+TEST(ParamsFile, ReadsTheNumbersThatYamlHasAndJsonHasNot) {
+  EXPECT_EQ(
+      Json("a: .5\nb: 1.\nc: +3\nd: -.5\ne: .inf\nf: -.inf\ng: .nan\nh: +.5\ni: .\nj: +\n"),
+      R"({"a":0.5,"b":1.0,"c":3,"d":-0.5,"e":"Infinity","f":"-Infinity","g":"NaN","h":0.5,"i":".","j":"+"})");
+}
+
+TEST(ParamsFile, RefusesWordsThatReadersReadDifferently) {
+  for (const char* word : {"yes", "No", "ON", "off", "True", "FALSE"}) {
+    EXPECT_THAT(Json(std::string("a: ") + word + "\n"), HasSubstr("params.yaml:1:4: ")) << word;
+    EXPECT_EQ(Json(std::string("a: \"") + word + "\"\n"), std::string("{\"a\":\"") + word + "\"}");
+  }
+}
+
+TEST(ParamsFile, ReadsNestedMapsAndLists) {
+  EXPECT_EQ(Json("train:\n  depth: 6\n  columns: [a, b]\n  more:\n  - x: 1\n  - y\n"),
+            R"({"train":{"columns":["a","b"],"depth":6,"more":[{"x":1},"y"]}})");
+}
+
+TEST(ParamsFile, TakesAFileWithoutParameters) {
+  EXPECT_EQ(Json(""), "{}");
+  EXPECT_EQ(Json("# nothing yet\n"), "{}");
+  EXPECT_EQ(Json("---\n"), "{}");
+}
+
+TEST(ParamsFile, RefusesWhatDefinitionsRefuse) {
+  EXPECT_THAT(Json("a: &x 1\nb: *x\n"), HasSubstr("params.yaml:1:4: anchors"));
+  EXPECT_THAT(Json("a: 1\na: 2\n"), HasSubstr("params.yaml:2:1: duplicate key \"a\""));
+  EXPECT_THAT(Json("a: 1\n---\nb: 2\n"), HasSubstr("one document"));
+  EXPECT_THAT(Json("a: [1,,2]\n"), HasSubstr("params.yaml:1:7: "));
+  EXPECT_THAT(Json("a: \"x\n"), HasSubstr("not closed"));
+  EXPECT_THAT(Json("<<: {a: 1}\n"), HasSubstr("merge keys"));
+  EXPECT_THAT(Json("- 1\n"), HasSubstr("must hold a map"));
+  EXPECT_THAT(Json("5\n"), HasSubstr("must hold a map"));
+  EXPECT_THAT(Json("a.b: 1\n"), HasSubstr("params.yaml: a dot in \"a.b\""));
+  EXPECT_THAT(Json(std::string(9 << 20, ' ')), HasSubstr("larger than"));
+}
+
+TEST(ParamsFile, ReadsJsonAndKnowsFormatsByName) {
+  EXPECT_EQ(Json("{\"a\": {\"b\": 1.5}}", "p.json"), R"({"a":{"b":1.5}})");
+  EXPECT_THAT(Json("{\"a\": 1, \"a\": 2}", "p.json"),
+              HasSubstr("p.json: not valid JSON: duplicate key"));
+  EXPECT_THAT(Json("{\"a\": ", "p.json"), HasSubstr("p.json: not valid JSON"));
+  EXPECT_THAT(Json("[1]", "p.json"), HasSubstr("must hold a map"));
+  EXPECT_THAT(Json("{\"a.b\": 1}", "p.json"), HasSubstr("a dot in \"a.b\""));
+  EXPECT_EQ(Json("a: 1", "p.yml"), R"({"a":1})");
+  EXPECT_THAT(Json("a = 1", "p.toml"), HasSubstr("TOML are not available yet"));
+  EXPECT_THAT(Json("a=1", "p.ini"),
+              HasSubstr("p.ini: parameter files end in .yaml, .yml or .json"));
+  EXPECT_THAT(Written(Value::Map(), "p.toml"), HasSubstr("not available yet"));
+}
+
+Value Awkward() {
+  const double infinity = std::numeric_limits<double>::infinity();
+  return Value::Map{
+      {"plain", 1},
+      {"no", "no"},
+      {"123", "123"},
+      {"with space", Value::Map{{"x", Value::Map()}, {"y", Value::List()}}},
+      {"tiny", 1e-7},
+      {"huge", 1e300},
+      {"whole", 2.0},
+      {"negative", -5},
+      {"infinite", infinity},
+      {"nothing", Value()},
+      {"flag", true},
+      {"texts",
+       Value::List{"yes",  "1",       "1.5",  "~",   "null",        "",      " a ",   "2001-01-01",
+                   "1:30", "0x1F",    "a: b", "# c", "line\nbreak", "tab\t", "ünï 🚗", "\"q\"",
+                   "\\",   "${HOME}", "- x",  "1e5", "=",           "<<"}},
+      {"nested",
+       Value::List{Value::List{1, 2}, Value::Map{{"a", 1}, {"b", Value::List{1}}}, Value::List()}}};
+}
+
+TEST(ParamsFile, ReadsBackWhatItWrites) {
+  const std::string text = Written(Awkward());
+
+  EXPECT_EQ(Json(text), ToJson(Awkward())) << text;
+}
+
+TEST(ParamsFile, WritesWhatPyYamlReadsWithTheSameTypes) {
+  const std::string text = Written(
+      Value::Map{{"tiny", 1e-7}, {"huge", 1e300}, {"whole", 2.0}, {"no", "no"}, {"long", "no"}});
+
+  // PyYAML takes 1e-07 and 1e+300 for text.
+  EXPECT_EQ(text, "huge: 1.0e+300\nlong: \"no\"\n\"no\": \"no\"\ntiny: 1.0e-07\nwhole: 2.0\n");
+}
+
+TEST(ParamsFile, WritesJson) {
+  EXPECT_EQ(Written(Value::Map{{"a", Value::Map{{"b", 1}}}}, "p.json"),
+            "{\n  \"a\": {\n    \"b\": 1\n  }\n}\n");
+}
+
+}  // namespace
+}  // namespace cd4ml::yaml
