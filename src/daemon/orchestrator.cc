@@ -2,6 +2,7 @@
 #include "orchestrator.h"
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "cd4ml/base/check.h"
@@ -365,10 +366,10 @@ void Orchestrator::RecordPredictions(const std::string& deployment, std::vector<
   if (!IsDeployment(deployment)) {
     return done(absl::NotFoundError("there is no deployment \"" + deployment + "\"; see cd4ml deploy history"));
   }
-  const int64_t count = static_cast<int64_t>(predictions.size());
   for (PredictionRecord& prediction : predictions) prediction.deployment = deployment;
-  if (count > 0) changes_.push_back(PredictionChange{std::move(predictions)});
-  Reply([done, count] { done(count); });
+  const auto added = std::make_shared<int64_t>(0);  // Written by the commit, read by the answer after it.
+  if (!predictions.empty()) changes_.push_back(PredictionChange{std::move(predictions), added.get()});
+  Reply([done, added] { done(*added); });
 }
 
 // A deployment is named after its run and stage; one that has been replaced may still hand in what it answered.

@@ -319,7 +319,7 @@ class OwnPipeline(StackTest):
         self.assertIn("verdict", self.stack.cli("plan", "cd4ml"))
         self.stack.start_agent()
 
-        self.stack.cli("run", "start", "cd4ml", "-p", "build.targets=cd4ml base_test", "-p", "test.only=base_test", "--wait")
+        self.stack.cli("run", "start", "cd4ml", "-p", "build.targets=base_test", "-p", "test.only=base_test", "--wait")
 
 
 if __name__ == "__main__":
