@@ -49,6 +49,8 @@ function(cd4ml_add_test name)
   cmake_parse_arguments(TEST "" "" "SOURCES;DEPENDS;PRIVATE" ${ARGN})
   add_executable(${name} ${TEST_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
+  # What is tested is optimised; the tests themselves only have to build fast.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)
   target_compile_definitions(${name} PRIVATE CD4ML_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   list(TRANSFORM TEST_DEPENDS PREPEND cd4ml_)
   target_link_libraries(${name} PRIVATE ${TEST_DEPENDS} ${TEST_PRIVATE} GTest::gtest_main GTest::gmock

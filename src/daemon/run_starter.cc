@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "cd4ml/base/log.h"
@@ -156,6 +157,10 @@ absl::StatusOr<ArtifactRef> RunStarter::PinData(const core::MaterialSpec& materi
   if (path.starts_with("file://")) path = path.substr(7);
   if (!path.starts_with('/')) path = settings_.data_root + "/" + path;
   const std::string what = "material \"" + material.name + "\"";
+  // A link is only a name of the data; what is stored is what it leads to.
+  std::error_code unresolved;
+  const std::filesystem::path real = std::filesystem::canonical(path, unresolved);
+  if (!unresolved) path = real.string();
   const auto stat = ports_.files.Stat(path);
   if (!stat.ok()) {
     return absl::NotFoundError(what + ": there is no file or folder " + path +
