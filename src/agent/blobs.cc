@@ -30,26 +30,26 @@ absl::StatusOr<std::unique_ptr<Blobs>> Blobs::Open(const std::string& state_dir,
 
 bool Blobs::UseFolder(const std::string& dir, const std::string& nonce) {
   const absl::StatusOr<std::string> found = ReadText(dir + "/nonce", 1 << 10);
-  if (dir.empty() || nonce.empty() || !found.ok() || *found != nonce) return false;
-  std::lock_guard lock(mutex_);
-  if (daemons_ != nullptr) return daemons_dir_ == dir;
-  absl::StatusOr<std::unique_ptr<BlobStore>> store = open_(dir);
-  if (!store.ok()) {
-    LogWarn("the daemon's blob folder cannot be used directly", {{"why", Message(store.status())}});
-    return false;
+  std::shared_ptr<BlobStore> store;
+  if (!dir.empty() && !nonce.empty() && found.ok() && *found == nonce) {
+    absl::StatusOr<std::unique_ptr<BlobStore>> opened = open_(dir);
+    if (opened.ok()) {
+      store = *std::move(opened);
+    } else {
+      LogWarn("the daemon's blob folder cannot be used directly",
+              {{"dir", dir}, {"why", Message(opened.status())}});
+    }
   }
-  daemons_ = *std::move(store);
+  std::lock_guard lock(mutex_);
+  daemons_ = store;
   daemons_dir_ = dir;
-  return true;
+  return store != nullptr;
 }
 
 void Blobs::OnSession(const SessionGrant& grant) {
-  const std::string memo = state_dir_ + "/daemon-blobs.json";
   if (UseFolder(grant.blob_dir, grant.blob_nonce)) {
-    if (!Exists(memo)) {
-      (void)WriteText(memo,
-                      ToJson(Value::Map{{"dir", grant.blob_dir}, {"nonce", grant.blob_nonce}}));
-    }
+    (void)WriteText(state_dir_ + "/daemon-blobs.json",
+                    ToJson(Value::Map{{"dir", grant.blob_dir}, {"nonce", grant.blob_nonce}}));
   }
   std::lock_guard lock(mutex_);
   ++sessions_;
@@ -58,8 +58,8 @@ void Blobs::OnSession(const SessionGrant& grant) {
 
 Blobs::Near Blobs::near() {
   std::lock_guard lock(mutex_);
-  if (daemons_ != nullptr) return {daemons_.get(), true};
-  return {own_.get(), false};
+  if (daemons_ != nullptr) return {daemons_, true};
+  return {own_, false};
 }
 
 std::string Blobs::dir() {

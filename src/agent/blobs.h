@@ -44,24 +44,25 @@ class Blobs {
       : state_dir_(std::move(state_dir)), open_(ports.open_blobs), far_(ports.daemon_blobs) {}
 
   struct Near {
-    BlobStore* store;
+    std::shared_ptr<BlobStore> store;
     bool is_daemons;
   };
   Near near();
   // Does `transfer` again after each new session for as long as the daemon is away.
   absl::Status Persist(const std::function<absl::Status()>& transfer, const std::stop_token& stop);
   absl::Status Fetch(const ArtifactRef& artifact, const std::stop_token& stop);
+  // Uses the daemon's folder from now on when it is the one that `nonce` lies in, otherwise none.
   bool UseFolder(const std::string& dir, const std::string& nonce);
 
   const std::string state_dir_;
   const decltype(AgentPorts::open_blobs) open_;
   BlobStore& far_;  // The daemon's, over the wire.
-  std::unique_ptr<BlobStore> own_;
+  std::shared_ptr<BlobStore> own_;
   std::mutex mutex_;
   std::condition_variable_any session_;
   int64_t sessions_ = 0;  // Guarded by mutex_, as are the next two.
-  std::shared_ptr<BlobStore>
-      daemons_;  // The daemon's folder; null on another host. Never replaced once set.
+  // The daemon's folder; null on another host. Shared with what is under way when it is replaced.
+  std::shared_ptr<BlobStore> daemons_;
   std::string daemons_dir_;
 };
 

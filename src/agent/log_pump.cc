@@ -88,6 +88,8 @@ LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
     offset = log.delivered;
     end = log.end;
   }
+  // What was refused once is tried once more, at the end.
+  if (log.complained && !end) return Progress::kNothing;
   if (!log.file.is_open()) log.file.open(log.path, std::ios::binary);
   std::string bytes(static_cast<size_t>(std::clamp<int64_t>(kLogMax - offset, 0, kChunkMax)), '\0');
   log.file.clear();
@@ -101,6 +103,9 @@ LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
     size = Await<int64_t>([&](Done<int64_t> done) {
       daemon_.AppendLog(session, log.attempt, offset, std::move(bytes), std::move(done));
     });
+  }
+  if (size.ok() && *size == offset && bytes_read != 0) {
+    size = absl::ResourceExhaustedError("nothing was taken at offset " + std::to_string(offset));
   }
   bool stale = false;
   bool given_up = bytes_read == 0 && end && offset < *end;  // The file is shorter than it was.

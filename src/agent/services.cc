@@ -101,9 +101,9 @@ std::vector<HeldService> Services::Held() {
   return held;
 }
 
-void Services::AwaitTurn(const std::string& environment) {
+void Services::AwaitTurn(const std::string& environment, const std::stop_token& quit) {
   std::unique_lock lock(mutex_);
-  wake_.wait(lock, [&] { return busy_ != environment; });
+  wake_.wait(lock, quit, [&] { return busy_ != environment; });
 }
 
 std::optional<ServiceTask> Services::Find(const std::string& deployment) {

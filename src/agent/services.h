@@ -49,8 +49,8 @@ class Services {
 
   // --- for the deploy that has claimed the environment ---
 
-  // Waits until nothing else is being done to the environment.
-  void AwaitTurn(const std::string& environment);
+  // Waits until nothing else is being done to the environment, or `quit`.
+  void AwaitTurn(const std::string& environment, const std::stop_token& quit);
   std::optional<ServiceTask> Find(const std::string& deployment);
   // Returns the service in the environment that is not `deployment`; the one that should run, when
   // there are several.

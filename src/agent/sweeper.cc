@@ -1,6 +1,7 @@
 // Empties the agent's trash folder.
 #include "agent/sweeper.h"
 
+#include <chrono>
 #include <filesystem>
 #include <stop_token>
 
@@ -9,6 +10,12 @@
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::agent {
+namespace {
+
+constexpr std::chrono::milliseconds kQuiet{300};
+constexpr size_t kQueueMax = 200;
+
+}  // namespace
 
 Sweeper::Sweeper(std::string trash, int64_t seed) : trash_(std::move(trash)), next_(seed) {
   for (const std::string& name : ListNames(trash_)) queue_.push_back(trash_ + "/" + name);
@@ -32,6 +39,12 @@ void Sweeper::Take(const std::string& path) {
 void Sweeper::Sweep(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   while (wake_.wait(lock, stop, [this] { return !queue_.empty(); })) {
+    const int64_t taken = next_;
+    if (queue_.size() < kQueueMax &&
+        wake_.wait_for(lock, stop, kQuiet, [&] { return next_ != taken; })) {
+      continue;
+    }
+    if (stop.stop_requested()) return;  // The next agent finds it.
     const std::string path = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();

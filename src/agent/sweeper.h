@@ -10,8 +10,8 @@
 
 namespace cd4ml::agent {
 
-// Thread-safe. Deleting many files makes creating others slow for minutes on ext4, so this is done
-// by one thread.
+// Thread-safe. Deleting gets in the way of whoever creates files at the same time, so one thread
+// does it when nothing was taken for a while, or when too much has come together.
 class Sweeper {
  public:
   // Uses the folder `trash`, which exists; what lies there from before is removed too. `seed` makes

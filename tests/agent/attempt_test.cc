@@ -247,6 +247,14 @@ TEST_F(AttemptTest, ManyLinesArriveByteForByteAndWhileTheCommandRuns) {
   EXPECT_EQ(outcome.log_bytes, static_cast<int64_t>(expected.size()));
 }
 
+TEST_F(AttemptTest, ALogThatTheDaemonTakesOnlyInPartDoesNotHoldUpTheOutcome) {
+  world_.daemon.log_max = 1'000;
+  const core::Outcome outcome = Run(Stage("seq 1 300000"));
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded);
+  EXPECT_EQ(world_.daemon.Log(id_).size(), 1'000u);
+  EXPECT_GT(outcome.log_bytes, 1'000'000);
+}
+
 TEST_F(AttemptTest, CancelMeansDead) {
   world_.Start();
   const std::string pid = world_.dir.At("pid");

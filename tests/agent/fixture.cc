@@ -329,6 +329,7 @@ void FakeDaemon::AppendLog(std::string session, core::AttemptId attempt, int64_t
       const auto size = static_cast<int64_t>(log.size());
       if (offset <= size && offset + static_cast<int64_t>(bytes.size()) > size) {
         log += bytes.substr(static_cast<size_t>(size - offset));
+        log.resize(std::min(log.size(), log_max));
       }
       answer = static_cast<int64_t>(log.size());
     }

@@ -47,7 +47,8 @@ class FakeDaemon : public AgentApi {
   bool WaitFor(const std::function<bool()>& holds);
   bool WaitUntilStarted(const core::AttemptId& attempt);
 
-  SessionGrant grant;  // To be set before the agent starts.
+  size_t log_max = size_t{1} << 30;  // To be set before, too: what a log may hold.
+  SessionGrant grant;                // To be set before the agent starts.
 
   // --- AgentApi ---
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,

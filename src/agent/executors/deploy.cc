@@ -58,7 +58,8 @@ class Replacement {
 
   core::Outcome Perform() {
     const Task& task = attempt_.task();
-    services_.AwaitTurn(task.environment);
+    services_.AwaitTurn(task.environment, attempt_.quit());
+    if (attempt_.quitting()) return {};
     old_ = services_.Other(task.environment, task.deployment);
     if (absl::Status named = Name(); !named.ok()) return Failed(Reason::kInfra, named);
     // The bytes first: as long as they are on their way, the old one serves.
