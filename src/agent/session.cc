@@ -67,6 +67,9 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
 }
 
 void Session::Converge(const DesiredState& desired) {
+  // Overtaken by a newer one, which has settled attempts that this one would start again.
+  if (desired.revision < revision_) return;
+  revision_ = desired.revision;
   std::set<core::AttemptId> wanted;
   for (const Task& task : desired.leases) {
     wanted.insert(task.attempt);
@@ -139,9 +142,10 @@ void Session::OnSessionOpened(const SessionOpened& opened) {
   failures_ = 0;
   changed_ = true;
   report_sent_ = false;
+  revision_ = 0;  // A restarted daemon counts anew.
   for (auto& [attempt, held] : attempts_) {
     held.finish_sent = false;
-    held.gone_at = 0;  // A restarted daemon counts its revisions anew.
+    held.gone_at = 0;
   }
 }
 

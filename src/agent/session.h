@@ -134,6 +134,7 @@ class Session {
   Duration heartbeat_{5'000};
   Duration retry_at_{0};
   Duration report_at_{0};
+  int64_t revision_ = 0;      // Of the newest desired state of this session.
   int failures_ = 0;          // Openings in a row that led to nothing.
   bool changed_ = true;       // Something since the last report.
   bool report_sent_ = false;  // A report waits for its answer.

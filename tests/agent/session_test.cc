@@ -128,6 +128,21 @@ TEST_F(SessionTest, AnOlderDesiredStateDoesNotStartAFinishedAttemptAgain) {
   EXPECT_THAT(On(DesiredArrived{Want(3, {})}), ElementsAre("services"));
 }
 
+TEST_F(SessionTest, ADesiredStateThatWasOvertakenIsNotLookedAt) {
+  Open();
+  On(DesiredArrived{Want(5, {1})});
+  On(AttemptEnded{Id(1)});
+  On(LogDelivered{Id(1)});
+  On(FinishAnswered{Id(1), Answer::kAccepted, 6});
+  EXPECT_THAT(On(DesiredArrived{Want(7, {})}), ElementsAre("services"));
+  EXPECT_THAT(On(DesiredArrived{Want(5, {1})}), IsEmpty());
+  On(SessionEnded{});
+  now_ = *session_.NextDeadline();
+  On(TimePassed{});
+  On(SessionOpened{"s2"});
+  EXPECT_THAT(On(DesiredArrived{Want(1, {2})}), ElementsAre("start 2", "services"));
+}
+
 TEST_F(SessionTest, StopsWhatIsNoLongerDesiredAndReportsItsOutcome) {
   Open();
   On(DesiredArrived{Want(1, {1})});
