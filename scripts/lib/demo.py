@@ -30,7 +30,7 @@ class Demo:
     def __init__(self, root: pathlib.Path, programs: pathlib.Path, state: pathlib.Path, data: pathlib.Path | None):
         self.root, self.programs, self.state, self.data = root, programs, state, data
         self.repo, self.market, self.logs = state / "repo", state / "market", state / "logs"
-        self.server = ""
+        self.server, self.attached = "", False
         self.started = time.monotonic()
 
     # --- telling ---
@@ -109,6 +109,16 @@ class Demo:
         say(f"logs      {self.logs}")
         self.show("agent", "list")
 
+    def attach(self, server: str) -> None:
+        """Takes a daemon and an agent that somebody else started and will end, in place of start_programs."""
+        self.step(1, "A daemon and one agent are up")
+        self.server, self.attached = server, True
+        self.market.mkdir(parents=True, exist_ok=True)
+        agents = [self.programs / "cd4ml", "agent", "list", "-o", "json"]
+        wait_for("the agent to connect",
+                 lambda: b"idle" in subprocess.run(agents, env=self.environment(), capture_output=True).stdout)
+        self.show("agent", "list")
+
     def is_alive(self, process: subprocess.Popen, name: str) -> bool:
         if process.poll() is None:
             return True
@@ -180,7 +190,11 @@ class Demo:
         wait_for("the prediction to be on record", self.prediction_is_known, seconds=30)
         say("\nFrom one prediction back to model, data, commit and parameters:")
         self.show("lineage", self.prediction, "--up")
-        say(f"\nThe story took {time.monotonic() - self.started:.0f} s. Daemon, agent and price service go on running. Try next:")
+        took = f"\nThe story took {time.monotonic() - self.started:.0f} s."
+        if self.attached:
+            say(took)
+            return
+        say(f"{took} Daemon, agent and price service go on running. Try next:")
         programs = os.path.relpath(self.programs)
         prefix = "" if self.server == f"127.0.0.1:{PORT}" else f"CD4ML_SERVER={self.server} "
         for command in (f"{programs}/cd4ml run show {PIPELINE}/2", f"{programs}/cd4ml monitor show {PIPELINE}/watch",
@@ -264,6 +278,7 @@ def main() -> int:
     parser.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), required=True)
     parser.add_argument("--state", type=pathlib.Path, default=default_state())
     parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--attach", metavar="SERVER")
     parser.add_argument("--stop", action="store_true")
     flags = parser.parse_args()
     demo = Demo(flags.root, flags.bin, flags.state.absolute(), flags.data)
@@ -274,8 +289,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        demo.prepare()
-        demo.start_programs()
+        if flags.attach:
+            demo.attach(flags.attach)
+        else:
+            demo.prepare()
+            demo.start_programs()
         demo.register()
         demo.first_run()
         demo.worse_run()
@@ -286,7 +304,7 @@ def main() -> int:
         say("\ninterrupted; ending what the demo started")
         code = 130
     except (DemoError, OSError, subprocess.CalledProcessError) as error:
-        say(f"\ndemo: {error}\nlogs are in {demo.logs}")
+        say(f"\ndemo: {error}" + ("" if demo.attached else f"\nlogs are in {demo.logs}"))
         code = 1
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     demo.stop()
