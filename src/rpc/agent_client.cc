@@ -113,8 +113,7 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   void OnDone(const grpc::Status& ended) override {
     absl::Status status = FromGrpc(ended, context_.GetServerTrailingMetadata(), address_);
     if (!problem_.ok()) status = problem_;
-    if (status.ok())
-      status = absl::UnavailableError("the daemon at " + address_ + " ended the session");
+    if (status.ok()) status = absl::UnavailableError("the daemon at " + address_ + " stopped");
     sessions_.Remove(session_);
     std::vector<DoneStatus> waiting;
     bool closed = false;
@@ -131,10 +130,8 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
     } else if (!closed) {
       on_lost_(status);
     }
-    Calls& calls = calls_;
-    grpc::ClientContext* context = &context_;
     const std::shared_ptr<SyncSession> self = std::move(self_);
-    calls.End(context);
+    calls_.End(&context_);  // From here on the client may be gone.
   }
 
  private:
@@ -193,8 +190,7 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   Calls& calls_;
   grpc::ClientContext context_;
   std::shared_ptr<SyncSession> self_;  // Until OnDone.
-  v1::SyncResponse
-      response_;  // Of whoever reads: there is one read at a time. So are the next two.
+  v1::SyncResponse response_;          // Of whoever reads: one at a time. So are the next two.
   std::string session_;
   absl::Status problem_;
 
@@ -219,11 +215,14 @@ class AgentClient : public AgentApi {
 
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
                    std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) override {
-    const auto heard = [this, on_lost = std::move(on_lost)](absl::Status status) {
+    auto desired_heard = [this, on_desired = std::move(on_desired)](DesiredState desired) {
+      if (!closing_) on_desired(std::move(desired));
+    };
+    auto lost_heard = [this, on_lost = std::move(on_lost)](absl::Status status) {
       if (!closing_) on_lost(std::move(status));
     };
-    std::make_shared<SyncSession>(address_, std::move(on_desired), heard, std::move(done),
-                                  sessions_, calls_)
+    std::make_shared<SyncSession>(address_, std::move(desired_heard), std::move(lost_heard),
+                                  std::move(done), sessions_, calls_)
         ->Open(*stub_, hello);
   }
 

@@ -23,6 +23,7 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMetadataMax);
   // A client trusts its daemon; a run of ten thousand stages is larger than the 4 MiB that the
   // daemon accepts.
@@ -185,16 +186,18 @@ class QueryClient : public QueryApi {
   absl::StatusOr<LogChunk> ReadLog(const core::AttemptId& attempt, int64_t offset,
                                    bool follow) override {
     std::unique_ptr<LogStream> stream = TakeLog();
-    if (stream == nullptr || stream->attempt != attempt || stream->next != offset ||
-        stream->follow != follow) {
-      if (stream != nullptr) stream->context.TryCancel();
-      stream = OpenLog(attempt, offset, follow);
-    }
+    const bool goes_on = stream != nullptr && stream->attempt == attempt &&
+                         stream->next == offset && stream->follow == follow;
     v1::ReadLogResponse response;
-    if (!stream->reader->Read(&response)) {
-      const grpc::Status ended = stream->reader->Finish();
-      CD4ML_RETURN_IF_ERROR(FromGrpc(ended, stream->context.GetServerTrailingMetadata(), address_));
-      return LogChunk{.offset = offset, .bytes = "", .end = false};
+    if (!goes_on || !stream->reader->Read(&response)) {
+      stream =
+          OpenLog(attempt, offset, follow);  // A kept stream that ended says nothing about now.
+      if (!stream->reader->Read(&response)) {
+        const grpc::Status ended = stream->reader->Finish();
+        CD4ML_RETURN_IF_ERROR(
+            FromGrpc(ended, stream->context.GetServerTrailingMetadata(), address_));
+        return LogChunk{.offset = offset, .bytes = "", .end = false};
+      }
     }
     stream->next = response.offset() + static_cast<int64_t>(response.data().size());
     if (!response.end()) KeepLog(std::move(stream));

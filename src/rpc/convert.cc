@@ -20,8 +20,7 @@ constexpr int64_t kSecondsMin = -62'135'596'800;
 constexpr int64_t kSecondsMax = 253'402'300'799;
 constexpr int64_t kDurationSecondsMax = 315'576'000'000;
 
-// --- what every message is made of
-// ----------------------------------------------------------------
+// --- what every message is made of -------------------------------------------------------------
 
 template <typename P, typename C>
 P EnumToProto(C value) {
@@ -117,8 +116,7 @@ class Codec {
     to = To(from.begin(), from.end());
   }
 
-  // --- versions
-  // -------------------------------------------------------------------------------------
+  // --- versions --------------------------------------------------------------------------------
 
   void Write(const ArtifactRef& from, v1::ArtifactRef* to) {
     to->set_digest(from.digest.hex());
@@ -185,8 +183,7 @@ class Codec {
     to.truncated = from.truncated();
   }
 
-  // --- pipelines
-  // ------------------------------------------------------------------------------------
+  // --- pipelines -------------------------------------------------------------------------------
 
   void Write(const core::Diagnostic& from, v1::Diagnostic* to) {
     to->set_code(from.code);
@@ -274,8 +271,7 @@ class Codec {
     to.package = from.package();
   }
 
-  // --- runs
-  // -----------------------------------------------------------------------------------------
+  // --- runs ------------------------------------------------------------------------------------
 
   void Write(const core::RuleResult& from, v1::RuleResult* to) {
     to->set_name(from.name);
@@ -561,8 +557,7 @@ class Codec {
     Hash(from.definition(), to.definition);
   }
 
-  // --- deployments
-  // ----------------------------------------------------------------------------------
+  // --- deployments -----------------------------------------------------------------------------
 
   void Write(const core::Deployment& from, v1::Deployment* to) {
     to->set_id(from.id);
@@ -670,8 +665,7 @@ class Codec {
     to.prediction = from.prediction();
   }
 
-  // --- agents
-  // ---------------------------------------------------------------------------------------
+  // --- agents ----------------------------------------------------------------------------------
 
   void Write(const AgentRecord& from, v1::AgentRecord* to) {
     to->set_name(from.name);
@@ -867,8 +861,7 @@ class Codec {
     to.draining = from.draining();
   }
 
-  // --- requests and answers
-  // -------------------------------------------------------------------------
+  // --- requests and answers --------------------------------------------------------------------
 
   void Write(const RegisterRequest& from, v1::RegisterPipelineRequest* to) {
     to->set_repo(from.repo);
@@ -962,8 +955,7 @@ class Codec {
   absl::Status status_;
 };
 
-// --- text that is no UTF-8
-// ------------------------------------------------------------------------
+// --- text that is no UTF-8 ---------------------------------------------------------------------
 
 // Returns `text` with U+FFFD for every byte that is no part of a character. Log lines and offending
 // rows may hold anything, and one bad byte would make the whole message unreadable.

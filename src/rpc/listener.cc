@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
@@ -121,6 +122,7 @@ void Listener::AcceptAll(const std::function<void(int, int)>& take) const {
   rlimit files = {};
   getrlimit(RLIMIT_NOFILE, &files);
   const int fd_max = static_cast<int>(files.rlim_cur) - kReservedFiles;
+  bool full = false;
   pollfd events[] = {{wake_, POLLIN, 0}, {socket_, POLLIN, 0}};
   while (true) {
     if (poll(events, 2, -1) < 0 && errno != EINTR) return LogError("cannot wait for connections");
@@ -132,9 +134,13 @@ void Listener::AcceptAll(const std::function<void(int, int)>& take) const {
       continue;
     }
     // The kernel gives the lowest free number, so a high one means that as many are open.
-    if (fd >= fd_max) {
-      LogWarn("closed a connection, too many files are open",
+    const bool was_full = std::exchange(full, fd >= fd_max);
+    if (full != was_full) {
+      LogWarn(full ? "too many files are open, new connections are closed"
+                   : "connections are taken again",
               {{"limit", std::to_string(files.rlim_cur)}});
+    }
+    if (full) {
       close(fd);
       continue;
     }

@@ -21,8 +21,7 @@
 namespace cd4ml::rpc {
 namespace {
 
-// --- control: answered by the loop, so no thread waits
-// --------------------------------------------
+// --- control: answered by the loop, so no thread waits -----------------------------------------
 
 class ControlHandlers : public v1::ControlService::CallbackService {
  public:
@@ -78,8 +77,7 @@ class ControlHandlers : public v1::ControlService::CallbackService {
   ControlApi& api_;
 };
 
-// --- query: may block, so each call has a thread of the bounded pool
-// ------------------------------
+// --- query: may block, so each call has a thread of the bounded pool ---------------------------
 
 constexpr int kPageMax = 1'000;
 // How often a follower looks whether its client or the server has gone while nothing changes.
@@ -230,9 +228,10 @@ class QueryHandlers : public v1::QueryService::Service {
     while (!followers_.stopping() && !context->IsCancelled()) {
       const auto chunk = api_.ReadLog(attempt, offset, request->follow());
       if (!chunk.ok()) return Answer(context, chunk.status());
-      if (!writer->Write(ToProto(*chunk))) break;
+      const bool has_news = !chunk->bytes.empty() || chunk->end;
+      if (!has_news && !request->follow()) return grpc::Status::OK;
+      if (!writer->Write(ToProto(*chunk)) || chunk->end) return grpc::Status::OK;
       offset = chunk->offset + static_cast<int64_t>(chunk->bytes.size());
-      if (chunk->end || (!request->follow() && chunk->bytes.empty())) return grpc::Status::OK;
     }
     return Answer(context, absl::UnavailableError("the daemon is stopping"));
   }
@@ -297,8 +296,7 @@ class QueryHandlers : public v1::QueryService::Service {
   Followers& followers_;
 };
 
-// --- the server
-// -----------------------------------------------------------------------------------
+// --- the server --------------------------------------------------------------------------------
 
 constexpr int kReceiveMax = 4 << 20;
 constexpr int kRequestMetadataMax = 8 << 10;
@@ -371,6 +369,7 @@ class GrpcServer : public Server {
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                                static_cast<int>(config.keepalive_timeout.count()));
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                                kPingIntervalMin);
     builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 4);
