@@ -131,7 +131,7 @@ void AgentLoop::LoadOne(const std::string& key) {
   const core::AttemptId attempt = record->task.attempt;
   Held& held = held_[attempt];
   held.task = record->task;
-  if (!held.task.deployment.empty()) services_.Claim(held.task.environment);
+  if (!held.task.deployment.empty()) services_.Claim(attempt, EnvironmentKey(held.task));
   const bool ended = Exists(paths.outcome());
   session_.Found(attempt, ended);
   logs_.Follow(attempt, paths.log());
@@ -219,7 +219,7 @@ void AgentLoop::Do(const StartAttempt& action) {
   const Task& task = action.task;
   held_[task.attempt].task = task;
   // Before the services of the same desired state are looked at.
-  if (!task.deployment.empty()) services_.Claim(task.environment);
+  if (!task.deployment.empty()) services_.Claim(task.attempt, EnvironmentKey(task));
   logs_.Follow(task.attempt, PathsOf(task.attempt).log());
   Perform(task.attempt, std::nullopt);
 }
@@ -276,7 +276,7 @@ void AgentLoop::Do(const ForgetAttempt& action) {
   const auto found = held_.find(action.attempt);
   if (found == held_.end()) return;
   if (!found->second.task.deployment.empty()) {
-    services_.Release(found->second.task.environment, action.revision);
+    services_.Release(action.attempt, action.revision);
   }
   logs_.Drop(action.attempt);
   held_.erase(found);

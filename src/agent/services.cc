@@ -1,6 +1,7 @@
 // Keeps services as they should be.
 #include "agent/services.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
@@ -26,6 +27,10 @@ bool Runs(const absl::StatusOr<ProcessStatus>& status) {
 }
 
 }  // namespace
+
+std::string EnvironmentKey(const std::string& pipeline, const std::string& environment) {
+  return pipeline + "/" + environment;
+}
 
 std::string Services::ProcessOf(const std::string& deployment) {
   return "service." + KeyOf(deployment);
@@ -66,29 +71,37 @@ void Services::SetDesired(int64_t revision, std::vector<ServiceTask> services) {
   std::lock_guard lock(mutex_);
   revision_ = revision;
   desired_ = std::move(services);
-  std::erase_if(claims_,
-                [&](const auto& claim) { return claim.second && revision >= *claim.second; });
+  std::erase_if(claims_, [&](const auto& claim) {
+    return claim.second.until && revision >= *claim.second.until;
+  });
   Change();
 }
 
-void Services::Claim(const std::string& environment) {
+void Services::Claim(const core::AttemptId& deploy, const std::string& environment) {
   std::lock_guard lock(mutex_);
-  claims_[environment] = std::nullopt;
+  claims_[deploy] = {environment, std::nullopt};
 }
 
-void Services::Release(const std::string& environment, int64_t revision) {
+void Services::Release(const core::AttemptId& deploy, int64_t revision) {
   std::lock_guard lock(mutex_);
-  if (desired_ && revision_ >= revision && revision > 0) {
-    claims_.erase(environment);
-    return Change();
-  }
-  claims_[environment] = revision;
+  const auto found = claims_.find(deploy);
+  if (found == claims_.end()) return;
+  found->second.until = revision;
+  if (revision == 0 || revision_ < revision) return;  // The desired state is still to come.
+  claims_.erase(found);
+  Change();
+}
+
+bool Services::IsClaimed(const std::string& environment) const {
+  return std::any_of(claims_.begin(), claims_.end(),
+                     [&](const auto& claim) { return claim.second.environment == environment; });
 }
 
 void Services::OnSession() {
   std::lock_guard lock(mutex_);
-  for (auto& [environment, revision] : claims_) {
-    if (revision) revision = 0;
+  revision_ = 0;
+  for (auto& [deploy, claim] : claims_) {
+    if (claim.until) claim.until = 0;
   }
 }
 
@@ -117,10 +130,10 @@ std::optional<ServiceTask> Services::Other(const std::string& environment,
                                            const std::string& deployment) {
   std::lock_guard lock(mutex_);
   for (const ServiceTask& wanted : desired_.value_or(std::vector<ServiceTask>{})) {
-    if (wanted.environment == environment && wanted.deployment != deployment) return wanted;
+    if (EnvironmentKey(wanted) == environment && wanted.deployment != deployment) return wanted;
   }
   for (const auto& [other, service] : services_) {
-    if (service.task.environment == environment && other != deployment && !service.retired)
+    if (EnvironmentKey(service.task) == environment && other != deployment && !service.retired)
       return service.task;
   }
   return std::nullopt;
@@ -221,13 +234,13 @@ void Services::Run(std::stop_token stop) {
     changed_ = false;
     std::set<std::string> environments;
     for (const auto& [deployment, service] : services_)
-      environments.insert(service.task.environment);
+      environments.insert(EnvironmentKey(service.task));
     for (const ServiceTask& wanted : desired_.value_or(std::vector<ServiceTask>{})) {
-      environments.insert(wanted.environment);
+      environments.insert(EnvironmentKey(wanted));
     }
     for (const std::string& environment : environments) {
       // Without a word of the daemon nothing is started or stopped.
-      if (!desired_ || claims_.contains(environment) || stop.stop_requested()) continue;
+      if (!desired_ || IsClaimed(environment) || stop.stop_requested()) continue;
       busy_ = environment;
       lock.unlock();
       Reconcile(environment, stop);
@@ -247,10 +260,10 @@ void Services::Reconcile(const std::string& environment, const std::stop_token& 
   {
     std::lock_guard lock(mutex_);
     for (const ServiceTask& service : *desired_) {
-      if (service.environment == environment) wanted = service;
+      if (EnvironmentKey(service) == environment) wanted = service;
     }
     for (const auto& [deployment, service] : services_) {
-      if (service.task.environment != environment || service.retired) continue;
+      if (EnvironmentKey(service.task) != environment || service.retired) continue;
       if (!wanted || deployment != wanted->deployment) others.push_back(deployment);
     }
   }

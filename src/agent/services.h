@@ -12,8 +12,19 @@
 
 #include "agent/tools.h"
 #include "cd4ml/core/pipeline.h"
+#include "cd4ml/core/run.h"
 
 namespace cd4ml::agent {
+
+// Returns what names an environment: two pipelines may each have a "production". The functions
+// below mean it by `environment`.
+std::string EnvironmentKey(const std::string& pipeline, const std::string& environment);
+inline std::string EnvironmentKey(const Task& task) {
+  return EnvironmentKey(task.pipeline, task.environment);
+}
+inline std::string EnvironmentKey(const ServiceTask& service) {
+  return EnvironmentKey(service.pipeline, service.environment);
+}
 
 // Where a service keeps what.
 struct ServicePaths {
@@ -39,9 +50,10 @@ class Services {
   ~Services();
 
   void SetDesired(int64_t revision, std::vector<ServiceTask> services);
-  void Claim(const std::string& environment);
-  // The claim ends with the first desired state of at least this revision.
-  void Release(const std::string& environment, int64_t revision);
+  // A deploy has the environment to itself from now on.
+  void Claim(const core::AttemptId& deploy, const std::string& environment);
+  // Its claim ends with the first desired state of at least this revision.
+  void Release(const core::AttemptId& deploy, int64_t revision);
   // Revisions of another session begin anew.
   void OnSession();
 
@@ -88,6 +100,12 @@ class Services {
     HeldService held;
   };
 
+  struct Claimed {
+    std::string environment;
+    std::optional<int64_t> until;  // The revision that ends it, once known.
+  };
+
+  bool IsClaimed(const std::string& environment) const;
   void Load();
   void Run(std::stop_token stop);
   void Reconcile(const std::string& environment, const std::stop_token& stop);
@@ -104,10 +122,9 @@ class Services {
   std::map<std::string, Service> services_;  // By deployment.
   std::optional<std::vector<ServiceTask>> desired_;
   int64_t revision_ = 0;
-  std::map<std::string, std::optional<int64_t>>
-      claims_;           // With the revision that ends it, once known.
-  std::string busy_;     // The environment that is being reconciled.
-  std::jthread thread_;  // Last: it uses the others.
+  std::map<core::AttemptId, Claimed> claims_;  // By deploy.
+  std::string busy_;                           // The environment that is being reconciled.
+  std::jthread thread_;                        // Last: it uses the others.
 };
 
 }  // namespace cd4ml::agent

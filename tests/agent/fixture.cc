@@ -365,8 +365,9 @@ void FakeDaemon::Finish(std::string session, core::AttemptId attempt, core::Outc
 void FakeDaemon::Deployed(const core::AttemptId& attempt, const core::StartedService& service) {
   for (const Task& task : desired_.leases) {
     if (task.attempt != attempt || task.inputs.empty()) continue;
-    std::erase_if(desired_.services,
-                  [&](const ServiceTask& old) { return old.environment == task.environment; });
+    std::erase_if(desired_.services, [&](const ServiceTask& old) {
+      return old.pipeline == task.pipeline && old.environment == task.environment;
+    });
     const TaskInput& package = task.inputs.begin()->second;
     desired_.services.push_back({task.deployment, task.environment, task.pipeline, attempt.stage,
                                  task.definition, package.artifact, package.path, service.endpoint,

@@ -216,6 +216,18 @@ TEST_F(ServiceTest, ADeployStartsTheServiceAndTheNextOneTakesItsPort) {
   EXPECT_TRUE(WaitForProcesses({"service.shop.2.release"}));
 }
 
+TEST_F(ServiceTest, TheSameEnvironmentOfAnotherPipelineIsAnotherOne) {
+  const core::Outcome first = world_.Perform(Release(Pipeline(kRun), 2, 1));
+  Task other = Release(Pipeline(kRun), 3, 1);
+  other.pipeline = "bikes";
+  other.attempt.run = "bikes/1";
+  other.deployment = "bikes/1/release";
+  const core::Outcome second = world_.Perform(other);
+  ASSERT_TRUE(first.service && second.service) << second.message;
+  EXPECT_THAT(Get(first.service->endpoint), HasSubstr("2.0"));
+  EXPECT_THAT(Get(second.service->endpoint), HasSubstr("3.0"));
+}
+
 TEST_F(ServiceTest, AServiceThatDoesNotBecomeReadyIsReplacedByTheOldOne) {
   const core::Outcome first = world_.Perform(Release(Pipeline(kRun), 2, 1));
   ASSERT_TRUE(first.service) << first.message;

@@ -58,9 +58,9 @@ class Replacement {
 
   core::Outcome Perform() {
     const Task& task = attempt_.task();
-    services_.AwaitTurn(task.environment, attempt_.quit());
+    services_.AwaitTurn(EnvironmentKey(task), attempt_.quit());
     if (attempt_.quitting()) return {};
-    old_ = services_.Other(task.environment, task.deployment);
+    old_ = services_.Other(EnvironmentKey(task), task.deployment);
     if (absl::Status named = Name(); !named.ok()) return Failed(Reason::kInfra, named);
     // The bytes first: as long as they are on their way, the old one serves.
     if (absl::Status placed = services_.Place(next_, attempt_.halt()); !placed.ok()) {
