@@ -38,6 +38,7 @@ class DockerDemo(unittest.TestCase):
 
     def check_nothing_is_left(self) -> None:
         self.assertEqual(list(self.scratch.iterdir()), [])
+        self.assertFalse((self.state / "context").exists())
         self.assertEqual(self.processes(), [])
 
 
