@@ -1,5 +1,6 @@
 """Tells the demo's story with the real programs and checks every step of it."""
 import argparse
+import fcntl
 import json
 import os
 import pathlib
@@ -81,13 +82,23 @@ class Demo:
 
     # --- the story ---
 
+    def lock(self) -> None:
+        """Keeps the state folder for this story alone; the lock goes with the process."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        self.held = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DemoError(f"another demo is being told in {self.state}; wait for it or choose another folder with --state") from error
+
     def prepare(self) -> None:
-        if self.state.exists() and any(self.state.iterdir()) and not (self.state / MARKER).exists():
+        if any(self.state.iterdir()) and not (self.state / MARKER).exists():
             raise DemoError(f"{self.state} is not empty and not of an earlier demo; choose another folder with --state")
         self.stop()
-        shutil.rmtree(self.state, ignore_errors=True)
-        for folder in (self.state, self.market, self.logs):
-            folder.mkdir(parents=True, exist_ok=True)
+        for entry in self.state.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in (self.market, self.logs):
+            folder.mkdir()
         (self.state / MARKER).write_text("This folder belongs to scripts/demo, which clears it.\n")
 
     def start_programs(self) -> None:
@@ -288,6 +299,11 @@ def main() -> int:
     # Both ends of a terminal that goes away are Ctrl-C to us.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        demo.lock()
+    except (DemoError, OSError) as error:
+        say(f"demo: {error}")
+        return 1
     try:
         if flags.attach:
             demo.attach(flags.attach)

@@ -22,6 +22,8 @@ class Tables {
   static bool Judges(const core::Rule& rule);
   bool IsJudgedBefore(const core::Rule& rule) const;
 
+  // Opens the engine and reads the baselines, once. Errors are our side's.
+  absl::Status Open();
   core::RuleResult Judge(const core::Rule& rule);
   // Returns the segments that qualify under the gate's segments rule; none without one.
   absl::StatusOr<std::vector<std::string>> Segments();
@@ -30,7 +32,6 @@ class Tables {
   absl::Status AttachProfiles(std::vector<core::ProducedOutput>& outputs);
 
  private:
-  absl::Status Open();
   // Makes a table known to the engine, once.
   const absl::Status& Add(const std::string& name);
 

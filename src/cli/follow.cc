@@ -123,16 +123,6 @@ class Follower {
   std::optional<core::Run> last_;
 };
 
-// Returns a parameter to vary after a gate has rejected: one that was overridden, or else the
-// first.
-std::string ParamHint(const core::Run& run) {
-  if (ExitCodeOf(run) != kExitGateRejected || run.pins.param_sources.empty()) return "";
-  auto chosen = std::find_if(run.pins.param_sources.begin(), run.pins.param_sources.end(),
-                             [](const auto& param) { return param.second == "trigger"; });
-  if (chosen == run.pins.param_sources.end()) chosen = run.pins.param_sources.begin();
-  return " -p " + chosen->first + "=VALUE";
-}
-
 }  // namespace
 
 absl::StatusOr<core::Run> Follow(Invocation& invocation, const std::string& run,
@@ -182,7 +172,7 @@ std::vector<Hint> NextSteps(const core::Run& run) {
   if (stage != nullptr && !stage->attempts.empty()) {
     hints.push_back({"Its whole output", "cd4ml run logs " + run.id + " " + stage->plan.name});
   }
-  hints.push_back({"Try again", "cd4ml run start " + run.pipeline + ParamHint(run)});
+  hints.push_back({"Try again", "cd4ml run start " + run.pipeline});
   return hints;
 }
 

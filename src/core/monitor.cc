@@ -85,7 +85,9 @@ MonitorDecision DecideMonitor(const MonitorState& state, const MonitorSpec& spec
     const bool broken = result->outcome == VerdictOutcome::kFail || result->outcome == VerdictOutcome::kWarn;
     int& in_a_row = next.broken[check.name];
     in_a_row = broken ? in_a_row + 1 : 0;
-    recovered = recovered && !broken && IsEvidence(check, *result);
+    const bool evidence = IsEvidence(check, *result);
+    if (!evidence && decision.held_back.empty()) decision.held_back = result->message;
+    recovered = recovered && !broken && evidence;
     const bool breaches = in_a_row >= check.consecutive && in_a_row > 0;
     if (breaches && check.blocks && decision.breach.empty()) decision.breach = check.name + ": " + result->message;
     if (breaches && spec.retrain.has_value() && Retrains(*spec.retrain, check)) decision.retrain = true;

@@ -151,7 +151,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       if (!request.key.empty()) {
         const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(request.key);
         if (!earlier.ok()) return done(earlier.status());
-        if (earlier->has_value()) return done(ports_.history.GetRun(**earlier));
+        if (earlier->has_value()) return done(SameRequest(ports_.history.GetRun(**earlier), request));
       }
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
@@ -159,6 +159,13 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
                             orchestrator_.StartRun(*std::move(prepared), done);
                           });
     });
+  }
+
+  // A key stands for one request: the run that it started, if it was of the same pipeline.
+  static absl::StatusOr<core::Run> SameRequest(absl::StatusOr<core::Run> run, const StartRequest& request) {
+    if (!run.ok() || run->pipeline == request.pipeline) return run;
+    return absl::AlreadyExistsError("key \"" + request.key + "\" has started " + run->id +
+                                    " already; choose another key for pipeline \"" + request.pipeline + "\"");
   }
 
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
@@ -190,8 +197,13 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
-    Offer(done, [this, run = std::move(run), reason = std::move(reason), done] {
-      orchestrator_.CancelRun(run, reason.empty() ? "cancelled by an operator" : reason, done);
+    // "pipeline/latest" is looked up in the store, which may block.
+    pool_.Post([this, run = std::move(run), reason = std::move(reason), done] {
+      const absl::StatusOr<core::RunId> id = queries_.Resolve(run);
+      if (!id.ok()) return done(id.status());
+      Offer(done, [this, id = *id, reason, done] {
+        orchestrator_.CancelRun(id, reason.empty() ? "cancelled by an operator" : reason, done);
+      });
     });
   }
 

@@ -149,7 +149,7 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
     roster_.Lease(granted->agent, MakeTask(run, stage, live_));
   } else if (const auto* ended = std::get_if<core::AttemptEnded>(&event)) {
     const core::AttemptId attempt{run.id, ended->stage, ended->number};
-    roster_.Unlease(run.FindStage(ended->stage)->latest()->agent, attempt);
+    roster_.End(run.FindStage(ended->stage)->latest()->agent, attempt);
     std::erase_if(locks_, [&](const auto& lock) { return lock.second == attempt; });
   } else if (const auto* stage_ended = std::get_if<core::StageEnded>(&event)) {
     DropWaiting(run, *run.FindStage(stage_ended->stage));

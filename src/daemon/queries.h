@@ -28,6 +28,9 @@ class Queries : public QueryApi {
   // Tells watchers that these runs have changed. Called by the loop after a commit; never blocks.
   void Changed(const std::set<core::RunId>& runs);
 
+  // Returns the id that "pipeline/12", "pipeline/latest" or "pipeline/latest-passed" means.
+  absl::StatusOr<core::RunId> Resolve(const std::string& run);
+
   absl::StatusOr<ServerFacts> GetServer() override;
   absl::StatusOr<RunView> GetRun(const std::string& run) override;
   absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) override;
@@ -54,7 +57,6 @@ class Queries : public QueryApi {
   };
   class Watcher;                        // The Subscription.
 
-  absl::StatusOr<core::RunId> Resolve(const std::string& run);
   absl::StatusOr<RunView> View(const core::RunId& run);
   void Notify(std::stop_token stop);
   void Tell(Watch& watch);

@@ -77,6 +77,11 @@ void Roster::Unlease(const std::string& name, const core::AttemptId& attempt) {
   if (agents_[name].leases.erase(attempt) > 0) Changed(name);
 }
 
+void Roster::End(const std::string& name, const core::AttemptId& attempt) {
+  Unlease(name, attempt);
+  std::erase_if(agents_[name].report.held, [&](const HeldLease& held) { return held.attempt == attempt; });
+}
+
 void Roster::Serve(const std::string& name, ServiceTask service) {
   const std::string deployment = service.deployment;
   agents_[name].services[deployment] = std::move(service);
@@ -117,8 +122,10 @@ std::vector<core::FreeAgent> Roster::Free() const {
   std::vector<core::FreeAgent> free;
   for (const auto& [name, agent] : agents_) {
     if (agent.session.empty()) continue;
-    free.push_back({name, agent.record.labels, agent.record.slots - static_cast<int>(agent.leases.size()),
-                    !agent.report.draining});
+    // What is cancelled is no longer leased, but holds its slot until the agent has ended it.
+    size_t taken = agent.leases.size();
+    for (const HeldLease& held : agent.report.held) taken += agent.leases.contains(held.attempt) ? 0 : 1;
+    free.push_back({name, agent.record.labels, agent.record.slots - static_cast<int>(taken), !agent.report.draining});
   }
   return free;
 }

@@ -41,7 +41,8 @@ class Roster {
 
   void Know(AgentRecord record);                        // At start: agents of earlier times.
   void Lease(const std::string& agent, Task task);
-  void Unlease(const std::string& agent, const core::AttemptId& attempt);
+  void Unlease(const std::string& agent, const core::AttemptId& attempt);   // Still held by the agent.
+  void End(const std::string& agent, const core::AttemptId& attempt);       // No longer held either.
   void Serve(const std::string& agent, ServiceTask service);
   void Unserve(const std::string& agent, const std::string& deployment);
 

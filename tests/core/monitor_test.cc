@@ -43,6 +43,14 @@ TEST(DecideMonitor, APassDoesNot) {
   EXPECT_FALSE(DecideMonitor({}, Spec(), Judged(VerdictOutcome::kPass), false, kNow).retrain);
 }
 
+TEST(DecideMonitor, TooFewSamplesAreSaid) {
+  const MonitorDecision decision = DecideMonitor({}, Spec(), Judged(VerdictOutcome::kPass, 5), false, kNow);
+
+  EXPECT_FALSE(decision.retrain);
+  EXPECT_NE(decision.held_back, "");
+  EXPECT_EQ(DecideMonitor({}, Spec(), Judged(VerdictOutcome::kPass, 50), false, kNow).held_back, "");
+}
+
 TEST(DecideMonitor, AnErrorIsNoBreach) {
   const MonitorDecision decision = DecideMonitor({}, Spec(), Judged(VerdictOutcome::kError), false, kNow);
 

@@ -121,5 +121,23 @@ TEST(Roster, SlotsAreWhatIsNotLeased) {
   EXPECT_EQ(roster.Views(UtcTime{5})[0].state, "busy");
 }
 
+TEST(Roster, ACancelledStageKeepsItsSlotUntilItsAgentHasEndedIt) {
+  Roster roster(kTtl, Duration(0));
+  Heard heard;
+  Open(roster, heard, "s1", Duration(0));
+  roster.Lease("a", TaskOf(1));
+  AgentReport report;
+  report.held = {HeldLease{{"p/1", "train", 1}, true}};
+  ASSERT_TRUE(roster.Heard("s1", &report, Duration(1)).ok());
+
+  roster.Unlease("a", {"p/1", "train", 1});
+  EXPECT_EQ(roster.Free()[0].free_slots, 1);
+  ASSERT_TRUE(roster.Heard("s1", nullptr, Duration(2)).ok());
+  report.held.clear();
+  ASSERT_TRUE(roster.Heard("s1", &report, Duration(3)).ok());
+
+  EXPECT_EQ(roster.Free()[0].free_slots, 2);
+}
+
 }  // namespace
 }  // namespace cd4ml::daemon

@@ -131,6 +131,21 @@ class Crashes(StackTest):
         self.stack.cli("run", "wait", "long/1", expect=12)
         self.assertEqual(subprocess.run(["pgrep", "-f", "^sleep 4242"], capture_output=True).stdout, b"")
 
+    def test_cancel_takes_the_newest_run_by_that_name(self):
+        self.stack.register("format: 1\npipeline: p\nstages: {a: {run: 'true'}}\n")
+        self.stack.cli("run", "start", "p")
+
+        self.stack.cli("run", "cancel", "p/latest")
+
+        self.stack.cli("run", "wait", "p/1", expect=12)
+
+    def test_a_key_of_another_pipeline_is_refused(self):
+        self.stack.register("format: 1\npipeline: p\nstages: {a: {run: 'true'}}\n")
+        self.stack.register("format: 1\npipeline: q\nstages: {a: {run: 'true'}}\n", "q.cd4ml.yaml")
+        self.stack.cli("run", "start", "p", "--key", "k1")
+
+        self.assertIn("p/1", self.stack.cli("run", "start", "q", "--key", "k1", expect=6))
+
     def test_the_same_key_starts_one_run_also_across_a_restart(self):
         self.stack.register("format: 1\npipeline: p\nstages: {a: {run: 'true'}}\n")
         self.stack.cli("run", "start", "p", "--key", "nightly-7")
@@ -187,6 +202,14 @@ class BadInput(StackTest):
         self.assertIn("3", said)
         self.assertIn("boom", self.stack.cli("run", "show", "p/1"))
         self.assertEqual(self.stack.stage("p/1", "a")["reason"], "REASON_EXIT_CODE")
+
+    def test_a_table_library_that_is_missing_is_our_fault(self):
+        (self.stack.data / "d.csv").write_text("a\n1\n")
+        self.stack.start_agent("local", "--duckdb", "/nowhere/libduckdb.so")
+        self.stack.register("format: 1\npipeline: p\nmaterials: {d: {data: d.csv}}\nstages:\n  g:\n    kind: data_gate\n"
+                            "    inputs: {d: d}\n    rules: {rows: {of: d, rows: {min: 1}}}\n")
+
+        self.assertIn("libduckdb.so", self.stack.cli("run", "start", "p", "--wait", expect=13))
 
     def test_missing_output_is_named(self):
         said = self.start("format: 1\npipeline: p\nstages:\n  a: {run: 'true', outputs: {m: {path: model.bin, type: model}}}\n", 10)

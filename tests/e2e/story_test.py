@@ -1,4 +1,6 @@
 """The demo's story must be true: ports answered, rows in the database, processes in the table, not only text."""
+import fcntl
+import os
 import pathlib
 import shutil
 import sqlite3
@@ -61,6 +63,17 @@ class Story(unittest.TestCase):
     @unittest.skipUnless(REAL.is_file(), f"the real listings are not there: {REAL.name}")
     def test_on_the_real_listings(self):
         self.check("--data", str(REAL))
+
+    def test_two_stories_in_one_folder_do_not_disturb_each_other(self):
+        self.state.mkdir()
+        held = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, held)
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        told = self.demo()
+
+        self.assertEqual(told.returncode, 1)
+        self.assertIn("another demo", told.stdout)
 
     def test_a_folder_of_somebody_else_is_left_alone(self):
         self.state.mkdir()

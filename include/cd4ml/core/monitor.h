@@ -54,7 +54,7 @@ struct MonitorDecision {
   MonitorState next;
   bool retrain = false;
   std::string breach;      // The breach in words, when there is one: `input-drift: psi(age) 0.61 > 0.25`.
-  std::string held_back;   // Why a breach does not retrain: cool-down, cap, given up, a run is under way.
+  std::string held_back;   // Why nothing follows: cool-down, cap, given up, a run is under way, too few samples.
 };
 
 // Decides what a judged window leads to. `retrain_open`: a run of the pipeline is still going on.

@@ -29,6 +29,12 @@ class Harvest {
         stage_(stage),
         tables_(attempt, workspace, pipeline, stage) {}
 
+  // Opens the table engine when the stage needs it: that there is none is our fault, not the data's.
+  absl::Status Prepare() {
+    const bool judges = std::any_of(stage_.rules.begin(), stage_.rules.end(), Tables::Judges);
+    return judges || stage_.predictions.has_value() ? tables_.Open() : absl::OkStatus();
+  }
+
   // Judges the rules that need nothing of the command. Returns whether it may run.
   bool MayRun() {
     for (const core::Rule& rule : stage_.rules) {
@@ -143,7 +149,12 @@ class Harvest {
 std::string LastWords(const Attempt& attempt) {
   std::vector<std::string> lines = LastLines(attempt.paths().log(), 20);
   std::erase_if(lines, [](const std::string& line) { return line.starts_with(Attempt::kVoice); });
-  return lines.empty() ? "; it printed nothing" : "; its last line: " + lines.back();
+  if (lines.empty()) return "; it printed nothing";
+  std::string& last = lines.back();
+  // Progress bars draw over themselves: only what they drew last is a line.
+  while (!last.empty() && last.back() == '\r') last.pop_back();
+  last.erase(0, last.rfind('\r') + 1);
+  return "; its last line: " + last;
 }
 
 // Returns the outcome of a command that has ended: success, or the reason why not in one sentence.
@@ -206,6 +217,7 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
     return Failed(Reason::kInfra, ready);
   }
   Harvest harvest(attempt, workspace, pipeline, stage);
+  if (absl::Status ready = harvest.Prepare(); !ready.ok()) return Failed(Reason::kInfra, ready);
   if (!harvest.MayRun()) {
     attempt.Began();
     return harvest.Rejected();

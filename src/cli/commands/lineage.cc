@@ -43,10 +43,22 @@ class Tree {
     const bool is_new = shown_.insert(id).second;
     const bool repeats = !is_new && below != below_.end();
     lines_.push_back(SafeLine(indent + branch + Text(id, wide) + (repeats ? "  (see above)" : "")));
-    if (!is_new || below == below_.end()) return;
     const std::string deeper = indent + (branch.empty() ? "" : branch == "└─ " ? "   " : "│  ");
+    if (is_new) AddParams(id, deeper);
+    if (!is_new || below == below_.end()) return;
     for (const std::string& next : below->second) {
       Add(next, deeper, &next == &below->second.back() ? "└─ " : "├─ ", wide);
+    }
+  }
+
+  // Parameters are few and short, so their values are shown, once.
+  void AddParams(const std::string& id, const std::string& indent) {
+    const auto node = nodes_.find(id);
+    if (!id.starts_with("params:") || node == nodes_.end()) return;
+    const Value* values = node->second->facts.Find("values");
+    if (values == nullptr) return;
+    for (const auto& [name, value] : Flatten(*values)) {
+      lines_.push_back(SafeLine(indent + "   " + name + " = " + ToText(value)));
     }
   }
 
