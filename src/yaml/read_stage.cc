@@ -34,11 +34,11 @@ bool IsReserved(std::string_view name) {
   for (std::string_view prefix : {"CD4ML_IN_", "CD4ML_OUT_", "CD4ML_PARAM_"}) {
     if (name.starts_with(prefix)) return true;
   }
-  static constexpr std::array<std::string_view, 14> kNames = {
+  static constexpr std::array<std::string_view, 13> kNames = {
       "CD4ML_PARAMS",      "CD4ML_RUN",     "CD4ML_STAGE",      "CD4ML_ATTEMPT",
       "CD4ML_METRICS",     "CD4ML_VERDICT", "CD4ML_PORT",       "CD4ML_CHAMPION",
       "CD4ML_ENVIRONMENT", "CD4ML_TARGET",  "CD4ML_DEPLOYMENT", "CD4ML_PREDICTIONS",
-      "TRACEPARENT",       "CD4ML_DAEMON"};
+      "TRACEPARENT"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 

@@ -32,7 +32,7 @@ class Box {
   T Take() {
     std::unique_lock lock(mutex_);
     CD4ML_CHECK(
-        changed_.wait_for(lock, std::chrono::seconds(20), [this] { return !values_.empty(); }),
+        changed_.wait_for(lock, std::chrono::seconds(120), [this] { return !values_.empty(); }),
         "nothing came");
     T value = std::move(values_.front());
     values_.erase(values_.begin());
