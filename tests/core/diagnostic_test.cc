@@ -28,12 +28,12 @@ TEST(Diagnostic, IsShownWithPlaceCodeSnippetCaretAndHelp) {
 }
 
 TEST(Diagnostic, AlignsItsMarginWithTheLineNumber) {
-  EXPECT_EQ(Format(Located("need: x", {1, 1, 4})),
-            "price.cd4ml.yaml:1:1: error[CD0121]: unknown key \"need\" in stage \"train\"\n"
-            "   |\n"
-            " 1 | need: x\n"
-            "   | ^^^^ did you mean \"needs\"?\n"
-            "   = allowed: name, run, needs\n");
+  const std::string text = std::string(999, '\n') + "need: x";
+
+  EXPECT_NE(Format(Located(text, {1000, 1, 4})).find("\n     |\n1000 | need: x\n     | ^^^^ did"),
+            std::string::npos);
+  EXPECT_NE(Format(Located("need: x", {1, 1, 4})).find("\n   |\n 1 | need: x\n   | ^^^^ did"),
+            std::string::npos);
 }
 
 TEST(Diagnostic, WithoutPlaceSpeaksOfTheFile) {
@@ -41,12 +41,14 @@ TEST(Diagnostic, WithoutPlaceSpeaksOfTheFile) {
             "price.cd4ml.yaml: error[CD0121]: unknown key \"need\" in stage \"train\"\n"
             "   = did you mean \"needs\"?\n"
             "   = allowed: name, run, needs\n");
-  EXPECT_EQ(Brief(Located("x", {})), "price.cd4ml.yaml: unknown key \"need\" in stage \"train\"; did you mean \"needs\"?");
+  EXPECT_EQ(Brief(Located("x", {})),
+            "price.cd4ml.yaml: unknown key \"need\" in stage \"train\"; did you mean \"needs\"?");
 }
 
 TEST(Diagnostic, IsBriefOnOneLine) {
-  EXPECT_EQ(Brief(Located("  need: x", {1, 3, 4})),
-            "price.cd4ml.yaml:1:3: unknown key \"need\" in stage \"train\"; did you mean \"needs\"?");
+  EXPECT_EQ(
+      Brief(Located("  need: x", {1, 3, 4})),
+      "price.cd4ml.yaml:1:3: unknown key \"need\" in stage \"train\"; did you mean \"needs\"?");
 }
 
 TEST(Diagnostic, CountsColumnsInCharacters) {
@@ -69,7 +71,11 @@ TEST(Diagnostic, ShowsAWindowOfALongLine) {
 
 TEST(Diagnostic, NeverPrintsControlCharactersOrBadBytes) {
   EXPECT_EQ(Located("a\x1b[31m\tb\r", {1, 1, 1}).snippet, "a?[31m b");
-  EXPECT_EQ(Located("a\xc2\x9b" "b", {1, 1, 1}).snippet, "a?b");
+  EXPECT_EQ(Located("a\xc2\x9b"
+                    "b",
+                    {1, 1, 1})
+                .snippet,
+            "a?b");
   EXPECT_EQ(Located("a\xff\xfe", {1, 1, 1}).snippet, "a??");
 }
 

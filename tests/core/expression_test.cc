@@ -30,7 +30,8 @@ Scope MakeScope() {
     if (name == "report.0.f1_score") return Value(0.5);
     return std::nullopt;
   };
-  scope.call = [](std::string_view function, const std::vector<Value>& arguments) -> std::optional<Value> {
+  scope.call = [](std::string_view function,
+                  const std::vector<Value>& arguments) -> std::optional<Value> {
     if (function == "always" && arguments.empty()) return Value(true);
     if (function == "passed" && arguments.size() == 1) return Value(arguments[0] == Value("train"));
     return std::nullopt;
@@ -106,7 +107,8 @@ TEST(Expression, NamesTheColumnOfWhatIsWrong) {
   EXPECT_EQ(Evaluated("a."), "column 1: \"a.\" is no name");
   EXPECT_EQ(Evaluated("f(1"), "column 4: the call of \"f\" is not closed");
   EXPECT_EQ(Evaluated("f(,)"), "column 3: unexpected \",\"");
-  EXPECT_EQ(Evaluated("params.dept"), "column 1: unknown name \"params.dept\"; did you mean \"params.depth\"?");
+  EXPECT_EQ(Evaluated("params.dept"),
+            "column 1: unknown name \"params.dept\"; did you mean \"params.depth\"?");
   EXPECT_EQ(Evaluated("1 + f(2)"), "column 5: unknown function \"f\" of 1 arguments");
 }
 
@@ -124,7 +126,8 @@ TEST(Expression, RefusesNumbersThatAreNone) {
   EXPECT_EQ(Evaluated("1 / 0"), "column 3: division by zero");
   EXPECT_EQ(Evaluated("1 / 0.0"), "column 3: division by zero");
   EXPECT_EQ(Evaluated("nan < 1"), "column 1: \"nan\" is not a number (NaN)");
-  EXPECT_EQ(Evaluated("not (nan > 1)"), "column 6: \"nan\" is not a number (NaN)") << "and must not pass a gate";
+  EXPECT_EQ(Evaluated("not (nan > 1)"), "column 6: \"nan\" is not a number (NaN)")
+      << "and must not pass a gate";
   EXPECT_EQ(Evaluated("1 + nan"), "column 5: \"nan\" is not a number (NaN)");
   EXPECT_EQ(Evaluated("9223372036854775807 + 1"), "column 21: the result is too large");
   EXPECT_EQ(Evaluated("-9223372036854775807 - 2"), "column 22: the result is too large");
@@ -151,14 +154,17 @@ TEST(Expression, BoundsLengthAndDepth) {
 TEST(Expression, TracesWhatItLookedUp) {
   std::map<std::string, Value> trace;
 
-  const auto value = Expression::Parse("params.depth > 5 and run.lane == 'x'")->Evaluate(MakeScope(), &trace);
+  const auto value =
+      Expression::Parse("params.depth > 5 and run.lane == 'x'")->Evaluate(MakeScope(), &trace);
 
   EXPECT_EQ(*value, Value(false));
-  EXPECT_THAT(trace, ElementsAre(Pair("params.depth", Value(12)), Pair("run.lane", Value("production"))));
+  EXPECT_THAT(trace,
+              ElementsAre(Pair("params.depth", Value(12)), Pair("run.lane", Value("production"))));
 }
 
 TEST(Expression, ListsItsNamesAndCalls) {
-  const Expression expression = *Expression::Parse("b.c + a > 1 and (passed('x') or failed(y)) and a > 2");
+  const Expression expression =
+      *Expression::Parse("b.c + a > 1 and (passed('x') or failed(y)) and a > 2");
 
   EXPECT_THAT(expression.Names(), ElementsAre("a", "b.c", "y"));
   const std::vector<FunctionCall> calls = expression.Calls();

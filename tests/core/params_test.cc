@@ -16,11 +16,16 @@ using Type = ParamSchema::Type;
 
 ParamsSpec Schema() {
   ParamsSpec spec;
-  spec.schema.push_back({.name = "train.depth", .type = Type::kInt, .bounds = {2, 64}, .fallback = Value(12)});
+  spec.schema.push_back(
+      {.name = "train.depth", .type = Type::kInt, .bounds = {2, 64}, .fallback = Value(12)});
   spec.schema.push_back({.name = "train.rate", .type = Type::kFloat, .fallback = Value(0.1)});
-  spec.schema.push_back({.name = "train.algorithm", .type = Type::kEnum, .values = {"ridge", "forest"}, .fallback = Value("ridge")});
+  spec.schema.push_back({.name = "train.algorithm",
+                         .type = Type::kEnum,
+                         .values = {"ridge", "forest"},
+                         .fallback = Value("ridge")});
   spec.schema.push_back({.name = "tag", .type = Type::kString, .fallback = Value("")});
-  spec.schema.push_back({.name = "columns", .type = Type::kList, .fallback = Value(Value::List{"a"})});
+  spec.schema.push_back(
+      {.name = "columns", .type = Type::kList, .fallback = Value(Value::List{"a"})});
   spec.schema.push_back({.name = "flag", .type = Type::kBool, .fallback = Value(false)});
   return spec;
 }
@@ -42,23 +47,28 @@ TEST(Params, TakeTheLatestOfDefaultFilesAndTrigger) {
   const auto params = ResolveParams(Schema(), files, {{"train.depth", Value(8)}}, "production");
 
   ASSERT_TRUE(params.ok()) << params.status();
-  EXPECT_EQ(ToJson(params->values),
-            R"({"columns":["a"],"flag":false,"own":1,"tag":"","train":{"algorithm":"ridge","depth":8,"rate":0.3}})");
-  EXPECT_THAT(params->sources,
-              ElementsAre(Pair("columns", "default"), Pair("flag", "default"), Pair("own", "a.yaml"), Pair("tag", "default"),
-                          Pair("train.algorithm", "default"), Pair("train.depth", "trigger"), Pair("train.rate", "b.yaml")));
+  EXPECT_EQ(
+      ToJson(params->values),
+      R"({"columns":["a"],"flag":false,"own":1,"tag":"","train":{"algorithm":"ridge","depth":8,"rate":0.3}})");
+  EXPECT_THAT(
+      params->sources,
+      ElementsAre(Pair("columns", "default"), Pair("flag", "default"), Pair("own", "a.yaml"),
+                  Pair("tag", "default"), Pair("train.algorithm", "default"),
+                  Pair("train.depth", "trigger"), Pair("train.rate", "b.yaml")));
 }
 
 TEST(Params, ReadOverridesFromTheCommandLineAsTheTypeTheyHave) {
-  const Overrides overrides = {{"train.depth", ParseParamText("8")},   {"train.rate", ParseParamText("1")},
-                               {"tag", ParseParamText("1.10")},        {"flag", ParseParamText("true")},
-                               {"columns", ParseParamText("[\"b\"]")}, {"train.algorithm", ParseParamText("forest")}};
+  const Overrides overrides = {
+      {"train.depth", ParseParamText("8")},   {"train.rate", ParseParamText("1")},
+      {"tag", ParseParamText("1.10")},        {"flag", ParseParamText("true")},
+      {"columns", ParseParamText("[\"b\"]")}, {"train.algorithm", ParseParamText("forest")}};
 
   const auto params = ResolveParams(Schema(), {}, overrides, "production");
 
   ASSERT_TRUE(params.ok()) << params.status();
-  EXPECT_EQ(ToJson(params->values),
-            R"({"columns":["b"],"flag":true,"tag":"1.10","train":{"algorithm":"forest","depth":8,"rate":1.0}})");
+  EXPECT_EQ(
+      ToJson(params->values),
+      R"({"columns":["b"],"flag":true,"tag":"1.10","train":{"algorithm":"forest","depth":8,"rate":1.0}})");
 }
 
 TEST(Params, MakeTextOfNumbersWhereTextIsWanted) {
@@ -71,7 +81,8 @@ TEST(Params, MakeTextOfNumbersWhereTextIsWanted) {
 }
 
 TEST(Params, MakeNumbersOfTextsThatAreWrittenInAnotherWay) {
-  const auto params = ResolveParams(Schema(), {}, {{"train.rate", ParseParamText("1e-3")}}, "production");
+  const auto params =
+      ResolveParams(Schema(), {}, {{"train.rate", ParseParamText("1e-3")}}, "production");
 
   ASSERT_TRUE(params.ok()) << params.status();
   EXPECT_EQ(*params->values.FindPath("train.rate"), Value(0.001));
@@ -85,19 +96,23 @@ TEST(Params, HoldToTheSchema) {
   EXPECT_EQ(Problem(Schema(), {}, {{"train.depth", Value(2.5)}}),
             "parameter \"train.depth\" must be of type int, is 2.5 (from trigger)");
   EXPECT_EQ(Problem(Schema(), {{"p.yaml", Json(R"({"train": {"depth": "6"}})")}}, {}),
-            "parameter \"train.depth\" must be of type int, is \"6\" (from p.yaml)") << "a file has types of its own";
+            "parameter \"train.depth\" must be of type int, is \"6\" (from p.yaml)")
+      << "a file has types of its own";
   EXPECT_EQ(Problem(Schema(), {}, {{"train.algorithm", Value("forrest")}}),
-            "parameter \"train.algorithm\" must be one of ridge, forest, is \"forrest\"; did you mean \"forest\"? (from trigger)");
+            "parameter \"train.algorithm\" must be one of ridge, forest, is \"forrest\"; did you "
+            "mean \"forest\"? (from trigger)");
   EXPECT_EQ(Problem(Schema(), {}, {{"flag", Value("yes")}}),
             "parameter \"flag\" must be of type bool, is \"yes\" (from trigger)");
-  EXPECT_THAT(Problem(Schema(), {{"p.yaml", Json(R"({"train": {"rate": NaN}})")}}, {}), HasSubstr("must be finite"));
+  EXPECT_THAT(Problem(Schema(), {{"p.yaml", Json(R"({"train": {"rate": NaN}})")}}, {}),
+              HasSubstr("must be finite"));
 }
 
 TEST(Params, SayEverythingThatIsWrongAtOnce) {
-  const std::string problem =
-      Problem(Schema(), {}, {{"train.depth", Value(100)}, {"train.dpth", Value(1)}, {"flag", Value(5)}});
+  const std::string problem = Problem(
+      Schema(), {}, {{"train.depth", Value(100)}, {"train.dpth", Value(1)}, {"flag", Value(5)}});
 
-  EXPECT_THAT(problem, HasSubstr("unknown parameter \"train.dpth\"; did you mean \"train.depth\"?"));
+  EXPECT_THAT(problem,
+              HasSubstr("unknown parameter \"train.dpth\"; did you mean \"train.depth\"?"));
   EXPECT_THAT(problem, HasSubstr("\"train.depth\" must be at most 64"));
   EXPECT_THAT(problem, HasSubstr("\"flag\" must be of type bool"));
 }
@@ -112,13 +127,24 @@ TEST(Params, MissAValueThatNobodyGives) {
 }
 
 TEST(Params, HoldToTheTypesOfTheFileWithoutASchema) {
-  const Files files = {{"p.yaml", Json(R"({"depth": 6, "name": "x", "train": {"rate": 0.1}, "none": null, "list": [1]})")}};
+  const Files files = {
+      {"p.yaml",
+       Json(R"({"depth": 6, "name": "x", "train": {"rate": 0.1}, "none": null, "list": [1]})")}};
 
-  EXPECT_EQ(Problem({}, files, {{"depth", Value(8)}, {"name", Value(5)}, {"train.rate", Value(1)}, {"none", Value("x")}}), "");
-  EXPECT_EQ(Problem({}, files, {{"depth", Value(0.5)}}), "parameter \"depth\" is of type int in its file, 0.5 is not");
-  EXPECT_EQ(Problem({}, files, {{"list", Value(5)}}), "parameter \"list\" is of type list in its file, 5 is not");
-  EXPECT_EQ(Problem({}, files, {{"train", Value(5)}}), "parameter \"train\" is of type map in its file, 5 is not");
-  EXPECT_EQ(Problem({}, files, {{"dept", Value(5)}}), "unknown parameter \"dept\"; did you mean \"depth\"?");
+  EXPECT_EQ(Problem({}, files,
+                    {{"depth", Value(8)},
+                     {"name", Value(5)},
+                     {"train.rate", Value(1)},
+                     {"none", Value("x")}}),
+            "");
+  EXPECT_EQ(Problem({}, files, {{"depth", Value(0.5)}}),
+            "parameter \"depth\" is of type int in its file, 0.5 is not");
+  EXPECT_EQ(Problem({}, files, {{"list", Value(5)}}),
+            "parameter \"list\" is of type list in its file, 5 is not");
+  EXPECT_EQ(Problem({}, files, {{"train", Value(5)}}),
+            "parameter \"train\" is of type map in its file, 5 is not");
+  EXPECT_EQ(Problem({}, files, {{"dept", Value(5)}}),
+            "unknown parameter \"dept\"; did you mean \"depth\"?");
   EXPECT_EQ(Problem({}, {{"p.yaml", Value(5)}}, {}), "p.yaml must hold a map");
 }
 
@@ -126,13 +152,15 @@ TEST(Params, LetOnlyTheExperimentLaneDifferWhenTheFileSaysSo) {
   ParamsSpec spec = Schema();
   spec.experiment_only = true;
 
-  EXPECT_THAT(Problem(spec, {}, {{"train.depth", Value(8)}}), HasSubstr("only the experiment lane"));
+  EXPECT_THAT(Problem(spec, {}, {{"train.depth", Value(8)}}),
+              HasSubstr("only the experiment lane"));
   EXPECT_EQ(Problem(spec, {}, {{"train.depth", Value(8)}}, "experiment"), "");
   EXPECT_EQ(Problem(spec, {}, {}), "");
 }
 
 TEST(Params, ForgetTheSourcesOfWhatIsReplaced) {
-  const Files files = {{"a.yaml", Json(R"({"x": {"a": 1, "b": 2}})")}, {"b.yaml", Json(R"({"x": 5})")},
+  const Files files = {{"a.yaml", Json(R"({"x": {"a": 1, "b": 2}})")},
+                       {"b.yaml", Json(R"({"x": 5})")},
                        {"c.yaml", Json(R"({"x": {"c": 3}})")}};
 
   const auto params = ResolveParams({}, files, {}, "production");
@@ -160,9 +188,11 @@ TEST(ParamText, GivesTypesOnlyWhereNothingIsLost) {
 
 TEST(ParamsOfFile, HoldsWhatTheFileHeldWithTheEffectiveValues) {
   const Value file = Json(R"({"train": {"depth": 6, "rate": 0.1}, "list": [1]})");
-  const Value effective = Json(R"({"train": {"depth": 8, "rate": 0.1, "other": 1}, "list": [2], "elsewhere": 1})");
+  const Value effective =
+      Json(R"({"train": {"depth": 8, "rate": 0.1, "other": 1}, "list": [2], "elsewhere": 1})");
 
-  EXPECT_EQ(ToJson(ParamsOfFile(file, effective)), R"({"list":[2],"train":{"depth":8,"rate":0.1}})");
+  EXPECT_EQ(ToJson(ParamsOfFile(file, effective)),
+            R"({"list":[2],"train":{"depth":8,"rate":0.1}})");
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ TEST(StageKinds, AreReadAsTheyAreWritten) {
   }
   EXPECT_EQ(ParseStageKind("Train"), std::nullopt);
   EXPECT_EQ(ToText(StageKind::kContractGate), "contract_gate");
-  EXPECT_TRUE(IsGate(StageKind::kDataGate) && IsGate(StageKind::kModelGate) && IsGate(StageKind::kContractGate));
+  EXPECT_TRUE(IsGate(StageKind::kDataGate) && IsGate(StageKind::kModelGate) &&
+              IsGate(StageKind::kContractGate));
   EXPECT_FALSE(IsGate(StageKind::kDeploy));
 }
 
@@ -48,8 +49,8 @@ TEST(References, OfAStageAreWhatItReadsFromOthers) {
                  {.name = "metric", .body = MetricRule{.metric = "mae"}},
                  {.name = "again", .body = RowsRule{.of = "listings"}}};
 
-  EXPECT_THAT(ReferencesOf(stage),
-              ElementsAre("listings", "more", "package.service", "sales", "train.model", "train.probe"));
+  EXPECT_THAT(ReferencesOf(stage), ElementsAre("listings", "more", "package.service", "sales",
+                                               "train.model", "train.probe"));
   EXPECT_TRUE(ReferencesOf(StageSpec()).empty());
 }
 

@@ -1,4 +1,5 @@
-// What one part of a definition says about another. Texts and places are in the golden files of tests/golden.
+// What one part of a definition says about another. Texts and places are in the golden files of
+// tests/golden.
 #include "cd4ml/core/validate.h"
 
 #include <gmock/gmock.h>
@@ -26,7 +27,8 @@ std::vector<std::string> Codes(const PipelineSpec& pipeline) {
 
 std::string Messages(const PipelineSpec& pipeline) {
   std::string all;
-  for (const Diagnostic& finding : Validate(pipeline)) all += finding.message + finding.label + "\n";
+  for (const Diagnostic& finding : Validate(pipeline))
+    all += finding.message + finding.label + "\n";
   return all;
 }
 
@@ -47,11 +49,13 @@ TEST(Validate, ShowsACycleAsThePathThatClosesIt) {
 TEST(Validate, ShortensALongCycle) {
   PipelineSpec pipeline;
   for (int i = 0; i < 1000; ++i) {
-    pipeline.stages.push_back(Stage("s" + std::to_string(i), {"s" + std::to_string((i + 1) % 1000)}));
+    pipeline.stages.push_back(
+        Stage("s" + std::to_string(i), {"s" + std::to_string((i + 1) % 1000)}));
   }
 
   EXPECT_EQ(Messages(pipeline),
-            "stages wait for each other: s0 -> s1 -> s2 -> s3 -> s4 -> s5 -> ... -> s994 -> s995 -> s996 -> s997 -> "
+            "stages wait for each other: s0 -> s1 -> s2 -> s3 -> s4 -> s5 -> ... -> s994 -> s995 "
+            "-> s996 -> s997 -> "
             "s998 -> s999 -> s0\n");
 }
 
@@ -75,7 +79,8 @@ TEST(Validate, SuggestsTheStageThatIsMeant) {
   PipelineSpec pipeline;
   pipeline.stages = {Stage("prepare"), Stage("train", {"prepre"})};
 
-  EXPECT_EQ(Messages(pipeline), "stage \"train\" needs \"prepre\", which is not defineddid you mean \"prepare\"?\n");
+  EXPECT_EQ(Messages(pipeline),
+            "stage \"train\" needs \"prepre\", which is not defineddid you mean \"prepare\"?\n");
 }
 
 PipelineSpec WithOutputs(std::vector<std::string> first, std::vector<std::string> second) {
@@ -95,14 +100,18 @@ TEST(Validate, RefusesTwoStagesThatWriteOnePath) {
   EXPECT_THAT(Codes(WithOutputs({"model"}, {"./model/"})), ElementsAre("CD0205"));
   EXPECT_THAT(Codes(WithOutputs({"model"}, {"model/a"})), ElementsAre("CD0205"));
   EXPECT_THAT(Codes(WithOutputs({"model/a/b"}, {"model//a"})), ElementsAre("CD0205"));
-  EXPECT_THAT(Codes(WithOutputs({"a", "a-b", "a.b"}, {"a/c"})), ElementsAre("CD0205")) << "names between them do not hide it";
+  EXPECT_THAT(Codes(WithOutputs({"a", "a-b", "a.b"}, {"a/c"})), ElementsAre("CD0205"))
+      << "names between them do not hide it";
 }
 
 TEST(Validate, AllowsPathsThatOnlyLookAlike) {
   EXPECT_THAT(Codes(WithOutputs({"model"}, {"model2", "mode", "model.bin", "x/model"})), IsEmpty());
-  EXPECT_THAT(Codes(WithOutputs({"model", "model/inner"}, {})), IsEmpty()) << "one stage may name a part of its folder";
-  EXPECT_THAT(Codes(WithOutputs({"model", "model"}, {})), ElementsAre("CD0205")) << "but not one path twice";
-  EXPECT_THAT(Codes(WithOutputs({"${{ params.a }}"}, {"${{ params.a }}"})), IsEmpty()) << "not known yet";
+  EXPECT_THAT(Codes(WithOutputs({"model", "model/inner"}, {})), IsEmpty())
+      << "one stage may name a part of its folder";
+  EXPECT_THAT(Codes(WithOutputs({"model", "model"}, {})), ElementsAre("CD0205"))
+      << "but not one path twice";
+  EXPECT_THAT(Codes(WithOutputs({"${{ params.a }}"}, {"${{ params.a }}"})), IsEmpty())
+      << "not known yet";
 }
 
 TEST(Validate, KeepsPathsInsideTheWorkDirectory) {
@@ -125,7 +134,8 @@ TEST(Validate, RefusesTwoInputsAtOnePlace) {
   stage.inputs = {{.name = "a", .from = "a.x0"}, {.name = "b", .from = "a.x1"}};
   EXPECT_THAT(Codes(pipeline), IsEmpty()) << "a folder and a file in it, of one stage";
 
-  stage.inputs = {{.name = "a", .from = "m"}, {.name = "b", .from = "m"}, {.name = "c", .from = "n"}};
+  stage.inputs = {
+      {.name = "a", .from = "m"}, {.name = "b", .from = "m"}, {.name = "c", .from = "n"}};
   EXPECT_THAT(Codes(pipeline), IsEmpty()) << "one material under two names";
 
   stage.inputs = {{.name = "a", .from = "m"}, {.name = "b", .from = "n", .at = "inputs/m"}};
@@ -155,7 +165,8 @@ TEST(Validate, ChecksConditionsAgainstStagesAndParameters) {
 
 TEST(Validate, KnowsSubTreesOfParameters) {
   PipelineSpec pipeline;
-  pipeline.params.schema = {{.name = "train.depth"}, {.name = "more", .type = ParamSchema::Type::kMap}};
+  pipeline.params.schema = {{.name = "train.depth"},
+                            {.name = "more", .type = ParamSchema::Type::kMap}};
   pipeline.stages = {Stage("a")};
   const auto codes = [&](const char* param) {
     pipeline.stages[0].params = {param};
