@@ -1,16 +1,18 @@
 // How long it takes from "the trigger is acknowledged" to "the first stage's process runs", on an idle system:
-// starts runs of a one-stage pipeline one after the other against a real daemon and agent.
+// starts runs of a one-stage pipeline, with a pause between them, against a real daemon and agent.
 //
 //   bench_dispatch SERVER PIPELINE RUNS
 //
 // The stage prints the time at which it began (bench/stamp.cc); this program takes the time at which the answer to
 // StartRun arrived. Prints one line of JSON, in milliseconds.
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <future>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cd4ml/base/status.h"
@@ -19,6 +21,9 @@
 
 namespace cd4ml {
 namespace {
+
+// Between two runs, so that the agent is idle: it has cleared away what the run before left.
+constexpr std::chrono::milliseconds kPause(200);
 
 double NowMs() {
   timespec now{};
@@ -73,6 +78,7 @@ int Main(const std::string& server, const std::string& pipeline, int runs) {
       return 1;
     }
     latencies.push_back(*latency);
+    std::this_thread::sleep_for(kPause);
   }
   std::sort(latencies.begin(), latencies.end());
   const auto percentile = [&](double share) {
