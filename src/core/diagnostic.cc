@@ -14,6 +14,7 @@ namespace {
 // Longer lines are shown as a window: a definition in JSON is one line of any length.
 constexpr int kSnippetMax = 160;
 constexpr int kQuotedMax = 80;
+constexpr int kMessageMax = 500;
 constexpr int kBeforeCaret = 60;
 constexpr std::string_view kCut = "…";
 
@@ -301,6 +302,13 @@ std::string Printable(std::string_view line) {
   return out;
 }
 
+// Returns `text` safe to print and at most `max` characters long.
+std::string Shown(std::string_view text, int max = kMessageMax) {
+  const std::string_view shown =
+      CutCharacters(text.substr(0, 4 * static_cast<size_t>(max)), 0, max);
+  return Printable(shown) + std::string(shown.size() < text.size() ? kCut : "");
+}
+
 // Fills snippet and columns of one finding on `line`.
 void Show(std::string_view line, Diagnostic& finding) {
   Place& place = finding.place;
@@ -329,14 +337,12 @@ std::string Where(const Diagnostic& finding) {
 
 Diagnostic MakeError(std::string_view code, const Place& place, std::string message,
                      std::string label, std::string help) {
-  return {std::string(code), Severity::kError, std::move(message), "", place, "",
-          std::move(label),  std::move(help)};
+  // Texts of the file stand in messages: nobody's terminal or record is to suffer from them.
+  return {std::string(code), Severity::kError, Shown(message), "", place, "",
+          Shown(label),      Shown(help)};
 }
 
-std::string Quoted(std::string_view text) {
-  const std::string_view shown = CutCharacters(text.substr(0, 4 * kQuotedMax), 0, kQuotedMax);
-  return "\"" + Printable(shown) + (shown.size() < text.size() ? "…\"" : "\"");
-}
+std::string Quoted(std::string_view text) { return "\"" + Shown(text, kQuotedMax) + "\""; }
 
 bool HasErrors(const Diagnostics& diagnostics) {
   return std::any_of(diagnostics.begin(), diagnostics.end(),

@@ -60,8 +60,8 @@ core::ParamSchema ReadParam(Reader& reader, const Node& key, Node& node) {
   static const Words kTypes = {"int", "float", "bool", "string", "enum", "list", "map"};
   core::ParamSchema param{.name = std::string(key.text), .place = key.place};
   if (!IsParamName(key.text)) {
-    reader.Error(code::kBadName, key.place, "\"" + param.name + "\" is no name of a parameter", "",
-                 "names have letters, digits, - and _, with dots between the parts");
+    reader.Error(code::kBadName, key.place, core::Quoted(param.name) + " is no name of a parameter",
+                 "", "names have letters, digits, - and _, with dots between the parts");
   }
   Fields fields(reader, node, "parameter " + core::Quoted(param.name));
   std::string type;

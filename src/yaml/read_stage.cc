@@ -49,10 +49,11 @@ void ReadEnv(Reader& reader, Node& node, std::map<std::string, std::string>& env
     if (!key.is_scalar()) continue;
     const std::string name(key.text);
     if (!IsVariable(name)) {
-      reader.Error(code::kBadName, key.place, "\"" + name + "\" is no name of a variable", "",
+      reader.Error(code::kBadName, key.place, core::Quoted(name) + " is no name of a variable", "",
                    "names have letters, digits and _, and do not begin with a digit");
     } else if (IsReserved(name)) {
-      reader.Error(code::kReservedVariable, key.place, "variable \"" + name + "\" is set by cd4ml");
+      reader.Error(code::kReservedVariable, key.place,
+                   "variable " + core::Quoted(name) + " is set by cd4ml");
     }
     reader.SetKey(key.text);
     reader.ReadScalarText(node.value(i), env[name]);
@@ -250,7 +251,8 @@ void ReadGate(Fields& fields, core::StageSpec& stage) {
   if (rules != nullptr && (!rules->is_map() || !rules->children.empty())) {
     ReadRules(reader, *rules, stage);
   } else if (fields.node().is_map() && !fields.Has("verdict")) {
-    reader.Error(code::kGateWithoutRules, stage.place, "gate \"" + stage.name + "\" has no rules");
+    reader.Error(code::kGateWithoutRules, stage.place,
+                 "gate " + core::Quoted(stage.name) + " has no rules");
   }
 }
 

@@ -127,8 +127,7 @@ class TreeBuilder : public YAML::EventHandler {
                      [](const Node* a, const Node* b) { return a->text < b->text; });
     for (size_t i = 1; i < keys.size(); ++i) {
       if (keys[i]->text != keys[i - 1]->text) continue;
-      Find(keys[i]->place, code::kDuplicateKey,
-           "duplicate key \"" + std::string(keys[i]->text) + "\"",
+      Find(keys[i]->place, code::kDuplicateKey, "duplicate key " + core::Quoted(keys[i]->text),
            "the first stands in line " + std::to_string(keys[i - 1]->place.line));
     }
   }
