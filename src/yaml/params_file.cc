@@ -30,17 +30,22 @@ absl::StatusOr<Format> FormatOf(std::string_view file) {
   return absl::InvalidArgumentError(name + ": parameter files end in .yaml, .yml or .json");
 }
 
+// Returns whether some reader of YAML takes `text` for true, false or null.
+bool IsWord(std::string_view text) {
+  static constexpr std::array<std::string_view, 9> kWords = {"y",   "n",    "yes",   "no",  "on",
+                                                             "off", "true", "false", "null"};
+  if (text.size() > 5) return false;
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return std::find(kWords.begin(), kWords.end(), lower) != kWords.end();
+}
+
 // YAML 1.1, which PyYAML reads, has more words for true, false and null than we have. A program and
 // the record must not be told two things, so such words are refused.
 bool IsAmbiguous(const Node& node) {
-  static constexpr std::array<std::string_view, 9> kWords = {"y",   "n",    "yes",   "no",  "on",
-                                                             "off", "true", "false", "null"};
-  if (node.kind != Node::Kind::kPlain || node.text.size() > 5) return false;
-  std::string lower(node.text);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return std::find(kWords.begin() + 2, kWords.end(), lower) != kWords.end() &&
-         node.text != "true" && node.text != "false" && node.text != "null";
+  return node.kind == Node::Kind::kPlain && node.text.size() > 1 && IsWord(node.text) &&
+         node.text != "true" && node.text != "false";
 }
 
 // YAML's own way to write what no JSON number is.
@@ -135,38 +140,64 @@ std::string NumberText(double number) {
   return text;
 }
 
-std::string QuotedKey(const std::string& key) {
+// JSON's text is YAML's too, but for characters that YAML takes for line breaks or for none at all.
+std::string QuotedText(const std::string& text) {
+  static constexpr std::pair<std::string_view, std::string_view> kEscapes[] = {
+      {"\x7F", "\\x7F"},           {"\u2028", "\\u2028"}, {"\u2029", "\\u2029"},
+      {"\xEF\xBB\xBF", "\\uFEFF"}, {"\uFFFE", "\\uFFFE"}, {"\uFFFF", "\\uFFFF"}};
+  const std::string json = ToJson(Value(text));
+  std::string out;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const std::string_view rest = std::string_view(json).substr(i);
+    const auto* escape = std::find_if(std::begin(kEscapes), std::end(kEscapes),
+                                      [&](const auto& one) { return rest.starts_with(one.first); });
+    if (escape != std::end(kEscapes)) {
+      out += escape->second;
+      i += escape->first.size() - 1;
+    } else if (rest[0] == '\xC2' && static_cast<uint8_t>(rest[1]) < 0xA0) {  // U+0080 to U+009F.
+      static constexpr char kDigits[] = "0123456789ABCDEF";
+      const auto low = static_cast<uint8_t>(json[++i]);
+      out += {'\\', 'x', kDigits[low >> 4], kDigits[low & 15]};
+    } else {
+      out.push_back(json[i]);
+    }
+  }
+  return out;
+}
+
+std::string KeyText(const std::string& key) {
   const bool is_plain =
-      !key.empty() && key.size() > 3 && std::all_of(key.begin(), key.end(), [](char c) {
+      !key.empty() && !IsWord(key) && std::all_of(key.begin(), key.end(), [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
       });
-  return is_plain && !IsAmbiguous({.kind = Node::Kind::kPlain, .text = key}) && key != "true" &&
-                 key != "false" && key != "null"
-             ? key
-             : ToJson(Value(key));
+  return is_plain ? key : QuotedText(key);
+}
+
+bool Nests(const Value& value) {
+  return (value.is_map() && !value.map().empty()) || (value.is_list() && !value.list().empty());
 }
 
 void Append(const Value& value, size_t indent, std::string& out) {
   const std::string margin(indent, ' ');
-  if (value.is_map() && !value.map().empty()) {
+  if (!Nests(value)) {
+    const auto* number = std::get_if<double>(&value.data);
+    out += " " +
+           (number != nullptr   ? NumberText(*number)
+            : value.is_string() ? QuotedText(value.string())
+                                : ToJson(value)) +
+           "\n";
+  } else if (value.is_map()) {
+    if (indent > 0) out += "\n";
     for (const auto& [key, member] : value.map()) {
-      const bool nests = (member.is_map() && !member.map().empty()) ||
-                         (member.is_list() && !member.list().empty());
-      out += margin + QuotedKey(key) + (nests ? ":\n" : ": ");
+      out += margin + KeyText(key) + ":";
       Append(member, indent + 2, out);
     }
-  } else if (value.is_list() && !value.list().empty()) {
+  } else {
+    out += "\n";
     for (const Value& item : value.list()) {
       out += margin + "-";
-      const bool nests =
-          (item.is_map() && !item.map().empty()) || (item.is_list() && !item.list().empty());
-      out += nests ? "\n" : " ";
       Append(item, indent + 2, out);
     }
-  } else if (const auto* number = std::get_if<double>(&value.data)) {
-    out += NumberText(*number) + "\n";
-  } else {
-    out += ToJson(value) + "\n";
   }
 }
 
@@ -197,7 +228,7 @@ absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_vie
   if (format == Format::kJson) return ToPrettyJson(params) + "\n";
   std::string out;
   Append(params, 0, out);
-  return out;
+  return params == Value(Value::Map()) ? "{}\n" : out;
 }
 
 }  // namespace cd4ml::yaml

@@ -129,6 +129,8 @@ class Scanner {
       return false;
     }
     plain_may_go_on_ = false;
+    // A value is indented deeper than its key; what is not is the next key or "- ".
+    if (open_.empty() && Column() <= top_indent_) expects_value_ = false;
     return CheckColon();
   }
 
@@ -349,7 +351,7 @@ class Scanner {
       if (Here() != '-' && Here() != '+') indent = std::max(top_indent_ - 1, 0) + (Here() - '0');
     }
     while (IsBlank(Here())) ++at_;
-    if (!IsBreakOrEnd(Here()) && Here() != '#') {
+    if (!IsBreakOrEnd(Here()) && (Here() != '#' || !IsBlank(text_[at_ - 1]))) {
       Refuse(PlaceAt(at_, 1), code::kNotYaml, "text follows the mark of a block text");
       return;
     }

@@ -187,6 +187,9 @@ TEST(Hostile, RefusesIndentationThatDoesNotFit) {
   ExpectRefused("a: b\nc\n", "CD0016", 2, 1);
   ExpectRefused("a: b\nc\nd: e\n", "CD0016", 2, 1);
   ExpectRefused("a: b\n{}\n", "CD0016", 2, 1);
+  ExpectRefused("a:\nb\n", "CD0016", 2, 1);
+  ExpectRefused("a:\n{}\n", "CD0016", 2, 1);
+  ExpectRefused("a: |# no comment\n  b\n", "CD0016", 1, 5);
   ExpectRefused("- a\nb: c\n", "CD0009", 2);
   ExpectRefused("a: \"b\"\n  c: d\n", "CD0016", 2);
 }

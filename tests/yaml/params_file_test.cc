@@ -110,11 +110,20 @@ TEST(ParamsFile, ReadsBackWhatItWrites) {
 }
 
 TEST(ParamsFile, WritesWhatPyYamlReadsWithTheSameTypes) {
-  const std::string text = Written(
-      Value::Map{{"tiny", 1e-7}, {"huge", 1e300}, {"whole", 2.0}, {"no", "no"}, {"long", "no"}});
+  const std::string text = Written(Value::Map{{"tiny", 1e-7},
+                                              {"huge", 1e300},
+                                              {"whole", 2.0},
+                                              {"no", "no"},
+                                              {"learning_rate", "no"},
+                                              {"list", Value::List{1, Value::List{"x"}}},
+                                              {"odd", "\x7f \xc2\x85 \xe2\x80\xa8"}});
 
-  // PyYAML takes 1e-07 and 1e+300 for text.
-  EXPECT_EQ(text, "huge: 1.0e+300\nlong: \"no\"\n\"no\": \"no\"\ntiny: 1.0e-07\nwhole: 2.0\n");
+  // PyYAML takes 1e-07 and 1e+300 for text, and some characters for line breaks or for none at all.
+  EXPECT_EQ(text,
+            "huge: 1.0e+300\nlearning_rate: \"no\"\nlist:\n  - 1\n  -\n    - "
+            "\"x\"\n\"no\": \"no\"\n"
+            "odd: \"\\x7F \\x85 \\u2028\"\ntiny: 1.0e-07\nwhole: 2.0\n");
+  EXPECT_EQ(Written(Value::Map()), "{}\n");
 }
 
 TEST(ParamsFile, WritesJson) {
