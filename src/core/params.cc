@@ -243,16 +243,4 @@ Value ParseParamText(std::string_view text) {
   return Value(text);
 }
 
-Value ParamsOfFile(const Value& file, const Value& effective) {
-  if (!file.is_map() || !effective.is_map()) return effective;
-  Value::Map out;
-  for (const auto& [key, member] : file.map()) {
-    const Value* value = effective.Find(key);
-    if (value != nullptr) out.emplace(key, ParamsOfFile(member, *value));
-  }
-  // A map that an override replaced has other members than the file.
-  if (out.empty()) return effective;
-  return out;
-}
-
 }  // namespace cd4ml::core

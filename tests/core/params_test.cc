@@ -186,14 +186,5 @@ TEST(ParamText, GivesTypesOnlyWhereNothingIsLost) {
   EXPECT_EQ(ParseParamText("99999999999999999999999"), Value("99999999999999999999999"));
 }
 
-TEST(ParamsOfFile, HoldsWhatTheFileHeldWithTheEffectiveValues) {
-  const Value file = Json(R"({"train": {"depth": 6, "rate": 0.1}, "list": [1]})");
-  const Value effective =
-      Json(R"({"train": {"depth": 8, "rate": 0.1, "other": 1}, "list": [2], "elsewhere": 1})");
-
-  EXPECT_EQ(ToJson(ParamsOfFile(file, effective)),
-            R"({"list":[2],"train":{"depth":8,"rate":0.1}})");
-}
-
 }  // namespace
 }  // namespace cd4ml::core

@@ -32,10 +32,6 @@ absl::StatusOr<EffectiveParams> ResolveParams(
 // (1.10) stays text; ResolveParams makes it a number where one is wanted.
 Value ParseParamText(std::string_view text);
 
-// Returns what `file`, the content of a parameter file, must become for a program that reads it to
-// see `effective`: the same parameters with their effective values.
-Value ParamsOfFile(const Value& file, const Value& effective);
-
 // Returns what keeps `value` from being one of parameter `param`, like "must be at most 64, is
 // 100";
 // "" when nothing does.
