@@ -63,7 +63,7 @@ core::ParamSchema ReadParam(Reader& reader, const Node& key, Node& node) {
     reader.Error(code::kBadName, key.place, core::Quoted(param.name) + " is no name of a parameter",
                  "", "names have letters, digits, - and _, with dots between the parts");
   }
-  Fields fields(reader, node, "parameter " + core::Quoted(param.name));
+  Fields fields(reader, node, "parameter", param.name);
   std::string type;
   if (Node* word = fields.Need("type"); word != nullptr && reader.ReadWord(*word, type, kTypes)) {
     param.type = static_cast<Type>(std::find(kTypes.begin(), kTypes.end(), type) - kTypes.begin());
@@ -167,7 +167,7 @@ void ReadData(Fields& fields, core::MaterialSpec& material) {
 core::MaterialSpec ReadMaterial(Reader& reader, const std::string& name, const Node& key,
                                 Node& node) {
   core::MaterialSpec material{.name = name, .place = key.place};
-  Fields fields(reader, node, "material " + core::Quoted(name));
+  Fields fields(reader, node, "material", name);
   const bool is_git = fields.Has("git");
   const bool is_data = fields.Has("data");
   const bool is_other = fields.Has("dvc") || fields.Has("pipeline");
@@ -188,7 +188,7 @@ core::MaterialSpec ReadMaterial(Reader& reader, const std::string& name, const N
 core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, const Node& key,
                                       Node& node) {
   core::EnvironmentSpec environment{.name = name, .place = key.place};
-  Fields fields(reader, node, "environment " + core::Quoted(name));
+  Fields fields(reader, node, "environment", name);
   fields.Read("target", environment.target);
   if (Node* lanes = fields.Take("lanes")) reader.ReadLiterals(*lanes, environment.lanes);
   bool locks = true;

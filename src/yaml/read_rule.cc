@@ -193,7 +193,8 @@ class RuleReader {
   void OneOfTwoLists(std::string_view key, std::string_view first, std::string_view second,
                      bool& is_first, std::vector<std::string>& out) {
     Node& node = *fields_.Take(key);
-    Fields inner(reader_, node, core::Quoted(std::string(key)));
+    const std::string quoted = core::Quoted(key);
+    Fields inner(reader_, node, quoted);
     is_first = inner.Has(first);
     if (node.is_map() && is_first == inner.Has(second)) {
       reader_.Error(
@@ -333,7 +334,7 @@ const Form* FindForm(Fields& fields, const core::Rule& rule, StageKind gate) {
 core::Rule ReadRule(Reader& reader, const std::string& name, const Node& key, Node& node,
                     core::StageSpec& stage) {
   core::Rule rule{.name = name, .blocks = true, .body = core::CheckRule(), .place = key.place};
-  Fields fields(reader, node, "rule " + core::Quoted(name));
+  Fields fields(reader, node, "rule", name);
   if (!node.is_map()) return rule;
   const Form* form = FindForm(fields, rule, stage.kind);
   if (form == nullptr) return rule;
@@ -375,7 +376,7 @@ core::MetricRule ReadMonitorMetric(Fields& fields) {
 void ReadCheck(Reader& reader, const std::string& name, const Node& key, Node& node,
                core::StageSpec& stage) {
   core::CheckSpec check{.name = name, .rule = core::MetricRule(), .place = key.place};
-  Fields fields(reader, node, "check " + core::Quoted(name));
+  Fields fields(reader, node, "check", name);
   const bool is_drift = fields.Has("drift");
   if (is_drift == fields.Has("metric")) {
     if (node.is_map()) {

@@ -85,7 +85,7 @@ void ReadInputs(Reader& reader, Node& node, core::StageSpec& stage) {
     core::InputSpec input{.name = name, .place = value.place};
     reader.SetKey(key.text);
     if (value.is_map()) {
-      Fields fields(reader, value, "input " + core::Quoted(name));
+      Fields fields(reader, value, "input", name);
       if (Node* from = fields.Need("from")) {
         input.place = from->place;
         reader.ReadLiteral(*from, input.from);
@@ -103,7 +103,7 @@ void ReadOutputs(Reader& reader, Node& node, core::StageSpec& stage) {
   static const Words kTypes = {"dataset", "model", "probe_set", "deployable", "report", "file"};
   ForEachNamed(reader, node, "outputs", [&](const std::string& name, const Node& key, Node& value) {
     core::OutputSpec output{.name = name, .place = key.place};
-    Fields fields(reader, value, "output " + core::Quoted(name));
+    Fields fields(reader, value, "output", name);
     if (fields.ReadNeeded("path", output.path)) output.place = fields.PlaceOf("path");
     std::string word;
     if (fields.ReadWord("type", word, kTypes)) output.type = *core::ParseOutputType(word);
@@ -314,7 +314,7 @@ core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& k
   core::StageSpec stage;
   stage.name = name;
   stage.place = key.place;
-  Fields fields(reader, value, "stage " + core::Quoted(name));
+  Fields fields(reader, value, "stage", name);
   if (!value.is_map()) return stage;
   std::string kind = "command";
   const bool kind_is_known = !fields.Has("kind") || fields.ReadWord("kind", kind, kKinds);

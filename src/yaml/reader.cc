@@ -443,15 +443,19 @@ bool Reader::ReadLiterals(Node& node, std::vector<std::string>& out) {
 
 // --- maps ---
 
-Fields::Fields(Reader& reader, Node& node, std::string where)
-    : reader_(reader), node_(node), where_(std::move(where)) {
+Fields::Fields(Reader& reader, Node& node, std::string_view what, std::string_view name)
+    : reader_(reader), node_(node), what_(what), name_(name) {
   if (node.is_map()) {
     taken_.resize(node.member_count());
   } else {
     reader.Error(code::kWrongType, node.place,
-                 where_ + " must be a map, this is " + std::string(Described(node)));
+                 where() + " must be a map, this is " + std::string(Described(node)));
   }
   known_.reserve(24);
+}
+
+std::string Fields::where() const {
+  return std::string(what_) + (name_.empty() ? "" : " " + Quoted(name_));
 }
 
 std::optional<size_t> Fields::Find(std::string_view key) const {
@@ -490,7 +494,7 @@ Node* Fields::Take(std::string_view key) {
 Node* Fields::Need(std::string_view key) {
   Node* node = Take(key);
   if (node == nullptr && node_.is_map()) {
-    reader_.Error(code::kMissingKey, node_.place, where_ + " needs " + Quoted(key));
+    reader_.Error(code::kMissingKey, node_.place, where() + " needs " + Quoted(key));
   }
   return node;
 }
@@ -520,7 +524,7 @@ void Fields::Finish(const Words& elsewhere, std::string_view kind) {
                     "allowed: " + Join(known_));
     } else {
       reader_.Error(
-          code::kUnknownKey, key.place, "unknown key " + Quoted(key.text) + " in " + where_,
+          code::kUnknownKey, key.place, "unknown key " + Quoted(key.text) + " in " + where(),
           Suggestion(key.text, Words(known_.begin(), known_.end())), "allowed: " + Join(known_));
     }
   }

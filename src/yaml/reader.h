@@ -97,9 +97,9 @@ class Reader {
 // Reads the members of one map. Whatever is not asked for is reported as unknown by Finish.
 class Fields {
  public:
-  // `where` ends the messages: `stage "train"`. A node that is no map is reported, and then read as
-  // an empty one.
-  Fields(Reader& reader, Node& node, std::string where);
+  // `what` and `name`, which must outlive this, end the messages: `stage "train"`. A node that is
+  // no map is reported, and then read as an empty one.
+  Fields(Reader& reader, Node& node, std::string_view what, std::string_view name = "");
 
   // Returns the value of `key`, or null when there is none. Makes the key known.
   Node* Take(std::string_view key);
@@ -139,7 +139,7 @@ class Fields {
   void Finish(const Words& elsewhere = {}, std::string_view kind = "");
 
   Reader& reader() { return reader_; }
-  const std::string& where() const { return where_; }
+  std::string where() const;
   Node& node() { return node_; }
 
  private:
@@ -147,7 +147,7 @@ class Fields {
 
   Reader& reader_;
   Node& node_;
-  std::string where_;
+  const std::string_view what_, name_;
   std::vector<char> taken_;              // By member.
   std::vector<std::string_view> known_;  // Every key that was asked for.
 };
