@@ -64,6 +64,14 @@ class Agent {
 
   ProcessRunner& runner() { return *runner_; }
 
+  // Drops the record of an ended process, whose id may then be that of another one.
+  absl::Status Forget(const std::string& id) {
+    const absl::Status status = runner_->Forget(id);
+    const std::lock_guard lock(mutex_);
+    if (status.ok()) ended_.erase(id);
+    return status;
+  }
+
   // Returns how `id` ended, as the listener heard it.
   ProcessStatus Await(const std::string& id) {
     std::unique_lock lock(mutex_);
@@ -463,11 +471,12 @@ TEST_P(KeeperTest, AnIdIsTakenUntilItIsForgotten) {
   agent().Await("one");
   EXPECT_TRUE(absl::IsAlreadyExists(runner().Start(Script("one", "true"))));
   EXPECT_TRUE(runner().Kill("one").ok());  // What has ended may be killed.
-  EXPECT_TRUE(runner().Forget("one").ok());
+  EXPECT_TRUE(agent().Forget("one").ok());
   EXPECT_TRUE(absl::IsNotFound(runner().Forget("one")));
   EXPECT_TRUE(absl::IsNotFound(runner().Status("one").status()));
   EXPECT_TRUE(absl::IsNotFound(runner().Kill("one")));
-  EXPECT_TRUE(runner().Start(Script("one", "true")).ok());
+  ASSERT_TRUE(runner().Start(Script("one", "true")).ok());
+  EXPECT_EQ(agent().Await("one").exit_code, 0);
 }
 
 TEST_P(KeeperTest, RefusesHostileSpecs) {
