@@ -183,7 +183,8 @@ void AgentLoop::Do(const OpenSession&) {
     });
   };
   AgentHello hello{kAgentProtocol,  config_.name,   instance_,     config_.host,
-                   config_.version, config_.labels, config_.slots, config_.facts};
+                   config_.version, config_.labels, config_.slots, config_.resources,
+                   config_.facts};
   ports_.daemon.OpenSession(
       std::move(hello),
       [this, post](DesiredState desired) {
@@ -285,7 +286,12 @@ void AgentLoop::Do(const ForgetAttempt& action) {
 
 void AgentLoop::Do(const SendReport& action) {
   const int64_t generation = generation_;
-  ports_.daemon.Report(session_.session(), {action.held, services_.Held(), /*draining=*/false},
+  std::vector<HeldLease> leases = action.held;
+  for (HeldLease& lease : leases) {
+    const auto found = held_.find(lease.attempt);
+    if (found != held_.end()) lease.resources = found->second.task.resources;
+  }
+  ports_.daemon.Report(session_.session(), {std::move(leases), services_.Held(), /*draining=*/false},
                        [inbox = inbox_, this, generation](absl::Status status) {
                          inbox->Post([this, generation, ok = status.ok()] {
                            if (generation == generation_) Handle(ReportAnswered{ok});

@@ -16,6 +16,12 @@ Value ToValue(const ArtifactRef& artifact) {
                     {"files", artifact.files}};
 }
 
+Value ToValue(const core::Resources& resources) {
+  return Value::Map{{"cpu_millis", resources.cpu_millis},
+                    {"memory_bytes", resources.memory_bytes},
+                    {"gpus", resources.gpus}};
+}
+
 Value ToValue(const std::optional<ArtifactRef>& artifact) {
   return artifact ? ToValue(*artifact) : Value();
 }
@@ -149,6 +155,7 @@ Value ToValue(const Task& task) {
                     {"definition", task.definition.hex()},
                     {"params", task.params},
                     {"timeout_ms", int64_t{task.timeout.count()}},
+                    {"resources", ToValue(task.resources)},
                     {"inputs", std::move(inputs)},
                     {"baselines", std::move(baselines)},
                     {"champion", ToValue(task.champion)},
@@ -171,6 +178,11 @@ absl::StatusOr<Task> TaskFromValue(const Value& value) {
   task.definition = fields.DigestOf("definition");
   task.params = fields.Any("params");
   task.timeout = Duration(fields.Number("timeout_ms"));
+  if (const Value* resources = value.Find("resources")) {
+    Fields amounts(*resources, fault);
+    task.resources = {amounts.Number("cpu_millis"), amounts.Number("memory_bytes"),
+                      amounts.Number("gpus")};
+  }
   for (const auto& [name, entry] : fields.MapOf("inputs")) {
     Fields input(entry, fault);
     task.inputs[name] = {input.Artifact("artifact").value_or(ArtifactRef{}), input.Text("path"),

@@ -19,6 +19,10 @@ class Applier {
     run_.pipeline = event.pipeline;
     run_.number = event.number;
     run_.lane = event.lane;
+    run_.state = event.queued ? RunState::kQueued : RunState::kRunning;
+    run_.priority = event.priority;
+    run_.concurrency = event.concurrency;
+    run_.retry_of = event.retry_of;
     run_.trigger = event.trigger;
     run_.pins = event.pins;
     run_.created = at_;
@@ -30,10 +34,30 @@ class Applier {
     Reindex(run_);
   }
 
+  void operator()(const RunAdmitted&) {
+    CD4ML_CHECK(run_.state == RunState::kQueued, run_.id);
+    run_.state = RunState::kRunning;
+  }
+
+  void operator()(const StageCarried& event) {
+    StageRun& stage = Move(event.stage, StageState::kSucceeded);
+    stage.carried = event.carried;
+    Close(stage);
+  }
+
+  void operator()(const StopRequested& event) {
+    StageRun* stage = run_.FindStage(event.stage);
+    CD4ML_CHECK(stage != nullptr && !IsTerminal(stage->state) && !stage->stop.has_value(), event.stage);
+    stage->stop = event.stop;
+    UpdateDeadline(run_, PositionOf(*stage));
+  }
+
   void operator()(const StageReady& event) {
     StageRun& stage = Move(event.stage, StageState::kReady);
     stage.ready = at_;
+    if (!stage.first_ready.is_set()) stage.first_ready = at_;
     stage.not_before = event.not_before;
+    UpdateDeadline(run_, PositionOf(stage));
   }
 
   void operator()(const LeaseGranted& event) {
@@ -44,6 +68,7 @@ class Applier {
     attempt.agent = event.agent;
     attempt.granted = at_;
     stage.attempts.push_back(std::move(attempt));
+    UpdateDeadline(run_, PositionOf(stage));
   }
 
   void operator()(const AttemptStarted& event) {
@@ -67,18 +92,17 @@ class Applier {
     StageRun& stage = Move(event.stage, event.state);
     stage.reason = event.reason;
     stage.message = event.message;
-    stage.ended = at_;
-    --run_.open_stages;
-    for (int dependent : stage.dependents) --run_.stages[static_cast<size_t>(dependent)].open_needs;
+    Close(stage);
   }
 
   void operator()(const CancelRequested& event) {
     run_.cancel_requested = true;
     run_.cancel_reason = event.reason;
+    run_.superseded_by = event.superseded_by;
   }
 
   void operator()(const RunEnded& event) {
-    CD4ML_CHECK(run_.state == RunState::kRunning && run_.open_stages == 0, run_.id);
+    CD4ML_CHECK(!IsTerminal(run_.state) && run_.open_stages == 0, run_.id);
     run_.state = event.state;
     run_.reason = event.reason;
     run_.message = event.message;
@@ -91,6 +115,16 @@ class Applier {
   void operator()(const MonitorArmed&) {}
 
  private:
+  int PositionOf(const StageRun& stage) const { return static_cast<int>(&stage - run_.stages.data()); }
+
+  // The stage has ended, however.
+  void Close(StageRun& stage) {
+    stage.ended = at_;
+    --run_.open_stages;
+    for (int dependent : stage.dependents) --run_.stages[static_cast<size_t>(dependent)].open_needs;
+    UpdateDeadline(run_, PositionOf(stage));
+  }
+
   StageRun& Move(std::string_view name, StageState to) {
     StageRun* stage = run_.FindStage(name);
     CD4ML_CHECK(stage != nullptr, name);

@@ -17,10 +17,14 @@ namespace {
 // depend on the stages touched, never on the size of the run.
 class Decision {
  public:
-  Decision(const Run& run, UtcTime now) : run_(run), now_(now), cancel_reason_(run.cancel_reason) {}
+  Decision(const Run& run, UtcTime now) : run_(run), now_(now), cancelling_(run.cancel_requested), cancel_reason_(run.cancel_reason) {
+    if (!run.superseded_by.empty()) cancel_cause_ = Reason::kSuperseded;
+  }
 
   absl::StatusOr<std::vector<Event>> operator()(const StartRun& command);
+  absl::StatusOr<std::vector<Event>> operator()(const AdmitRun& command);
   absl::StatusOr<std::vector<Event>> operator()(const CancelRun& command);
+  absl::StatusOr<std::vector<Event>> operator()(const SupersedeStage& command);
   absl::StatusOr<std::vector<Event>> operator()(const GrantLease& command);
   absl::StatusOr<std::vector<Event>> operator()(const ReportStarted& command);
   absl::StatusOr<std::vector<Event>> operator()(const ReportFinished& command);
@@ -37,7 +41,12 @@ class Decision {
 
   void End(int position, StageState state, Reason reason, std::string message);
   void EndAttempt(const StageRun& stage, AttemptState state, Outcome outcome);
-  bool MayRetry(const StageRun& stage, Reason reason) const;
+  // Ends the stage whose latest attempt has ended without success, or makes it ready for another one.
+  void EndOrRetry(const StageRun& stage, AttemptState state, Reason reason, std::string message);
+  // Ends the stage now when nobody holds it; else asks its agent to.
+  void StopStage(const StageRun& stage, Stop stop);
+  std::optional<Duration> RetryBackoff(const StageRun& stage, Reason reason) const;
+  void UnblockWhatNeedsNothing();
   void RecordVersions(const StageRun& stage, const Outcome& outcome);
   void RecordDeployment(const StageRun& stage, const Outcome& outcome);
 
@@ -50,7 +59,9 @@ class Decision {
 
   const Run& run_;
   UtcTime now_;
-  std::string cancel_reason_;           // Also of a request that is being decided.
+  bool cancelling_;                     // These three: also of a request that is being decided.
+  std::string cancel_reason_;
+  Reason cancel_cause_ = Reason::kCancelled;
   std::vector<Event> events_;
   std::map<int, StageEnded> ended_;     // By position: what this decision has ended.
   std::map<int, int> needs_ended_;      // By position: how many of its needs this decision has ended.
@@ -61,7 +72,8 @@ std::string_view RetryCategory(Reason reason) {
   switch (reason) {
     case Reason::kAgentLost: return "agent_lost";
     case Reason::kInfra: return "infra";
-    case Reason::kTimeout: return "timeout";
+    case Reason::kTimeout:
+    case Reason::kSilenceTimeout: return "timeout";
     case Reason::kExitCode: return "exit_code";
     default: return "";
   }
@@ -87,19 +99,64 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const StartRun& command)
                                .pipeline = command.pipeline,
                                .number = command.number,
                                .lane = command.lane,
+                               .priority = command.priority,
+                               .concurrency = command.concurrency,
+                               .queued = command.queued,
+                               .retry_of = command.retry_of,
                                .trigger = command.trigger,
                                .pins = command.pins,
                                .stages = command.stages});
   // The rules below need a run to look at: the one that this event makes.
   Run started;
   Apply(events_.front(), now_, started);
-  Decision next(started, now_);
-  for (size_t i = 0; i < started.stages.size(); ++i) {
-    if (started.stages[i].plan.needs.empty()) next.Unblock(static_cast<int>(i));
+  for (const auto& [stage, carried] : command.carried) {
+    events_.push_back(StageCarried{stage, carried});
+    Apply(events_.back(), now_, started);
   }
+  if (started.open_stages <= static_cast<int>(command.left_out.size())) {
+    return absl::FailedPreconditionError("nothing is left to be done: every stage is taken over from run " +
+                                         command.retry_of + " or left out");
+  }
+  Decision next(started, now_);
+  for (const std::string& stage : command.left_out) {
+    next.End(started.positions.find(stage)->second, StageState::kSkipped, Reason::kNotSelected,
+             "left out of this retry of run " + command.retry_of);
+  }
+  if (!command.queued) next.UnblockWhatNeedsNothing();
   std::vector<Event> rest = next.Settle();
   std::move(rest.begin(), rest.end(), std::back_inserter(events_));
   return std::move(events_);
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const AdmitRun&) {
+  if (run_.state != RunState::kQueued) return std::vector<Event>();
+  events_.push_back(RunAdmitted{});
+  UnblockWhatNeedsNothing();
+  return Settle();
+}
+
+void Decision::UnblockWhatNeedsNothing() {
+  for (size_t i = 0; i < run_.stages.size(); ++i) {
+    const int position = static_cast<int>(i);
+    const StageRun& stage = run_.stages[i];
+    if (stage.state == StageState::kBlocked && stage.open_needs == 0 && !ended_.contains(position)) Unblock(position);
+  }
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const SupersedeStage& command) {
+  const StageRun* stage = run_.FindStage(command.stage);
+  if (stage == nullptr) return absl::NotFoundError("run " + run_.id + " has no stage \"" + command.stage + "\"");
+  StopStage(*stage, {StageState::kCancelled, Reason::kSuperseded, "superseded by run " + command.by});
+  return Settle();
+}
+
+void Decision::StopStage(const StageRun& stage, Stop stop) {
+  if (IsTerminal(stage.state) || stage.stop.has_value()) return;
+  if (stage.state == StageState::kLeased || stage.state == StageState::kRunning) {
+    if (!cancelling_) events_.push_back(StopRequested{stage.plan.name, std::move(stop)});
+  } else {
+    End(PositionOf(stage.plan.name), stop.state, stop.reason, std::move(stop.message));
+  }
 }
 
 absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command) {
@@ -107,12 +164,14 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command
     return absl::FailedPreconditionError("run " + run_.id + " has ended already: " + std::string(Word(run_)));
   }
   if (run_.cancel_requested) return std::vector<Event>();
-  events_.push_back(CancelRequested{command.reason});
+  events_.push_back(CancelRequested{command.reason, command.superseded_by});
+  cancelling_ = true;
   cancel_reason_ = command.reason;
+  cancel_cause_ = command.superseded_by.empty() ? Reason::kCancelled : Reason::kSuperseded;
   for (size_t i = 0; i < run_.stages.size(); ++i) {
     const StageState state = run_.stages[i].state;
     if (state == StageState::kBlocked || state == StageState::kReady) {
-      End(static_cast<int>(i), StageState::kCancelled, Reason::kCancelled, command.reason);
+      End(static_cast<int>(i), StageState::kCancelled, cancel_cause_, command.reason);
     }
   }
   return Settle();
@@ -121,7 +180,7 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command
 absl::StatusOr<std::vector<Event>> Decision::operator()(const GrantLease& command) {
   const StageRun* stage = run_.FindStage(command.stage);
   if (stage == nullptr) return absl::NotFoundError("run " + run_.id + " has no stage \"" + command.stage + "\"");
-  if (stage->state != StageState::kReady) {
+  if (stage->state != StageState::kReady || run_.state != RunState::kRunning) {
     return absl::FailedPreconditionError("stage " + run_.id + "/" + command.stage + " is " +
                                          std::string(ToText(stage->state)) + ", not ready");
   }
@@ -178,7 +237,6 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const ReportFinished& co
                                                     : "the gate ended without a verdict";
     }
   }
-  const int position = PositionOf(command.stage);
   const AttemptState state = outcome.state;
   const Reason reason = outcome.reason;
   const std::string message = outcome.message;
@@ -186,15 +244,26 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const ReportFinished& co
   if (state != AttemptState::kCancelled) RecordVersions(stage, outcome);
   if (state == AttemptState::kSucceeded) {
     if (stage.plan.kind == StageKind::kDeploy) RecordDeployment(stage, outcome);
-    End(position, StageState::kSucceeded, Reason::kNone, "");
-  } else if (state == AttemptState::kCancelled && run_.cancel_requested) {
-    End(position, StageState::kCancelled, Reason::kCancelled, cancel_reason_);
-  } else if (MayRetry(stage, reason)) {
-    events_.push_back(StageReady{command.stage, now_ + stage.plan.retry.backoff});
+    End(PositionOf(command.stage), StageState::kSucceeded, Reason::kNone, "");
   } else {
-    End(position, StageState::kFailed, reason, message);
+    EndOrRetry(stage, state, reason, message);
   }
   return Settle();
+}
+
+void Decision::EndOrRetry(const StageRun& stage, AttemptState state, Reason reason, std::string message) {
+  const int position = PositionOf(stage.plan.name);
+  // A failure of its own, after the request to end, is told as such: it says more.
+  const bool stopped = state != AttemptState::kFailed;
+  if (cancelling_ && stopped) {
+    End(position, StageState::kCancelled, cancel_cause_, cancel_reason_);
+  } else if (stage.stop.has_value() && stopped) {
+    End(position, stage.stop->state, stage.stop->reason, stage.stop->message);
+  } else if (const std::optional<Duration> backoff = RetryBackoff(stage, reason)) {
+    events_.push_back(StageReady{stage.plan.name, backoff->count() == 0 ? UtcTime{} : now_ + *backoff});
+  } else {
+    End(position, StageState::kFailed, reason, std::move(message));
+  }
 }
 
 absl::StatusOr<std::vector<Event>> Decision::operator()(const LoseLease& command) {
@@ -208,25 +277,21 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const LoseLease& command
   outcome.reason = Reason::kAgentLost;
   outcome.message = command.why;
   EndAttempt(*stage, AttemptState::kLost, outcome);
-  const int position = PositionOf(command.stage);
-  if (run_.cancel_requested) {
-    End(position, StageState::kCancelled, Reason::kCancelled, cancel_reason_);
-  } else if (MayRetry(*stage, Reason::kAgentLost)) {
-    events_.push_back(StageReady{command.stage, now_ + stage->plan.retry.backoff});
-  } else {
-    End(position, StageState::kFailed, Reason::kAgentLost, command.why);
-  }
+  EndOrRetry(*stage, AttemptState::kLost, Reason::kAgentLost, command.why);
   return Settle();
 }
 
-absl::StatusOr<std::vector<Event>> Decision::operator()(const Tick&) {
-  for (size_t i = 0; i < run_.stages.size(); ++i) {
-    const StageRun& stage = run_.stages[i];
-    const bool late = stage.state == StageState::kReady && stage.plan.assign_timeout.count() > 0 &&
-                      now_ >= stage.ready + stage.plan.assign_timeout;
-    if (late) {
-      End(static_cast<int>(i), StageState::kFailed, Reason::kNoAgent,
-          "no agent took it within " + FormatDuration(stage.plan.assign_timeout));
+absl::StatusOr<std::vector<Event>> Decision::operator()(const Tick& command) {
+  for (const auto& [at, position] : run_.deadlines) {
+    if (at > now_) break;
+    const StageRun& stage = At(position);
+    const Duration total = stage.plan.total_timeout;
+    if (total.count() > 0 && now_ >= stage.first_ready + total) {
+      StopStage(stage, {StageState::kFailed, Reason::kTotalTimeout,
+                        "it did not end within " + FormatDuration(total) + ", all attempts together"});
+    } else if (!command.hopeful.contains(stage.plan.name)) {
+      StopStage(stage, {StageState::kFailed, Reason::kNoAgent,
+                        "no agent took it within " + FormatDuration(stage.plan.assign_timeout)});
     }
   }
   return Settle();
@@ -249,13 +314,21 @@ void Decision::EndAttempt(const StageRun& stage, AttemptState state, Outcome out
   events_.push_back(AttemptEnded{stage.plan.name, stage.latest()->number, state, std::move(outcome)});
 }
 
-bool Decision::MayRetry(const StageRun& stage, Reason reason) const {
+// Returns how long to wait before the next attempt, or nullopt when there is to be none.
+std::optional<Duration> Decision::RetryBackoff(const StageRun& stage, Reason reason) const {
   const RetrySpec& retry = stage.plan.retry;
   const std::string_view category = RetryCategory(reason);
   // A deploy acts on the world: half of it may have happened, so a human or a new run decides.
-  return !run_.cancel_requested && stage.plan.kind != StageKind::kDeploy &&
-         static_cast<int>(stage.attempts.size()) <= retry.limit &&
-         std::find(retry.when.begin(), retry.when.end(), category) != retry.when.end();
+  if (cancelling_ || stage.stop.has_value() || stage.plan.kind == StageKind::kDeploy) return std::nullopt;
+  if (std::find(retry.when.begin(), retry.when.end(), category) == retry.when.end()) return std::nullopt;
+  // The latest attempt is the one that is just ending.
+  const bool is_error = IsInfrastructure(reason);
+  const auto used = std::count_if(stage.attempts.begin(), stage.attempts.end() - 1, [&](const Attempt& attempt) {
+    return IsInfrastructure(attempt.outcome.reason) == is_error;
+  });
+  if (used >= (is_error ? retry.error_limit : retry.limit)) return std::nullopt;
+  const Duration backoff(retry.backoff.count() << std::min<int64_t>(used, 20));
+  return std::min(backoff, std::max(retry.backoff, retry.backoff_max));
 }
 
 void Decision::RecordVersions(const StageRun& stage, const Outcome& outcome) {
@@ -337,8 +410,9 @@ void Decision::ArmMonitor(int position) {
   for (const StageRun& deploy : run_.stages) {
     if (deploy.plan.kind == StageKind::kDeploy && deploy.plan.environment == stage.plan.environment &&
         StateOf(deploy.plan.name) == StageState::kSucceeded) {
+      const RunId& deployed_by = deploy.carried.has_value() ? deploy.carried->from.run : run_.id;
       events_.push_back(
-          MonitorArmed{stage.plan.name, stage.plan.environment, run_.id + "/" + deploy.plan.name});
+          MonitorArmed{stage.plan.name, stage.plan.environment, deployed_by + "/" + deploy.plan.name});
       End(position, StageState::kSucceeded, Reason::kNone, "");
       return;
     }
@@ -377,7 +451,8 @@ absl::StatusOr<bool> Decision::Evaluate(const StageRun& stage) const {
 }
 
 RunEnded Decision::Conclude() const {
-  bool cancelled = false;
+  const StageEnded* cancelled = nullptr;
+  StageEnded earlier;
   for (size_t i = 0; i < run_.stages.size(); ++i) {
     const StageRun& stage = run_.stages[i];
     const auto now_ended = ended_.find(static_cast<int>(i));
@@ -387,9 +462,14 @@ RunEnded Decision::Conclude() const {
       const std::string& message = now_ended == ended_.end() ? stage.message : now_ended->second.message;
       return RunEnded{RunState::kFailed, reason, stage.plan.name + ": " + message};
     }
-    cancelled = cancelled || state == StageState::kCancelled;
+    if (state != StageState::kCancelled || cancelled != nullptr) continue;
+    earlier = {stage.plan.name, state, stage.reason, stage.message};
+    cancelled = now_ended == ended_.end() ? &earlier : &now_ended->second;
   }
-  if (cancelled) return RunEnded{RunState::kCancelled, Reason::kCancelled, cancel_reason_};
+  if (cancelling_ && cancelled != nullptr) return RunEnded{RunState::kCancelled, cancel_cause_, cancel_reason_};
+  if (cancelled != nullptr) {
+    return RunEnded{RunState::kCancelled, cancelled->reason, cancelled->stage + ": " + cancelled->message};
+  }
   return RunEnded{RunState::kSucceeded, Reason::kNone, ""};
 }
 
@@ -400,13 +480,8 @@ absl::StatusOr<std::vector<Event>> Decide(const Run& run, const Command& command
 }
 
 std::optional<UtcTime> NextDeadline(const Run& run) {
-  std::optional<UtcTime> next;
-  for (const StageRun& stage : run.stages) {
-    if (stage.state != StageState::kReady || stage.plan.assign_timeout.count() == 0) continue;
-    const UtcTime deadline = stage.ready + stage.plan.assign_timeout;
-    if (!next.has_value() || deadline < *next) next = deadline;
-  }
-  return next;
+  if (run.deadlines.empty()) return std::nullopt;
+  return run.deadlines.begin()->first;
 }
 
 }  // namespace cd4ml::core

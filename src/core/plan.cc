@@ -11,7 +11,7 @@
 namespace cd4ml::core {
 namespace {
 
-StagePlan PlanStage(const StageSpec& stage, const PlanDefaults& defaults) {
+StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const PlanDefaults& defaults) {
   StagePlan plan;
   plan.name = stage.name;
   plan.kind = stage.kind;
@@ -24,10 +24,14 @@ StagePlan PlanStage(const StageSpec& stage, const PlanDefaults& defaults) {
   plan.needs.assign(needs.begin(), needs.end());
   plan.condition = stage.condition;
   plan.labels = stage.labels;
+  plan.resources = stage.resources;
+  plan.total_timeout = stage.total_timeout;
   plan.timeout = stage.timeout.count() > 0 ? stage.timeout : defaults.timeout;
   plan.assign_timeout = stage.assign_timeout.count() > 0 ? stage.assign_timeout : defaults.assign_timeout;
   plan.retry = stage.retry;
   plan.environment = stage.environment;
+  const EnvironmentSpec* environment = pipeline.FindEnvironment(stage.environment);
+  if (environment != nullptr) plan.environment_policy = environment->concurrency;
   plan.package = stage.package;
   return plan;
 }
@@ -39,7 +43,7 @@ std::vector<StagePlan> MakePlan(const PipelineSpec& pipeline, const PlanDefaults
   std::map<std::string, size_t> position;
   for (const StageSpec& stage : pipeline.stages) {
     position[stage.name] = plans.size();
-    plans.push_back(PlanStage(stage, defaults));
+    plans.push_back(PlanStage(pipeline, stage, defaults));
   }
   std::vector<std::vector<size_t>> dependents(plans.size());
   std::vector<size_t> open_needs(plans.size());

@@ -11,16 +11,17 @@
 namespace cd4ml::core {
 namespace {
 
-constexpr std::array<std::string_view, 4> kRunStates = {"running", "succeeded", "failed", "cancelled"};
+constexpr std::array<std::string_view, 5> kRunStates = {"queued", "running", "succeeded", "failed", "cancelled"};
 constexpr std::array<std::string_view, 8> kStageStates = {"blocked",   "ready",  "leased",    "running",
                                                           "succeeded", "failed", "cancelled", "skipped"};
 constexpr std::array<std::string_view, 6> kAttemptStates = {"granted", "started", "succeeded",
                                                             "failed",  "lost",    "cancelled"};
-constexpr std::array<std::string_view, 14> kReasons = {
-    "none",          "exit_code",       "timeout",    "output_missing",  "metrics_unreadable",
-    "gate_rejected", "gate_error",      "not_ready",  "not_available",   "cancelled",
-    "need_failed",   "condition_false", "agent_lost", "infra"};
-constexpr std::array<std::string_view, 2> kTriggerKinds = {"dispatch", "monitor"};
+constexpr std::array<std::string_view, 19> kReasons = {
+    "none",          "exit_code",       "timeout",       "output_missing",  "metrics_unreadable",
+    "gate_rejected", "gate_error",      "not_ready",     "not_available",   "cancelled",
+    "need_failed",   "condition_false", "agent_lost",    "infra",           "no_agent",
+    "total_timeout", "silence_timeout", "superseded",    "not_selected"};
+constexpr std::array<std::string_view, 3> kTriggerKinds = {"dispatch", "monitor", "retry"};
 
 template <typename Enum, size_t N>
 std::optional<Enum> Parse(const std::array<std::string_view, N>& words, std::string_view text) {
@@ -35,9 +36,7 @@ std::string_view ToText(RunState state) { return kRunStates[static_cast<size_t>(
 std::string_view ToText(StageState state) { return kStageStates[static_cast<size_t>(state)]; }
 std::string_view ToText(AttemptState state) { return kAttemptStates[static_cast<size_t>(state)]; }
 std::string_view ToText(TriggerKind kind) { return kTriggerKinds[static_cast<size_t>(kind)]; }
-std::string_view ToText(Reason reason) {
-  return reason == Reason::kNoAgent ? "no_agent" : kReasons[static_cast<size_t>(reason)];
-}
+std::string_view ToText(Reason reason) { return kReasons[static_cast<size_t>(reason)]; }
 
 std::optional<RunState> ParseRunState(std::string_view text) { return Parse<RunState>(kRunStates, text); }
 std::optional<StageState> ParseStageState(std::string_view text) { return Parse<StageState>(kStageStates, text); }
@@ -45,12 +44,9 @@ std::optional<AttemptState> ParseAttemptState(std::string_view text) {
   return Parse<AttemptState>(kAttemptStates, text);
 }
 std::optional<TriggerKind> ParseTriggerKind(std::string_view text) { return Parse<TriggerKind>(kTriggerKinds, text); }
-std::optional<Reason> ParseReason(std::string_view text) {
-  if (text == "no_agent") return Reason::kNoAgent;
-  return Parse<Reason>(kReasons, text);
-}
+std::optional<Reason> ParseReason(std::string_view text) { return Parse<Reason>(kReasons, text); }
 
-bool IsTerminal(RunState state) { return state != RunState::kRunning; }
+bool IsTerminal(RunState state) { return state != RunState::kQueued && state != RunState::kRunning; }
 
 bool IsTerminal(StageState state) {
   switch (state) {
@@ -88,6 +84,7 @@ std::optional<AttemptId> ParseAttemptId(std::string_view text) {
 }
 
 const Outcome* StageRun::result() const {
+  if (carried.has_value()) return &carried->outcome;
   const Attempt* attempt = latest();
   return attempt != nullptr && IsTerminal(attempt->state) ? &attempt->outcome : nullptr;
 }
@@ -101,15 +98,34 @@ StageRun* Run::FindStage(std::string_view name) {
   return const_cast<StageRun*>(std::as_const(*this).FindStage(name));
 }
 
-void Reindex(Run& run) {
+void UpdateDeadline(Run& run, int position, UtcTime resumed) {
+  StageRun& stage = run.stages[static_cast<size_t>(position)];
+  if (stage.deadline.is_set()) run.deadlines.erase({stage.deadline, position});
+  stage.deadline = {};
+  const auto consider = [&stage](UtcTime from, Duration span) {
+    if (span.count() == 0) return;
+    if (!stage.deadline.is_set() || from + span < stage.deadline) stage.deadline = from + span;
+  };
+  if (IsTerminal(stage.state) || !stage.first_ready.is_set() || stage.stop.has_value()) return;
+  if (stage.state == StageState::kReady) {
+    consider(std::max({stage.ready, stage.not_before, resumed}), stage.plan.assign_timeout);
+  }
+  consider(stage.first_ready, stage.plan.total_timeout);
+  if (stage.deadline.is_set()) run.deadlines.emplace(stage.deadline, position);
+}
+
+void Reindex(Run& run, UtcTime resumed) {
   run.positions.clear();
+  run.deadlines.clear();
   run.open_stages = 0;
   for (size_t i = 0; i < run.stages.size(); ++i) {
     StageRun& stage = run.stages[i];
     run.positions[stage.plan.name] = static_cast<int>(i);
     stage.dependents.clear();
     stage.open_needs = 0;
+    stage.deadline = {};
     if (!IsTerminal(stage.state)) ++run.open_stages;
+    UpdateDeadline(run, static_cast<int>(i), resumed);
   }
   for (size_t i = 0; i < run.stages.size(); ++i) {
     for (const std::string& need : run.stages[i].plan.needs) {
@@ -172,9 +188,10 @@ std::optional<std::string> FindTrainData(const Run& run) {
 
 std::string_view Word(const Run& run) {
   switch (run.state) {
+    case RunState::kQueued: return "queued";
     case RunState::kRunning: return run.cancel_requested ? "cancelling" : "running";
     case RunState::kSucceeded: return "passed";
-    case RunState::kCancelled: return "cancelled";
+    case RunState::kCancelled: return run.reason == Reason::kSuperseded ? "superseded" : "cancelled";
     case RunState::kFailed: break;
   }
   if (run.reason == Reason::kGateRejected || run.reason == Reason::kGateError) return "gate rejected";

@@ -151,7 +151,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       if (!request.key.empty()) {
         const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(request.key);
         if (!earlier.ok()) return done(earlier.status());
-        if (earlier->has_value()) return done(SameRequest(ports_.history.GetRun(**earlier), request));
+        if (earlier->has_value()) return done(SameRequest(ports_.history.GetRun(**earlier), request.key, request.pipeline));
       }
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
@@ -162,10 +162,11 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   // A key stands for one request: the run that it started, if it was of the same pipeline.
-  static absl::StatusOr<core::Run> SameRequest(absl::StatusOr<core::Run> run, const StartRequest& request) {
-    if (!run.ok() || run->pipeline == request.pipeline) return run;
-    return absl::AlreadyExistsError("key \"" + request.key + "\" has started " + run->id +
-                                    " already; choose another key for pipeline \"" + request.pipeline + "\"");
+  static absl::StatusOr<core::Run> SameRequest(absl::StatusOr<core::Run> run, const std::string& key,
+                                               const std::string& pipeline) {
+    if (!run.ok() || run->pipeline == pipeline) return run;
+    return absl::AlreadyExistsError("key \"" + key + "\" has started " + run->id +
+                                    " already; choose another key for pipeline \"" + pipeline + "\"");
   }
 
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
@@ -204,6 +205,32 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       Offer(done, [this, id = *id, reason, done] {
         orchestrator_.CancelRun(id, reason.empty() ? "cancelled by an operator" : reason, done);
       });
+    });
+  }
+
+  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+    // What is retried is read from the store, which may block.
+    pool_.Post([this, request = std::move(request), done]() mutable {
+      const absl::StatusOr<core::RunId> id = queries_.Resolve(request.run);
+      if (!id.ok()) return done(id.status());
+      absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
+      if (!ended.ok()) return done(ended.status());
+      absl::StatusOr<PreparedRun> prepared = starter_.PrepareRetry(request, *ended);
+      Offer(done, [this, key = request.key, pipeline = ended->pipeline, prepared = std::move(prepared), done]() mutable {
+        // A repeated request gives the run that it started, even if it could not be prepared again.
+        const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(key);
+        if (!key.empty() && earlier.ok() && earlier->has_value()) {
+          return done(SameRequest(ports_.history.GetRun(**earlier), key, pipeline));
+        }
+        if (!prepared.ok()) return done(prepared.status());
+        orchestrator_.StartRun(*std::move(prepared), done);
+      });
+    });
+  }
+
+  void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) override {
+    Offer(done, [this, agent = std::move(agent), drained, reason = std::move(reason), done] {
+      orchestrator_.DrainAgent(agent, drained, reason, done);
     });
   }
 

@@ -36,6 +36,7 @@ std::string EnvironmentKey(const std::string& pipeline, const std::string& envir
 LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& deployment) {
   LiveDeployment live;
   live.deployment = deployment;
+  live.number = run.number;
   live.definition = run.pins.definition;
   const core::StageRun* stage = run.FindStage(deployment.stage);
   if (stage != nullptr) {
@@ -63,6 +64,7 @@ Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& 
   task.definition = run.pins.definition;
   task.params = run.pins.params;
   task.timeout = stage.plan.timeout;
+  task.resources = stage.plan.resources;
   for (const std::string& reference : stage.plan.references) {
     if (std::optional<TaskInput> input = MakeInput(run, reference)) task.inputs[reference] = *std::move(input);
   }

@@ -14,6 +14,7 @@ namespace cd4ml::daemon {
 // A live deployment and what its run knows about it.
 struct LiveDeployment {
   core::Deployment deployment;
+  int64_t number = 0;                         // Of the run that made it.
   Digest definition;                          // Of the run that made it.
   std::string package_path;                   // Where the package's producer wrote it.
   std::optional<TaskBaseline> train_data;     // Profile of the data its model was trained on.

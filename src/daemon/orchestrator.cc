@@ -11,6 +11,20 @@
 #include "cd4ml/base/text.h"
 
 namespace cd4ml::daemon {
+namespace {
+
+UtcTime NewestTime(const core::Run& run) {
+  UtcTime newest = run.created;
+  for (const core::StageRun& stage : run.stages) {
+    newest = std::max({newest, stage.ready, stage.ended});
+    for (const core::Attempt& attempt : stage.attempts) {
+      newest = std::max({newest, attempt.granted, attempt.started, attempt.ended});
+    }
+  }
+  return newest;
+}
+
+}  // namespace
 
 Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History& history, Hooks hooks)
     : settings_(settings),
@@ -20,10 +34,14 @@ Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History&
       roster_(settings.session_ttl, Duration(0)) {}
 
 absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
-  now_ = now;
   steady_ = steady;
   roster_ = Roster(settings_.session_ttl, steady);
   CD4ML_ASSIGN_OR_RETURN(StoredState state, store_.Load());
+  store_id_ = state.id;
+  // A wall clock that was set back meanwhile must not let anything end before it began.
+  now_ = now;
+  for (const core::Run& run : state.open_runs) now_ = std::max(now_, NewestTime(run));
+  timeline_ = Timeline(now_, steady);
   for (AgentRecord& agent : state.agents) roster_.Know(std::move(agent));
   for (PipelineRecord& pipeline : state.pipelines) {
     const std::string name = pipeline.name;
@@ -41,8 +59,9 @@ absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   for (core::Run& run : state.open_runs) {
     const core::RunId id = run.id;
     core::Run& open = runs_[id] = std::move(run);
+    core::Reindex(open, now_);
     LeaseAgain(open);
-    if (const auto deadline = core::NextDeadline(open)) deadlines_[id] = *deadline;
+    NoteDeadline(id);
   }
   LogInfo("state loaded", {{"open_runs", std::to_string(runs_.size())},
                            {"pipelines", std::to_string(pipelines_.size())},
@@ -53,15 +72,39 @@ absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
 
 // Starting is continuing: what is leased stays leased, what is ready waits.
 void Orchestrator::LeaseAgain(const core::Run& run) {
+  NoteRun(run);
   for (const core::StageRun& stage : run.stages) {
     if (stage.state == core::StageState::kReady) AddWaiting(run, stage);
     if (stage.state != core::StageState::kLeased && stage.state != core::StageState::kRunning) continue;
-    const core::AttemptId attempt{run.id, stage.plan.name, stage.latest()->number};
-    if (stage.plan.kind == core::StageKind::kDeploy) {
-      locks_[EnvironmentKey(run.pipeline, stage.plan.environment)] = attempt;
+    NoteDeploy(run, stage);
+    NoteLease(run, stage);
+    if (run.cancel_requested || stage.stop.has_value()) {
+      roster_.Unlease(stage.latest()->agent, {run.id, stage.plan.name, stage.latest()->number});
     }
-    if (!run.cancel_requested) roster_.Lease(stage.latest()->agent, MakeTask(run, stage, live_));
   }
+}
+
+// What is derived from a run that is open.
+void Orchestrator::NoteRun(const core::Run& run) {
+  if (!run.trigger.key.empty()) keys_[run.trigger.key] = run.id;
+  if (run.concurrency.group.empty()) return;
+  groups_[run.concurrency.group].push_back(run.id);
+  regroup_runs_.insert(run.concurrency.group);
+}
+
+void Orchestrator::NoteDeploy(const core::Run& run, const core::StageRun& stage) {
+  if (stage.plan.kind != core::StageKind::kDeploy) return;
+  const std::string environment = EnvironmentKey(run.pipeline, stage.plan.environment);
+  deploys_[environment][run.number] = {run.id, stage.plan.name};
+  regroup_deploys_.insert(environment);
+}
+
+void Orchestrator::NoteLease(const core::Run& run, const core::StageRun& stage) {
+  ++leased_[run.pipeline];
+  if (stage.plan.kind == core::StageKind::kDeploy) {
+    locks_[EnvironmentKey(run.pipeline, stage.plan.environment)] = {run.id, stage.plan.name, stage.latest()->number};
+  }
+  roster_.Lease(stage.latest()->agent, MakeTask(run, stage, live_));
 }
 
 // --- runs ------------------------------------------------------------------------------------------
@@ -73,24 +116,34 @@ void Orchestrator::StartRun(PreparedRun prepared, Done<core::Run> done) {
     absl::StatusOr<std::optional<core::RunId>> earlier = FindByKey(command.trigger.key);
     if (!earlier.ok()) return done(earlier.status());
     if (earlier->has_value()) {
-      const core::Run* open = FindOpen(**earlier);
-      absl::StatusOr<core::Run> run = open != nullptr ? *open : history_.GetRun(**earlier);
-      return Reply([done, run] { done(run); });
+      return ReplyRun(**earlier, std::move(done));
     }
   }
   command.number = ++last_number_[command.pipeline];
   command.id = command.pipeline + "/" + std::to_string(command.number);
+  command.queued = !command.concurrency.group.empty();   // Its turn may come within this same turn of the loop.
   const core::RunId id = command.id;
-  core::Run& run = runs_[id];
-  const absl::StatusOr<size_t> events = Handle(run, command);
-  CD4ML_CHECK(events.ok(), id);
-  Reply([done, snapshot = run] { done(snapshot); });
+  const absl::StatusOr<size_t> events = Handle(runs_[id], command);
+  if (!events.ok()) {
+    runs_.erase(id);
+    --last_number_[command.pipeline];
+    return done(events.status());
+  }
+  NoteRun(runs_[id]);
+  ReplyRun(id, std::move(done));
+}
+
+// Answers with the run as it is after the commit.
+void Orchestrator::ReplyRun(const core::RunId& id, Done<core::Run> done) {
+  Reply([this, id, done = std::move(done)] {
+    const core::Run* open = FindOpen(id);
+    done(open != nullptr ? *open : history_.GetRun(id));
+  });
 }
 
 absl::StatusOr<std::optional<core::RunId>> Orchestrator::FindByKey(const std::string& key) {
-  for (const auto& [id, run] : runs_) {
-    if (run.trigger.key == key) return id;
-  }
+  const auto open = keys_.find(key);
+  if (open != keys_.end()) return open->second;
   return store_.FindByKey(key);
 }
 
@@ -99,7 +152,7 @@ void Orchestrator::CancelRun(const core::RunId& id, const std::string& reason, D
   if (!run.ok()) return done(run.status());
   const absl::StatusOr<size_t> events = Handle(**run, core::CancelRun{reason});
   if (!events.ok()) return done(events.status());
-  Reply([done, snapshot = **run] { done(snapshot); });
+  ReplyRun(id, std::move(done));
 }
 
 core::Run* Orchestrator::FindOpen(const core::RunId& id) {
@@ -141,18 +194,28 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
   if (const auto* ready = std::get_if<core::StageReady>(&event)) {
     AddWaiting(run, *run.FindStage(ready->stage));
   } else if (const auto* granted = std::get_if<core::LeaseGranted>(&event)) {
-    const core::StageRun& stage = *run.FindStage(granted->stage);
-    DropWaiting(run, stage);
-    if (stage.plan.kind == core::StageKind::kDeploy) {
-      locks_[EnvironmentKey(run.pipeline, stage.plan.environment)] = {run.id, granted->stage, granted->number};
-    }
-    roster_.Lease(granted->agent, MakeTask(run, stage, live_));
+    queue_.Remove(run.id, granted->stage);
+    NoteLease(run, *run.FindStage(granted->stage));
   } else if (const auto* ended = std::get_if<core::AttemptEnded>(&event)) {
     const core::AttemptId attempt{run.id, ended->stage, ended->number};
     roster_.End(run.FindStage(ended->stage)->latest()->agent, attempt);
+    if (--leased_[run.pipeline] == 0) leased_.erase(run.pipeline);
     std::erase_if(locks_, [&](const auto& lock) { return lock.second == attempt; });
   } else if (const auto* stage_ended = std::get_if<core::StageEnded>(&event)) {
-    DropWaiting(run, *run.FindStage(stage_ended->stage));
+    queue_.Remove(run.id, stage_ended->stage);
+    const core::StagePlan& plan = run.FindStage(stage_ended->stage)->plan;
+    if (plan.kind != core::StageKind::kDeploy) return;
+    const std::string environment = EnvironmentKey(run.pipeline, plan.environment);
+    deploys_[environment].erase(run.number);
+    regroup_deploys_.insert(environment);
+  } else if (const auto* stop = std::get_if<core::StopRequested>(&event)) {
+    const core::StageRun& stage = *run.FindStage(stop->stage);
+    roster_.Unlease(stage.latest()->agent, {run.id, stop->stage, stage.latest()->number});
+  } else if (std::holds_alternative<core::RunEnded>(event)) {
+    keys_.erase(run.trigger.key);
+    if (run.concurrency.group.empty()) return;
+    std::erase(groups_[run.concurrency.group], run.id);
+    regroup_runs_.insert(run.concurrency.group);
   } else if (const auto* deployed = std::get_if<core::Deployed>(&event)) {
     MakeLive(run, deployed->deployment);
   } else if (const auto* armed = std::get_if<core::MonitorArmed>(&event)) {
@@ -169,8 +232,11 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
 core::WaitingStage Orchestrator::ToWaiting(const core::Run& run, const core::StageRun& stage) const {
   return {.run = run.id,
           .stage = stage.plan.name,
+          .pipeline = run.pipeline,
+          .priority = run.priority,
           .kind = stage.plan.kind,
           .labels = stage.plan.labels,
+          .resources = stage.plan.resources,
           .environment = EnvironmentKey(run.pipeline, stage.plan.environment),
           .ready = stage.ready,
           .not_before = stage.not_before};
@@ -178,18 +244,19 @@ core::WaitingStage Orchestrator::ToWaiting(const core::Run& run, const core::Sta
 
 void Orchestrator::AddWaiting(const core::Run& run, const core::StageRun& stage) {
   if (stage.plan.kind == core::StageKind::kMonitor) return;   // Armed at once, by no agent.
-  waiting_[{stage.ready, run.id, stage.plan.name}] = ToWaiting(run, stage);
-}
-
-void Orchestrator::DropWaiting(const core::Run& run, const core::StageRun& stage) {
-  waiting_.erase({stage.ready, run.id, stage.plan.name});
+  NoteDeploy(run, stage);
+  queue_.Add(ToWaiting(run, stage));
 }
 
 void Orchestrator::MakeLive(const core::Run& run, core::Deployment deployment) {
-  LiveDeployment& live = live_[EnvironmentKey(run.pipeline, deployment.environment)];
+  const std::string environment = EnvironmentKey(run.pipeline, deployment.environment);
+  LiveDeployment& live = live_[environment];
   if (!live.deployment.agent.empty()) roster_.Unserve(live.deployment.agent, live.deployment.id);
   live = DescribeDeployment(run, deployment);
-  if (!live.deployment.agent.empty()) roster_.Serve(live.deployment.agent, MakeServiceTask(live));
+  homes_.erase(environment);
+  if (live.deployment.agent.empty()) return;
+  homes_[environment] = live.deployment.agent;
+  roster_.Serve(live.deployment.agent, MakeServiceTask(live));
 }
 
 // --- monitors --------------------------------------------------------------------------------------
@@ -323,7 +390,8 @@ void Orchestrator::OpenSession(AgentHello hello, std::function<void(DesiredState
                      .heartbeat = settings_.heartbeat,
                      .ttl = settings_.session_ttl,
                      .blob_dir = settings_.blob_dir,
-                     .blob_nonce = settings_.blob_nonce};
+                     .blob_nonce = settings_.blob_nonce,
+                     .store = store_id_};
   Reply([done, grant] { done(grant); });
 }
 
@@ -385,6 +453,15 @@ bool Orchestrator::IsDeployment(const std::string& id) const {
          stage->state == core::StageState::kSucceeded;
 }
 
+void Orchestrator::DrainAgent(const std::string& agent, bool drained, const std::string& reason,
+                              Done<AgentRecord> done) {
+  absl::StatusOr<AgentRecord> record = roster_.Drain(agent, drained, reason);
+  if (!record.ok()) return done(record.status());
+  changes_.push_back(AgentChange{*record});
+  LogInfo(drained ? "agent drained" : "agent takes work again", {{"agent", agent}, {"reason", reason}});
+  Reply([done, record = *record] { done(record); });
+}
+
 void Orchestrator::CloseSession(const std::string& session, DoneStatus done) {
   done(roster_.Close(session));
 }
@@ -406,13 +483,14 @@ absl::Status Orchestrator::MayAppend(const std::string& session, const core::Att
 // --- the turn --------------------------------------------------------------------------------------
 
 void Orchestrator::BeginTurn(UtcTime now, Duration steady) {
-  now_ = std::max(now_, now);
+  now_ = timeline_.Advance(now, steady);
   steady_ = steady;
 }
 
 void Orchestrator::EndTurn() {
   FireDeadlines();
   StartChecks();
+  Regroup();
   Assign();
   Commit();
   roster_.Push();
@@ -426,29 +504,105 @@ void Orchestrator::FireDeadlines() {
     if (run == nullptr) continue;
     Handle(*run, core::LoseLease{silent.attempt.stage, silent.attempt.number, silent.why}).IgnoreError();
   }
-  std::vector<core::RunId> due;
-  for (const auto& [id, at] : deadlines_) {
-    if (at <= now_) due.push_back(id);
-  }
-  for (const core::RunId& id : due) {
-    if (core::Run* run = FindOpen(id)) Handle(*run, core::Tick{}).IgnoreError();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
+    const core::RunId id = deadlines_.begin()->second;
+    core::Run& run = *FindOpen(id);
+    const std::set<std::string> hopeful = HopefulStages(run);
+    Handle(run, core::Tick{hopeful}).IgnoreError();
+    for (const std::string& stage : hopeful) core::UpdateDeadline(run, run.positions.at(stage), now_);
+    NoteDeadline(id);
   }
 }
 
-void Orchestrator::Assign() {
-  if (waiting_.empty()) return;
-  std::vector<core::WaitingStage> waiting;
-  for (const auto& [key, stage] : waiting_) waiting.push_back(stage);
-  std::set<std::string> locked;
-  for (const auto& [environment, attempt] : locks_) locked.insert(environment);
-  std::map<std::string, std::string> homes;
-  for (const auto& [environment, live] : live_) {
-    if (!live.deployment.agent.empty()) homes[environment] = live.deployment.agent;
+// Stages whose time without an agent is over, although one will take them when it has room: they wait for their turn.
+std::set<std::string> Orchestrator::HopefulStages(core::Run& run) const {
+  std::set<std::string> hopeful;
+  for (const auto& [at, position] : run.deadlines) {
+    if (at > now_) break;
+    const core::StageRun& stage = run.stages[static_cast<size_t>(position)];
+    if (stage.state == core::StageState::kReady && core::CouldEverTake(ToWaiting(run, stage), Supply())) {
+      hopeful.insert(stage.plan.name);
+    }
   }
-  for (const core::Assignment& assignment : core::Schedule(waiting, roster_.Free(), locked, homes, now_)) {
-    const absl::StatusOr<size_t> granted =
-        Handle(*FindOpen(assignment.run), core::GrantLease{assignment.stage, assignment.agent});
-    CD4ML_CHECK(granted.ok(), assignment.run);
+  return hopeful;
+}
+
+void Orchestrator::NoteDeadline(const core::RunId& id) {
+  const auto known = deadline_of_.find(id);
+  if (known != deadline_of_.end()) {
+    deadlines_.erase({known->second, id});
+    deadline_of_.erase(known);
+  }
+  const core::Run* run = FindOpen(id);
+  const std::optional<UtcTime> next = run == nullptr ? std::nullopt : core::NextDeadline(*run);
+  if (!next.has_value()) return;
+  deadline_of_[id] = *next;
+  deadlines_.emplace(*next, id);
+}
+
+void Orchestrator::Regroup() {
+  // What is superseded ends or frees a place, which may change its group once more.
+  while (!regroup_runs_.empty() || !regroup_deploys_.empty()) {
+    for (const std::string& group : std::exchange(regroup_runs_, {})) RegroupRuns(group);
+    for (const std::string& environment : std::exchange(regroup_deploys_, {})) RegroupDeploys(environment);
+  }
+}
+
+void Orchestrator::RegroupRuns(const std::string& group) {
+  const auto found = groups_.find(group);
+  if (found == groups_.end()) return;
+  if (found->second.empty()) {
+    groups_.erase(found);
+    return;
+  }
+  std::vector<core::Contender> contenders;
+  for (const core::RunId& id : found->second) {
+    const core::Run& run = runs_.at(id);
+    contenders.push_back({id, run.state == core::RunState::kRunning, run.cancel_requested, run.priority});
+  }
+  // The newest definition says what holds.
+  const core::ConcurrencySpec policy = runs_.at(found->second.back()).concurrency;
+  const core::GroupDecision decision = core::DecideGroup(policy.policy, policy.limit, contenders);
+  for (const core::GroupDecision::Superseded& one : decision.superseded) {
+    Handle(runs_.at(one.id), core::CancelRun{"superseded by run " + one.by, one.by}).IgnoreError();
+  }
+  for (const std::string& id : decision.admitted) Handle(runs_.at(id), core::AdmitRun{}).IgnoreError();
+}
+
+void Orchestrator::RegroupDeploys(const std::string& environment) {
+  const auto found = deploys_.find(environment);
+  if (found == deploys_.end()) return;
+  if (found->second.empty()) {
+    deploys_.erase(found);
+    return;
+  }
+  std::vector<core::Contender> contenders;
+  core::ConcurrencyPolicy policy = core::ConcurrencyPolicy::kQueue;
+  std::map<std::string, std::pair<core::RunId, std::string>> stages;
+  for (const auto& [number, deploy] : found->second) {
+    const core::StageRun& stage = *runs_.at(deploy.first).FindStage(deploy.second);
+    contenders.push_back({deploy.first, stage.state != core::StageState::kReady, stage.stop.has_value(), 0});
+    stages[deploy.first] = deploy;
+    policy = stage.plan.environment_policy;
+  }
+  if (policy == core::ConcurrencyPolicy::kQueue) return;
+  const auto supersede = [&](const core::RunId& id, const core::RunId& by) {
+    Handle(runs_.at(id), core::SupersedeStage{stages.at(id).second, by}).IgnoreError();
+  };
+  // What is live already is newer than whatever comes late.
+  const auto live = live_.find(environment);
+  for (const core::Contender& contender : contenders) {
+    if (live == live_.end() || contender.under_way) continue;
+    if (runs_.at(contender.id).number < live->second.number) supersede(contender.id, live->second.deployment.run);
+  }
+  for (const auto& one : core::DecideGroup(policy, 1, contenders).superseded) supersede(one.id, one.by);
+}
+
+void Orchestrator::Assign() {
+  core::ReadyQueue::Pass pass(now_);
+  while (const std::optional<core::Assignment> next = queue_.Next(pass, Supply())) {
+    const absl::StatusOr<size_t> granted = Handle(*FindOpen(next->run), core::GrantLease{next->stage, next->agent});
+    CD4ML_CHECK(granted.ok(), next->run);
   }
 }
 
@@ -461,13 +615,11 @@ void Orchestrator::Commit() {
   for (const core::RunId& id : touched_) {
     core::Run* run = FindOpen(id);
     if (run == nullptr) continue;
-    deadlines_.erase(id);
     if (core::IsTerminal(run->state)) {
       LogInfo("run ended", {{"run", id}, {"state", std::string(core::Word(*run))}, {"message", run->message}});
       runs_.erase(id);
-    } else if (const auto deadline = core::NextDeadline(*run)) {
-      deadlines_[id] = *deadline;
     }
+    NoteDeadline(id);
   }
   if (!touched_.empty()) hooks_.committed(std::exchange(touched_, {}));
 }
@@ -479,12 +631,10 @@ std::optional<Duration> Orchestrator::NextWait() const {
     if (!wait.has_value() || span < *wait) wait = span;
   };
   if (const auto expiry = roster_.NextExpiry()) consider(*expiry - steady_);
-  for (const auto& [id, at] : deadlines_) consider(at - now_);
+  if (!deadlines_.empty()) consider(deadlines_.begin()->first - now_);
+  if (const auto at = queue_.NextBackoffEnd()) consider(*at - now_);
   for (const auto& [id, monitor] : monitors_) {
     if (!checking_.contains(id)) consider(monitor.next_check - now_);
-  }
-  for (const auto& [key, stage] : waiting_) {
-    if (stage.not_before > now_) consider(stage.not_before - now_);
   }
   return wait;
 }
@@ -493,18 +643,24 @@ std::map<std::string, std::string> Orchestrator::Waiting(const core::RunId& id) 
   std::map<std::string, std::string> why;
   const auto run = runs_.find(id);
   if (run == runs_.end()) return why;
-  std::set<std::string> locked;
-  for (const auto& [environment, attempt] : locks_) locked.insert(environment);
-  std::map<std::string, std::string> homes;
-  for (const auto& [environment, live] : live_) {
-    if (!live.deployment.agent.empty()) homes[environment] = live.deployment.agent;
-  }
-  const std::vector<core::FreeAgent> agents = roster_.Free();
   for (const core::StageRun& stage : run->second.stages) {
     if (stage.state != core::StageState::kReady) continue;
-    why[stage.plan.name] = core::WhyWaiting(ToWaiting(run->second, stage), agents, locked, homes, now_);
+    why[stage.plan.name] = core::WhyWaiting(ToWaiting(run->second, stage), Supply(), now_);
   }
   return why;
+}
+
+std::string Orchestrator::QueuedBehind(const core::RunId& id) const {
+  const auto run = runs_.find(id);
+  if (run == runs_.end() || run->second.state != core::RunState::kQueued) return "";
+  const core::ConcurrencySpec& concurrency = run->second.concurrency;
+  std::string running;
+  for (const core::RunId& other : groups_.at(concurrency.group)) {
+    if (runs_.at(other).state != core::RunState::kRunning) continue;
+    running += (running.empty() ? "" : ", ") + other;
+  }
+  return "waits for " + running + ": concurrency group \"" + concurrency.group + "\" lets " +
+         std::to_string(concurrency.limit) + " run at a time";
 }
 
 std::string Orchestrator::WhoCouldTake(const std::string& pipeline, const core::StagePlan& stage) const {
@@ -514,10 +670,18 @@ std::string Orchestrator::WhoCouldTake(const std::string& pipeline, const core::
   core::StageRun stage_run;
   stage_run.plan = stage;
   const core::WaitingStage waiting = ToWaiting(run, stage_run);
-  std::vector<core::FreeAgent> agents = roster_.Free();
-  for (core::FreeAgent& agent : agents) agent.free_slots = 1;   // Who could, not who is free just now.
-  const std::vector<core::Assignment> assigned = core::Schedule({waiting}, agents, {}, {}, now_);
-  return assigned.empty() ? core::WhyWaiting(waiting, agents, {}, {}, now_) : assigned.front().agent;
+  // Who could, not who is free just now.
+  std::map<std::string, core::FreeAgent> agents = roster_.Free();
+  for (auto& [name, agent] : agents) {
+    agent.free_slots = 1;
+    agent.free = agent.total;
+  }
+  const core::Supply supply{agents, {}, {}, {}};
+  core::ReadyQueue queue;
+  queue.Add(waiting);
+  core::ReadyQueue::Pass pass(now_);
+  const std::optional<core::Assignment> next = queue.Next(pass, supply);
+  return next.has_value() ? next->agent : core::WhyWaiting(waiting, supply, now_);
 }
 
 }  // namespace cd4ml::daemon

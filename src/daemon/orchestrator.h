@@ -20,6 +20,7 @@
 #include "cd4ml/daemon/daemon.h"
 #include "live.h"
 #include "roster.h"
+#include "timeline.h"
 
 namespace cd4ml::daemon {
 
@@ -59,6 +60,7 @@ class Orchestrator {
   // Returns the run that `key` has started already.
   absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key);
   void CancelRun(const core::RunId& run, const std::string& reason, Done<core::Run> done);
+  void DrainAgent(const std::string& agent, bool drained, const std::string& reason, Done<AgentRecord> done);
   void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);
   void FinishCheck(JudgedCheck check);
 
@@ -81,6 +83,8 @@ class Orchestrator {
 
   // --- what is known now ---
   std::map<std::string, std::string> Waiting(const core::RunId& run) const;
+  // Returns what a queued run waits for; "" when it is not queued.
+  std::string QueuedBehind(const core::RunId& run) const;
   std::vector<AgentView> Agents() const { return roster_.Views(now_); }
   const std::map<std::string, PipelineRecord>& pipelines() const { return pipelines_; }
   const std::map<std::string, core::MonitorState>& monitors() const { return monitors_; }
@@ -90,20 +94,22 @@ class Orchestrator {
   absl::Status MayAppend(const std::string& session, const core::AttemptId& attempt) const;
 
  private:
-  struct WaitingKey {
-    UtcTime ready;
-    core::RunId run;
-    std::string stage;
-    auto operator<=>(const WaitingKey&) const = default;
-  };
-
   // Decides, applies and notes for the commit. Returns the number of events.
   absl::StatusOr<size_t> Handle(core::Run& run, const core::Command& command);
   void Follow(const core::Run& run, const core::Event& event);
   core::WaitingStage ToWaiting(const core::Run& run, const core::StageRun& stage) const;
   void AddWaiting(const core::Run& run, const core::StageRun& stage);
-  void DropWaiting(const core::Run& run, const core::StageRun& stage);
   void LeaseAgain(const core::Run& run);
+  void NoteRun(const core::Run& run);
+  void NoteDeploy(const core::Run& run, const core::StageRun& stage);
+  void NoteLease(const core::Run& run, const core::StageRun& stage);
+  core::Supply Supply() const { return {roster_.Free(), locks_, homes_, leased_}; }
+  // Lets the runs of groups and the deploys of environments that have changed follow their policies.
+  void Regroup();
+  void RegroupRuns(const std::string& group);
+  void RegroupDeploys(const std::string& environment);
+  std::set<std::string> HopefulStages(core::Run& run) const;
+  void NoteDeadline(const core::RunId& id);
   void MakeLive(const core::Run& run, core::Deployment deployment);
   void ArmMonitor(const core::Run& run, const core::MonitorArmed& event);
   void FireDeadlines();
@@ -113,6 +119,7 @@ class Orchestrator {
   bool IsDeployment(const std::string& id) const;
   core::Run* FindOpen(const core::RunId& run);
   absl::StatusOr<core::Run*> FindForCommand(const core::RunId& run);
+  void ReplyRun(const core::RunId& run, Done<core::Run> done);
   void Reply(std::function<void()> reply) { replies_.push_back(std::move(reply)); }
   void RecordCheck(const core::MonitorState& state, MonitorCheckRecord record);
   void Retrain(JudgedCheck check, core::MonitorDecision decision, MonitorCheckRecord record);
@@ -124,6 +131,8 @@ class Orchestrator {
   Roster roster_;
   UtcTime now_;
   Duration steady_{0};
+  Timeline timeline_{{}, Duration(0)};
+  std::string store_id_;
   int64_t sessions_ = 0;
 
   std::map<core::RunId, core::Run> runs_;                   // Open ones only.
@@ -132,9 +141,17 @@ class Orchestrator {
   std::map<std::string, core::MonitorState> monitors_;
   std::set<std::string> checking_;                          // Monitors whose check is under way.
   LiveMap live_;
-  std::map<WaitingKey, core::WaitingStage> waiting_;
+  core::ReadyQueue queue_;
   std::map<std::string, core::AttemptId> locks_;            // EnvironmentKey -> the deploy that holds it.
-  std::map<core::RunId, UtcTime> deadlines_;
+  std::map<std::string, std::string> homes_;                // EnvironmentKey -> the agent that keeps its service.
+  std::map<std::string, int> leased_;                       // Pipeline -> how many leases it holds.
+  std::map<std::string, core::RunId> keys_;                 // Idempotency keys of open runs.
+  std::map<std::string, std::vector<core::RunId>> groups_;  // Concurrency group -> its open runs, as they came.
+  // EnvironmentKey -> deploys that wait for it or hold it, by the number of their run.
+  std::map<std::string, std::map<int64_t, std::pair<core::RunId, std::string>>> deploys_;
+  std::set<std::string> regroup_runs_, regroup_deploys_;    // Changed, and not looked at yet.
+  std::set<std::pair<UtcTime, core::RunId>> deadlines_;
+  std::map<core::RunId, UtcTime> deadline_of_;
 
   // Of this turn.
   std::vector<Change> changes_;

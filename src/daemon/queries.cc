@@ -76,9 +76,10 @@ absl::StatusOr<core::RunId> Queries::Resolve(const std::string& run) {
 
 absl::StatusOr<RunView> Queries::View(const core::RunId& id) {
   CD4ML_ASSIGN_OR_RETURN(core::Run run, ports_.history.GetRun(id));
-  RunView view{.run = std::move(run), .waiting = {}};
+  RunView view{.run = std::move(run), .waiting = {}, .queued_behind = {}};
   if (!core::IsTerminal(view.run.state)) {
     view.waiting = loop_.Ask<std::map<std::string, std::string>>([this, id] { return orchestrator_.Waiting(id); });
+    view.queued_behind = loop_.Ask<std::string>([this, id] { return orchestrator_.QueuedBehind(id); });
   }
   return view;
 }
@@ -163,6 +164,11 @@ absl::StatusOr<LogChunk> Queries::ReadLog(const core::AttemptId& asked, int64_t 
       for (const core::StageRun& known : run.stages) names.push_back(known.plan.name);
       return absl::NotFoundError("run " + run.id + " has no stage \"" + attempt.stage + "\"" +
                                  DidYouMean(attempt.stage, names));
+    }
+    if (stage->carried.has_value() && stage->carried->from.number > 0) {
+      // What this run took over was said in the run that made it.
+      attempt = {stage->carried->from.run, attempt.stage, asked.number};
+      continue;
     }
     const int count = static_cast<int>(stage->attempts.size());
     if (asked.number > count) {

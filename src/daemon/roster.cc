@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "cd4ml/base/text.h"
+
 namespace cd4ml::daemon {
 
 Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
@@ -25,6 +27,7 @@ Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
   record.version = hello.version;
   record.labels = hello.labels;
   record.slots = hello.slots;
+  record.resources = hello.resources;
   record.facts = hello.facts;
   if (!record.first_seen.is_set()) record.first_seen = wall;
   record.last_seen = wall;
@@ -44,7 +47,10 @@ absl::StatusOr<std::string> Roster::Heard(const std::string& session, const Agen
   if (found == sessions_.end()) return absl::NotFoundError("session " + session + " is over; open another one");
   Agent& agent = agents_[found->second];
   agent.heard = now;
-  if (report != nullptr) agent.report = *report;
+  if (report != nullptr) {
+    agent.report = *report;
+    Recount(found->second);
+  }
   return found->second;
 }
 
@@ -55,7 +61,9 @@ absl::Status Roster::Close(const std::string& session) {
   agent.session.clear();
   agent.on_desired = nullptr;
   agent.on_lost = nullptr;
+  const std::string name = found->second;
   sessions_.erase(found);
+  Recount(name);
   return absl::OkStatus();
 }
 
@@ -63,6 +71,20 @@ void Roster::Know(AgentRecord record) {
   Agent& agent = agents_[record.name];
   agent.heard = boot_;
   agent.record = std::move(record);
+}
+
+absl::StatusOr<AgentRecord> Roster::Drain(const std::string& name, bool drained, const std::string& reason) {
+  const auto found = agents_.find(name);
+  if (found == agents_.end()) {
+    std::vector<std::string> known;
+    for (const auto& [key, agent] : agents_) known.push_back(key);
+    return absl::NotFoundError("there is no agent \"" + name + "\"" + DidYouMean(name, known));
+  }
+  AgentRecord& record = found->second.record;
+  record.drained = drained;
+  record.drain_reason = drained ? reason : "";
+  Recount(name);
+  return record;
 }
 
 void Roster::Lease(const std::string& name, Task task) {
@@ -80,6 +102,7 @@ void Roster::Unlease(const std::string& name, const core::AttemptId& attempt) {
 void Roster::End(const std::string& name, const core::AttemptId& attempt) {
   Unlease(name, attempt);
   std::erase_if(agents_[name].report.held, [&](const HeldLease& held) { return held.attempt == attempt; });
+  Recount(name);
 }
 
 void Roster::Serve(const std::string& name, ServiceTask service) {
@@ -118,16 +141,27 @@ std::optional<Duration> Roster::NextExpiry() const {
   return next;
 }
 
-std::vector<core::FreeAgent> Roster::Free() const {
-  std::vector<core::FreeAgent> free;
-  for (const auto& [name, agent] : agents_) {
-    if (agent.session.empty()) continue;
-    // What is cancelled is no longer leased, but holds its slot until the agent has ended it.
-    size_t taken = agent.leases.size();
-    for (const HeldLease& held : agent.report.held) taken += agent.leases.contains(held.attempt) ? 0 : 1;
-    free.push_back({name, agent.record.labels, agent.record.slots - static_cast<int>(taken), !agent.report.draining});
+void Roster::Recount(const std::string& name) {
+  const Agent& agent = agents_[name];
+  if (agent.session.empty()) {
+    free_.erase(name);
+    return;
   }
-  return free;
+  core::FreeAgent& free = free_[name];
+  free.name = name;
+  free.labels = agent.record.labels;
+  free.total = free.free = agent.record.resources;
+  free.free_slots = agent.record.slots;
+  free.accepts = !agent.record.drained && !agent.report.draining;
+  const auto take = [&free](const core::Resources& resources) {
+    --free.free_slots;
+    free.free -= resources;
+  };
+  for (const auto& [attempt, task] : agent.leases) take(task.resources);
+  // What is cancelled is no longer leased, but holds its slot until the agent has ended it.
+  for (const HeldLease& held : agent.report.held) {
+    if (!agent.leases.contains(held.attempt)) take(held.resources);
+  }
 }
 
 std::vector<AgentView> Roster::Views(UtcTime now) const {
@@ -140,7 +174,9 @@ std::vector<AgentView> Roster::Views(UtcTime now) const {
       view.state = "lost";
     } else {
       view.agent.last_seen = now;
-      view.state = agent.report.draining ? "draining" : agent.leases.empty() ? "idle" : "busy";
+      const bool draining = agent.report.draining || agent.record.drained;
+      view.state = draining ? (agent.leases.empty() ? "drained" : "draining") : agent.leases.empty() ? "idle" : "busy";
+      view.free = free_.at(name).free;
     }
     views.push_back(std::move(view));
   }
@@ -178,6 +214,7 @@ void Roster::Push() {
 void Roster::Changed(const std::string& name) {
   ++agents_[name].revision;
   changed_.insert(name);
+  Recount(name);
 }
 
 }  // namespace cd4ml::daemon

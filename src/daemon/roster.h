@@ -40,6 +40,8 @@ class Roster {
   // --- what follows from committed events ---
 
   void Know(AgentRecord record);                        // At start: agents of earlier times.
+  // An operator wants the agent to take nothing new, or to take work again. NOT_FOUND: unknown agent.
+  absl::StatusOr<AgentRecord> Drain(const std::string& agent, bool drained, const std::string& reason);
   void Lease(const std::string& agent, Task task);
   void Unlease(const std::string& agent, const core::AttemptId& attempt);   // Still held by the agent.
   void End(const std::string& agent, const core::AttemptId& attempt);       // No longer held either.
@@ -58,7 +60,8 @@ class Roster {
   // Returns when Expire must be asked again, or nullopt.
   std::optional<Duration> NextExpiry() const;
 
-  std::vector<core::FreeAgent> Free() const;            // Agents with an open session.
+  // Agents with an open session, and what each has left.
+  const std::map<std::string, core::FreeAgent>& Free() const { return free_; }
   std::vector<AgentView> Views(UtcTime now) const;
   int64_t RevisionOf(const std::string& agent) const;
   std::string AgentOf(const std::string& session) const;   // "" when the session is over.
@@ -81,11 +84,13 @@ class Roster {
   };
 
   void Changed(const std::string& name);
+  void Recount(const std::string& name);
 
   Duration ttl_, boot_;
   std::map<std::string, Agent> agents_;
   std::map<std::string, std::string> sessions_;         // Session -> agent.
   std::set<std::string> changed_;
+  std::map<std::string, core::FreeAgent> free_;         // Follows from agents_.
 };
 
 }  // namespace cd4ml::daemon

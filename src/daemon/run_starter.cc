@@ -12,6 +12,7 @@
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/ports/diagnostic_payload.h"
+#include "definitions.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -191,10 +192,11 @@ absl::StatusOr<ArtifactRef> RunStarter::PinData(const core::MaterialSpec& materi
   return artifact;
 }
 
-absl::StatusOr<std::map<std::string, core::Version>> RunStarter::PinMaterials(const core::PipelineSpec& spec) const {
-  std::map<std::string, core::Version> pinned;
+absl::StatusOr<std::map<std::string, core::Version>> RunStarter::PinMaterials(
+    const core::PipelineSpec& spec, const std::map<std::string, core::Version>& known) const {
+  std::map<std::string, core::Version> pinned = known;
   for (const core::MaterialSpec& material : spec.materials) {
-    if (material.kind != core::MaterialSpec::Kind::kData) continue;
+    if (material.kind != core::MaterialSpec::Kind::kData || pinned.contains(material.name)) continue;
     CD4ML_ASSIGN_OR_RETURN(const ArtifactRef artifact, PinData(material));
     core::Version& version = pinned[material.name];
     version.kind = core::VersionKind::kData;
@@ -206,9 +208,53 @@ absl::StatusOr<std::map<std::string, core::Version>> RunStarter::PinMaterials(co
   return pinned;
 }
 
+std::map<std::string, core::Version> RunStarter::SameMaterials(const core::Run& ended,
+                                                               const core::PipelineSpec& spec) const {
+  std::map<std::string, core::Version> same;
+  const absl::StatusOr<std::string> text = ReadBlob(ports_.blobs, ended.pins.definition, kDefinitionSizeMax);
+  if (!text.ok()) return same;
+  const ParsedPipeline before = ports_.parser.Parse(*text, ended.pins.file, nullptr);
+  for (const auto& [name, version] : ended.pins.materials) {
+    const core::MaterialSpec* then = before.spec.FindMaterial(name);
+    const core::MaterialSpec* now = spec.FindMaterial(name);
+    if (then == nullptr || now == nullptr) continue;
+    if (then->location == now->location && then->pattern == now->pattern) same[name] = version;
+  }
+  return same;
+}
+
+absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request, const core::Run& ended) const {
+  StartRequest start;
+  start.pipeline = ended.pipeline;
+  start.lane = ended.lane;
+  start.ref = ended.pins.commit;
+  start.reason = request.reason.empty() ? "retry of " + ended.id : request.reason;
+  start.by = request.by;
+  start.key = request.key;
+  start.priority = request.priority.value_or(ended.priority);
+  for (const auto& [name, source] : ended.pins.param_sources) {
+    const Value* value = ended.pins.params.FindPath(name);
+    if (source == "trigger" && value != nullptr) start.params[name] = ToText(*value);
+  }
+  for (const auto& [name, text] : request.params) start.params[name] = text;
+  PipelineRecord pipeline;
+  pipeline.name = ended.pipeline;
+  pipeline.repo = ended.pins.repo;
+  pipeline.file = ended.pins.file;
+  CD4ML_ASSIGN_OR_RETURN(Prepared prepared,
+                         Prepare(start, core::TriggerKind::kRetry, pipeline, nullptr, &ended));
+  core::StartRun& run = prepared.run.command;
+  CD4ML_ASSIGN_OR_RETURN(core::RetrySelection selection,
+                         core::SelectForRetry(ended, run.stages, request.scope, request.stage));
+  run.retry_of = ended.id;
+  run.carried = std::move(selection.carried);
+  run.left_out = std::move(selection.left_out);
+  return std::move(prepared.run);
+}
+
 absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& asked, core::TriggerKind trigger,
-                                                         const PipelineRecord& pipeline,
-                                                         PipelineRecord* broken) const {
+                                                         const PipelineRecord& pipeline, PipelineRecord* broken,
+                                                         const core::Run* retried) const {
   StartRequest request = asked;
   if (request.lane.empty()) request.lane = "production";
   if (!IsName(request.lane)) return absl::InvalidArgumentError("\"" + request.lane + "\" is no name of a lane");
@@ -229,12 +275,18 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   core::StartRun& run = prepared.run.command;
   run.pipeline = pipeline.name;
   run.lane = request.lane;
+  run.priority = request.priority.value_or(parsed.spec.priority);
+  if (run.priority < -100 || run.priority > 100) {
+    return absl::InvalidArgumentError("priority " + std::to_string(run.priority) + " is not within -100 and 100");
+  }
+  run.concurrency = parsed.spec.concurrency;
   run.trigger = {.kind = trigger, .key = request.key, .by = request.by, .reason = request.reason};
   run.pins.repo = pipeline.repo;
   run.pins.commit = source.commit.id;
   run.pins.commit_subject = source.commit.subject;
   run.pins.file = pipeline.file;
-  CD4ML_ASSIGN_OR_RETURN(run.pins.materials, PinMaterials(parsed.spec));
+  const auto known = retried == nullptr ? std::map<std::string, core::Version>() : SameMaterials(*retried, parsed.spec);
+  CD4ML_ASSIGN_OR_RETURN(run.pins.materials, PinMaterials(parsed.spec, known));
   CD4ML_ASSIGN_OR_RETURN(run.pins.definition, PutBytes(ports_.blobs, parsed.expanded));
   run.pins.params = params.values;
   run.pins.param_sources = params.sources;

@@ -25,7 +25,11 @@ class RunStarter {
   };
   // Everything that a run needs. With errors in the definition, `pipeline` is told of them through `broken`.
   absl::StatusOr<Prepared> Prepare(const StartRequest& request, core::TriggerKind trigger,
-                                   const PipelineRecord& pipeline, PipelineRecord* broken) const;
+                                   const PipelineRecord& pipeline, PipelineRecord* broken,
+                                   const core::Run* retried = nullptr) const;
+
+  // A new run with the commit and the data of `ended`, which does again what the request says.
+  absl::StatusOr<PreparedRun> PrepareRetry(const RetryRequest& request, const core::Run& ended) const;
 
  private:
   struct Source {
@@ -37,7 +41,11 @@ class RunStarter {
                                         PipelineRecord* broken) const;
   absl::StatusOr<core::EffectiveParams> ReadParams(SourceRepo& repo, const Source& source,
                                                    const StartRequest& request) const;
-  absl::StatusOr<std::map<std::string, core::Version>> PinMaterials(const core::PipelineSpec& spec) const;
+  // What `pinned` holds is taken from there; everything else is read.
+  absl::StatusOr<std::map<std::string, core::Version>> PinMaterials(
+      const core::PipelineSpec& spec, const std::map<std::string, core::Version>& pinned) const;
+  // Returns the materials of `ended` that `spec` still takes from the same place.
+  std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
   absl::StatusOr<ArtifactRef> PinData(const core::MaterialSpec& material) const;
 
   const Settings& settings_;

@@ -65,6 +65,27 @@ class ControlClient : public ControlApi {
         std::move(done));
   }
 
+  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+    Ask<v1::RetryRunResponse>(
+        calls_, address_, kLongCall, ToProto(request),
+        [&](auto... call) { stub_->async()->RetryRun(std::move(call)...); },
+        [](const v1::RetryRunResponse& response) { return FromProto(response.run()); },
+        std::move(done));
+  }
+
+  void DrainAgent(std::string agent, bool drained, std::string reason,
+                  Done<AgentRecord> done) override {
+    v1::DrainAgentRequest message;
+    message.set_agent(agent);
+    message.set_drained(drained);
+    message.set_reason(reason);
+    Ask<v1::DrainAgentResponse>(
+        calls_, address_, kQuickCall, std::move(message),
+        [&](auto... call) { stub_->async()->DrainAgent(std::move(call)...); },
+        [](const v1::DrainAgentResponse& response) { return FromProto(response.agent()); },
+        std::move(done));
+  }
+
   void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
     v1::CancelRunRequest message;
     message.set_run(run);

@@ -237,11 +237,35 @@ class Codec {
     to->set_limit(from.limit);
     Copy(from.when, *to->mutable_when());
     Write(from.backoff, to->mutable_backoff());
+    to->set_error_limit(from.error_limit);
+    Write(from.backoff_max, to->mutable_backoff_max());
   }
   void Read(const v1::RetrySpec& from, core::RetrySpec& to) {
     to.limit = from.limit();
     Copy(from.when(), to.when);
     Span(from.backoff(), to.backoff);
+    to.error_limit = from.error_limit();
+    Span(from.backoff_max(), to.backoff_max);
+  }
+
+  void Write(const core::Resources& from, v1::Resources* to) {
+    to->set_cpu_millis(from.cpu_millis);
+    to->set_memory_bytes(from.memory_bytes);
+    to->set_gpus(from.gpus);
+  }
+  void Read(const v1::Resources& from, core::Resources& to) {
+    to = {from.cpu_millis(), from.memory_bytes(), from.gpus()};
+  }
+
+  void Write(const core::ConcurrencySpec& from, v1::Concurrency* to) {
+    to->set_group(from.group);
+    to->set_policy(EnumToProto<v1::ConcurrencyPolicy>(from.policy));
+    to->set_limit(from.limit);
+  }
+  void Read(const v1::Concurrency& from, core::ConcurrencySpec& to) {
+    to.group = from.group();
+    Enum(from.policy(), to.policy);
+    to.limit = from.limit();
   }
 
   void Write(const core::StagePlan& from, v1::StagePlan* to) {
@@ -256,6 +280,9 @@ class Codec {
     Write(from.retry, to->mutable_retry());
     to->set_environment(from.environment);
     to->set_package(from.package);
+    Write(from.resources, to->mutable_resources());
+    Write(from.total_timeout, to->mutable_total_timeout());
+    to->set_environment_policy(EnumToProto<v1::ConcurrencyPolicy>(from.environment_policy));
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
     to.name = from.name();
@@ -269,6 +296,9 @@ class Codec {
     Read(from.retry(), to.retry);
     to.environment = from.environment();
     to.package = from.package();
+    Read(from.resources(), to.resources);
+    Span(from.total_timeout(), to.total_timeout);
+    Enum(from.environment_policy(), to.environment_policy);
   }
 
   // --- runs ------------------------------------------------------------------------------------
@@ -391,6 +421,26 @@ class Codec {
     Read(from.outcome(), to.outcome);
   }
 
+  void Write(const core::Carried& from, v1::Carried* to) {
+    Write(from.from, to->mutable_from());
+    Write(from.outcome, to->mutable_outcome());
+  }
+  void Read(const v1::Carried& from, core::Carried& to) {
+    Read(from.from(), to.from);
+    Read(from.outcome(), to.outcome);
+  }
+
+  void Write(const core::Stop& from, v1::Stop* to) {
+    to->set_state(EnumToProto<v1::StageState>(from.state));
+    to->set_reason(EnumToProto<v1::Reason>(from.reason));
+    to->set_message(from.message);
+  }
+  void Read(const v1::Stop& from, core::Stop& to) {
+    Enum(from.state(), to.state);
+    Enum(from.reason(), to.reason);
+    to.message = from.message();
+  }
+
   void Write(const core::StageRun& from, v1::StageRun* to) {
     Write(from.plan, to->mutable_plan());
     to->set_state(EnumToProto<v1::StageState>(from.state));
@@ -400,6 +450,9 @@ class Codec {
     if (from.ended.is_set()) Write(from.ended, to->mutable_end_time());
     if (from.not_before.is_set()) Write(from.not_before, to->mutable_not_before_time());
     WriteList(from.attempts, to->mutable_attempts());
+    if (from.first_ready.is_set()) Write(from.first_ready, to->mutable_first_ready_time());
+    if (from.carried) Write(*from.carried, to->mutable_carried());
+    if (from.stop) Write(*from.stop, to->mutable_stop());
   }
   void Read(const v1::StageRun& from, core::StageRun& to) {
     Read(from.plan(), to.plan);
@@ -410,6 +463,9 @@ class Codec {
     Time(from.has_end_time(), from.end_time(), to.ended);
     Time(from.has_not_before_time(), from.not_before_time(), to.not_before);
     ReadList(from.attempts(), to.attempts);
+    Time(from.has_first_ready_time(), from.first_ready_time(), to.first_ready);
+    if (from.has_carried()) Read(from.carried(), to.carried.emplace());
+    if (from.has_stop()) Read(from.stop(), to.stop.emplace());
   }
 
   void Write(const core::Pins& from, v1::Pins* to) {
@@ -464,6 +520,10 @@ class Codec {
     if (from.ended.is_set()) Write(from.ended, to->mutable_end_time());
     to->set_next_seq(from.next_seq);
     WriteList(from.stages, to->mutable_stages());
+    to->set_superseded_by(from.superseded_by);
+    to->set_priority(from.priority);
+    Write(from.concurrency, to->mutable_concurrency());
+    to->set_retry_of(from.retry_of);
   }
   void Read(const v1::Run& from, core::Run& to) {
     to.id = from.id();
@@ -481,16 +541,22 @@ class Codec {
     Time(from.has_end_time(), from.end_time(), to.ended);
     to.next_seq = from.next_seq();
     ReadList(from.stages(), to.stages);
+    to.superseded_by = from.superseded_by();
+    to.priority = from.priority();
+    Read(from.concurrency(), to.concurrency);
+    to.retry_of = from.retry_of();
     if (KnowsItsNeeds(to)) core::Reindex(to);  // What is derived does not travel.
   }
 
   void Write(const RunView& from, v1::RunView* to) {
     Write(from.run, to->mutable_run());
     to->mutable_waiting()->insert(from.waiting.begin(), from.waiting.end());
+    to->set_queued_behind(from.queued_behind);
   }
   void Read(const v1::RunView& from, RunView& to) {
     Read(from.run(), to.run);
     Copy(from.waiting(), to.waiting);
+    to.queued_behind = from.queued_behind();
   }
 
   void Write(const RunSummary& from, v1::RunSummary* to) {
@@ -677,6 +743,9 @@ class Codec {
     to->set_facts_json(JsonOf(from.facts));
     if (from.first_seen.is_set()) Write(from.first_seen, to->mutable_first_seen_time());
     if (from.last_seen.is_set()) Write(from.last_seen, to->mutable_last_seen_time());
+    Write(from.resources, to->mutable_resources());
+    to->set_drained(from.drained);
+    to->set_drain_reason(from.drain_reason);
   }
   void Read(const v1::AgentRecord& from, AgentRecord& to) {
     to.name = from.name();
@@ -688,17 +757,22 @@ class Codec {
     Json(from.facts_json(), to.facts);
     Time(from.has_first_seen_time(), from.first_seen_time(), to.first_seen);
     Time(from.has_last_seen_time(), from.last_seen_time(), to.last_seen);
+    Read(from.resources(), to.resources);
+    to.drained = from.drained();
+    to.drain_reason = from.drain_reason();
   }
 
   void Write(const AgentView& from, v1::Agent* to) {
     Write(from.agent, to->mutable_agent());
     to->set_state(from.state);
     WriteList(from.running, to->mutable_running());
+    Write(from.free, to->mutable_free());
   }
   void Read(const v1::Agent& from, AgentView& to) {
     Read(from.agent(), to.agent);
     to.state = from.state();
     ReadList(from.running(), to.running);
+    Read(from.free(), to.free);
   }
 
   void Write(const AgentHello& from, v1::AgentHello* to) {
@@ -710,6 +784,7 @@ class Codec {
     Copy(from.labels, *to->mutable_labels());
     to->set_slots(from.slots);
     to->set_facts_json(JsonOf(from.facts));
+    Write(from.resources, to->mutable_resources());
   }
   void Read(const v1::AgentHello& from, AgentHello& to) {
     to.protocol = from.protocol();
@@ -720,6 +795,7 @@ class Codec {
     Copy(from.labels(), to.labels);
     to.slots = from.slots();
     Json(from.facts_json(), to.facts);
+    Read(from.resources(), to.resources);
   }
 
   void Write(const SessionGrant& from, v1::SessionGrant* to) {
@@ -728,6 +804,7 @@ class Codec {
     Write(from.ttl, to->mutable_ttl());
     to->set_blob_dir(from.blob_dir);
     to->set_blob_nonce(from.blob_nonce);
+    to->set_store(from.store);
   }
   void Read(const v1::SessionGrant& from, SessionGrant& to) {
     to.session = from.session();
@@ -735,6 +812,7 @@ class Codec {
     Span(from.ttl(), to.ttl);
     to.blob_dir = from.blob_dir();
     to.blob_nonce = from.blob_nonce();
+    to.store = from.store();
   }
 
   void Write(const TaskInput& from, v1::TaskInput* to) {
@@ -776,6 +854,7 @@ class Codec {
     to->set_environment(from.environment);
     to->set_target(from.target);
     to->set_model_digest(from.model_digest);
+    Write(from.resources, to->mutable_resources());
   }
   void Read(const v1::Task& from, Task& to) {
     Read(from.attempt(), to.attempt);
@@ -794,6 +873,7 @@ class Codec {
     to.environment = from.environment();
     to.target = from.target();
     to.model_digest = from.model_digest();
+    Read(from.resources(), to.resources);
   }
 
   void Write(const ServiceTask& from, v1::ServiceTask* to) {
@@ -833,10 +913,12 @@ class Codec {
   void Write(const HeldLease& from, v1::HeldLease* to) {
     Write(from.attempt, to->mutable_attempt());
     to->set_started(from.started);
+    Write(from.resources, to->mutable_resources());
   }
   void Read(const v1::HeldLease& from, HeldLease& to) {
     Read(from.attempt(), to.attempt);
     to.started = from.started();
+    Read(from.resources(), to.resources);
   }
 
   void Write(const HeldService& from, v1::HeldService* to) {
@@ -891,6 +973,7 @@ class Codec {
     to->set_reason(from.reason);
     to->set_by(from.by);
     to->set_request_id(from.key);
+    if (from.priority) to->set_priority(*from.priority);
   }
   void Read(const v1::StartRunRequest& from, StartRequest& to) {
     to.pipeline = from.pipeline();
@@ -900,6 +983,28 @@ class Codec {
     to.reason = from.reason();
     to.by = from.by();
     to.key = from.request_id();
+    if (from.has_priority()) to.priority = from.priority();
+  }
+
+  void Write(const RetryRequest& from, v1::RetryRunRequest* to) {
+    to->set_run(from.run);
+    to->set_scope(EnumToProto<v1::RetryScope>(from.scope));
+    to->set_stage(from.stage);
+    to->mutable_params()->insert(from.params.begin(), from.params.end());
+    to->set_reason(from.reason);
+    to->set_by(from.by);
+    to->set_request_id(from.key);
+    if (from.priority) to->set_priority(*from.priority);
+  }
+  void Read(const v1::RetryRunRequest& from, RetryRequest& to) {
+    to.run = from.run();
+    Enum(from.scope(), to.scope);
+    to.stage = from.stage();
+    Copy(from.params(), to.params);
+    to.reason = from.reason();
+    to.by = from.by();
+    to.key = from.request_id();
+    if (from.has_priority()) to.priority = from.priority();
   }
 
   void Write(const ServerFacts& from, v1::GetServerResponse* to) {
@@ -1056,6 +1161,10 @@ v1::RegisterPipelineRequest ToProto(const RegisterRequest& request) {
 v1::RegisterPipelineResponse ToProto(const RegisterResult& result) {
   return Encode<v1::RegisterPipelineResponse>(result);
 }
+v1::AgentRecord ToProto(const AgentRecord& agent) { return Encode<v1::AgentRecord>(agent); }
+v1::RetryRunRequest ToProto(const RetryRequest& request) {
+  return Encode<v1::RetryRunRequest>(request);
+}
 v1::StartRunRequest ToProto(const StartRequest& request) {
   return Encode<v1::StartRunRequest>(request);
 }
@@ -1126,6 +1235,12 @@ absl::StatusOr<RegisterRequest> FromProto(const v1::RegisterPipelineRequest& req
 }
 absl::StatusOr<RegisterResult> FromProto(const v1::RegisterPipelineResponse& result) {
   return Decode<RegisterResult>(result);
+}
+absl::StatusOr<AgentRecord> FromProto(const v1::AgentRecord& agent) {
+  return Decode<AgentRecord>(agent);
+}
+absl::StatusOr<RetryRequest> FromProto(const v1::RetryRunRequest& request) {
+  return Decode<RetryRequest>(request);
 }
 absl::StatusOr<StartRequest> FromProto(const v1::StartRunRequest& request) {
   return Decode<StartRequest>(request);

@@ -62,6 +62,28 @@ class ControlHandlers : public v1::ControlService::CallbackService {
         });
   }
 
+  grpc::ServerUnaryReactor* RetryRun(grpc::CallbackServerContext* context,
+                                     const v1::RetryRunRequest* request,
+                                     v1::RetryRunResponse* response) override {
+    return AnswerUnary<core::Run>(
+        context, FromProto(*request),
+        [&](RetryRequest retry, Done<core::Run> done) {
+          api_.RetryRun(std::move(retry), std::move(done));
+        },
+        [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
+  }
+
+  grpc::ServerUnaryReactor* DrainAgent(grpc::CallbackServerContext* context,
+                                       const v1::DrainAgentRequest* request,
+                                       v1::DrainAgentResponse* response) override {
+    return AnswerUnary<AgentRecord>(
+        context, absl::StatusOr<std::string>(request->agent()),
+        [&](std::string agent, Done<AgentRecord> done) {
+          api_.DrainAgent(std::move(agent), request->drained(), request->reason(), std::move(done));
+        },
+        [response](const AgentRecord& agent) { *response->mutable_agent() = ToProto(agent); });
+  }
+
   grpc::ServerUnaryReactor* CancelRun(grpc::CallbackServerContext* context,
                                       const v1::CancelRunRequest* request,
                                       v1::CancelRunResponse* response) override {

@@ -37,6 +37,7 @@ CD4ML_PARSE(TriggerKind)
 CD4ML_PARSE(StageKind)
 CD4ML_PARSE(OutputType)
 CD4ML_PARSE(VersionKind)
+CD4ML_PARSE(ConcurrencyPolicy)
 #undef CD4ML_PARSE
 std::optional<core::Severity> ParseWord(std::string_view text, core::Severity) {
   if (text == "error") return core::Severity::kError;
@@ -89,6 +90,26 @@ void Fields(F& field, T& x) {
   field("limit", x.limit);
   field("when", x.when);
   field("backoff", x.backoff);
+  field("error_limit", x.error_limit);
+  field("backoff_max", x.backoff_max);
+}
+template <typename F, Is<core::Resources> T>
+void Fields(F& field, T& x) {
+  field("cpu_millis", x.cpu_millis);
+  field("memory_bytes", x.memory_bytes);
+  field("gpus", x.gpus);
+}
+template <typename F, Is<core::ConcurrencySpec> T>
+void Fields(F& field, T& x) {
+  field("group", x.group);
+  field("policy", x.policy);
+  field("limit", x.limit);
+}
+template <typename F, Is<core::AttemptId> T>
+void Fields(F& field, T& x) {
+  field("run", x.run);
+  field("stage", x.stage);
+  field("number", x.number);
 }
 template <typename F, Is<core::StagePlan> T>
 void Fields(F& field, T& x) {
@@ -103,6 +124,9 @@ void Fields(F& field, T& x) {
   field("retry", x.retry);
   field("environment", x.environment);
   field("package", x.package);
+  field("resources", x.resources);
+  field("total_timeout", x.total_timeout);
+  field("environment_policy", x.environment_policy);
 }
 template <typename F, Is<core::ProducedOutput> T>
 void Fields(F& field, T& x) {
@@ -131,6 +155,17 @@ void Fields(F& field, T& x) {
   field("log_bytes", x.log_bytes);
   field("cpu_seconds", x.cpu_seconds);
   field("max_rss_bytes", x.max_rss_bytes);
+}
+template <typename F, Is<core::Carried> T>
+void Fields(F& field, T& x) {
+  field("from", x.from);
+  field("outcome", x.outcome);
+}
+template <typename F, Is<core::Stop> T>
+void Fields(F& field, T& x) {
+  field("state", x.state);
+  field("reason", x.reason);
+  field("message", x.message);
 }
 template <typename F, Is<core::Deployment> T>
 void Fields(F& field, T& x) {
@@ -173,6 +208,22 @@ void Fields(F& field, T& x) {
   field("trigger", x.trigger);
   field("pins", x.pins);
   field("stages", x.stages);
+  field("priority", x.priority);
+  field("concurrency", x.concurrency);
+  field("queued", x.queued);
+  field("retry_of", x.retry_of);
+}
+template <typename F, Is<core::RunAdmitted> T>
+void Fields(F&, T&) {}
+template <typename F, Is<core::StageCarried> T>
+void Fields(F& field, T& x) {
+  field("stage", x.stage);
+  field("carried", x.carried);
+}
+template <typename F, Is<core::StopRequested> T>
+void Fields(F& field, T& x) {
+  field("stage", x.stage);
+  field("stop", x.stop);
 }
 template <typename F, Is<core::StageReady> T>
 void Fields(F& field, T& x) {
@@ -225,6 +276,7 @@ void Fields(F& field, T& x) {
 template <typename F, Is<core::CancelRequested> T>
 void Fields(F& field, T& x) {
   field("reason", x.reason);
+  field("superseded_by", x.superseded_by);
 }
 template <typename F, Is<core::RunEnded> T>
 void Fields(F& field, T& x) {

@@ -20,7 +20,7 @@ LIMIT 1)sql";
 constexpr char kSelectRun[] = R"sql(
 SELECT pipeline.name || '/' || run.number, run.state, run.reason, run.message, run.cancel_requested,
   run.cancel_reason, run.created_ms, run.ended_ms, run_event.payload,
-  (SELECT MAX(seq) FROM run_event WHERE run_event.run = run.id)
+  (SELECT MAX(seq) FROM run_event WHERE run_event.run = run.id), run.superseded_by
 FROM run
 LEFT JOIN pipeline ON pipeline.id = run.pipeline
 LEFT JOIN run_event ON run_event.run = run.id AND run_event.seq = 1
@@ -30,9 +30,12 @@ LIMIT 1)sql";
 
 // Bounded by the run's plan.
 constexpr char kSelectStages[] = R"sql(
-SELECT position, name, state, reason, message, ready_ms, not_before_ms, ended_ms, attempts
+SELECT position, name, state, reason, message, ready_ms, not_before_ms, ended_ms, attempts, first_ready_ms,
+  carried.payload, stop.payload
 FROM stage_run
-WHERE run = ?1
+LEFT JOIN run_event AS carried ON carried_seq > 0 AND carried.run = stage_run.run AND carried.seq = carried_seq
+LEFT JOIN run_event AS stop ON stop_seq > 0 AND stop.run = stage_run.run AND stop.seq = stop_seq
+WHERE stage_run.run = ?1
 ORDER BY position
 LIMIT 1000000)sql";
 
@@ -69,6 +72,10 @@ absl::Status ReadFacts(Database& database, int64_t row, core::Run& run) {
   run.created = rows.Time(6);
   run.ended = rows.Time(7);
   run.next_seq = rows.Integer(9) + 1;
+  run.superseded_by = rows.String(10);
+  run.priority = started.priority;
+  run.concurrency = started.concurrency;
+  run.retry_of = started.retry_of;
   return absl::OkStatus();
 }
 
@@ -87,6 +94,15 @@ absl::Status ReadStages(Database& database, int64_t row, core::Run& run) {
     stage.ready = rows.Time(5);
     stage.not_before = rows.Time(6);
     stage.ended = rows.Time(7);
+    stage.first_ready = rows.Time(9);
+    if (!rows.IsNull(10)) {
+      CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("stage_carried", rows.Text(10)));
+      stage.carried = std::move(std::get<core::StageCarried>(event).carried);
+    }
+    if (!rows.IsNull(11)) {
+      CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("stop_requested", rows.Text(11)));
+      stage.stop = std::move(std::get<core::StopRequested>(event).stop);
+    }
   }
   CD4ML_RETURN_IF_ERROR(rows.status());
   if (count != run.stages.size()) return Unreadable("some of its stages are missing");

@@ -24,7 +24,7 @@ VALUES (?1, ?2, ?3, ?4, ?5))sql";
 constexpr char kInsertRun[] = R"sql(
 INSERT INTO run (pipeline, number, lane, state, reason, trigger_kind, trigger_key, trigger_by, trigger_reason,
   commit_id, commit_subject, created_ms, stages_total)
-VALUES (?1, ?2, ?3, 'running', 'none', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11))sql";
+VALUES (?1, ?2, ?3, ?12, 'none', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11))sql";
 
 constexpr char kInsertStage[] = R"sql(
 INSERT INTO stage_run (run, position, name, kind, state, reason)
@@ -32,7 +32,7 @@ VALUES (?1, ?2, ?3, ?4, 'blocked', 'none'))sql";
 
 constexpr char kStageReady[] = R"sql(
 UPDATE stage_run
-SET state = 'ready', ready_ms = ?2, not_before_ms = ?3
+SET state = 'ready', ready_ms = ?2, not_before_ms = ?3, first_ready_ms = CASE first_ready_ms WHEN 0 THEN ?2 ELSE first_ready_ms END
 WHERE id = ?1)sql";
 
 // The next attempt follows the latest one, which has ended.
@@ -118,13 +118,28 @@ WHERE id = ?1)sql";
 
 constexpr char kCancelRequested[] = R"sql(
 UPDATE run
-SET cancel_requested = 1, cancel_reason = ?2
+SET cancel_requested = 1, cancel_reason = ?2, superseded_by = ?3
 WHERE id = ?1)sql";
+
+constexpr char kRunAdmitted[] = R"sql(
+UPDATE run
+SET state = 'running'
+WHERE id = ?1 AND state = 'queued')sql";
+
+constexpr char kStageCarried[] = R"sql(
+UPDATE stage_run
+SET state = 'succeeded', ended_ms = ?2, carried_seq = ?3
+WHERE id = ?1 AND state = 'blocked')sql";
+
+constexpr char kStopRequested[] = R"sql(
+UPDATE stage_run
+SET stop_seq = ?2
+WHERE id = ?1 AND stop_seq = 0 AND ended_ms = 0)sql";
 
 constexpr char kRunEnded[] = R"sql(
 UPDATE run
 SET state = ?2, reason = ?3, message = ?4, ended_ms = ?5
-WHERE id = ?1 AND state = 'running')sql";
+WHERE id = ?1 AND (state = 'queued' OR state = 'running'))sql";
 
 // Writes what follows from each event of one run; `std::visit` makes the compiler list this place.
 class RunProjector {
@@ -172,7 +187,19 @@ class RunProjector {
   }  // A MonitorChange says more.
   absl::Status operator()(const core::StageEnded& event);
   absl::Status operator()(const core::CancelRequested& event) {
-    return database_.Run(kCancelRequested, run_.row, event.reason);
+    return database_.Run(kCancelRequested, run_.row, event.reason, event.superseded_by);
+  }
+  absl::Status operator()(const core::RunAdmitted&) {
+    CD4ML_RETURN_IF_ERROR(database_.Run(kRunAdmitted, run_.row));
+    if (database_.changes() == 1) return absl::OkStatus();
+    return absl::InvalidArgumentError("run " + id_ + " is not queued");
+  }
+  absl::Status operator()(const core::StageCarried& event);
+  absl::Status operator()(const core::StopRequested& event) {
+    CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));
+    CD4ML_RETURN_IF_ERROR(database_.Run(kStopRequested, stage->row, seq_));
+    if (database_.changes() == 1) return absl::OkStatus();
+    return absl::InvalidArgumentError("stage " + id_ + "/" + event.stage + " cannot be stopped again");
   }
   absl::Status operator()(const core::RunEnded& event) {
     CD4ML_RETURN_IF_ERROR(database_.Run(kRunEnded, run_.row, core::ToText(event.state),
@@ -224,7 +251,7 @@ absl::Status RunProjector::operator()(const core::RunStarted& event) {
   CD4ML_RETURN_IF_ERROR(database_.Run(
       kInsertRun, pipeline, event.number, event.lane, core::ToText(event.trigger.kind), key,
       event.trigger.by, event.trigger.reason, event.pins.commit, event.pins.commit_subject, at_,
-      static_cast<int64_t>(event.stages.size())));
+      static_cast<int64_t>(event.stages.size()), event.queued ? "queued" : "running"));
   run_.row = database_.last_insert_id();
   int position = 0;
   for (const core::StagePlan& plan : event.stages) {
@@ -289,6 +316,18 @@ absl::Status RunProjector::operator()(const core::Deployed& event) {
                        replaced);
 }
 
+absl::Status RunProjector::operator()(const core::StageCarried& event) {
+  CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));
+  CD4ML_RETURN_IF_ERROR(database_.Run(kStageCarried, stage->row, at_, seq_));
+  if (database_.changes() != 1) {
+    return absl::InvalidArgumentError("stage " + id_ + "/" + event.stage + " has gone further already");
+  }
+  ++done_;
+  judged_ += core::IsGate(stage->kind);
+  passed_ += core::IsGate(stage->kind);
+  return absl::OkStatus();
+}
+
 absl::Status RunProjector::operator()(const core::StageEnded& event) {
   CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));
   CD4ML_RETURN_IF_ERROR(database_.Run(kStageEnded, stage->row, core::ToText(event.state),
@@ -337,10 +376,12 @@ ON CONFLICT (name) DO UPDATE SET repo = ?2, branch = ?3, file = ?4, description 
   bad_commit = ?7, problems = ?8, registered_ms = ?9, checked_ms = ?10)sql";
 
 constexpr char kUpsertAgent[] = R"sql(
-INSERT INTO agent (name, instance, host, version, labels, slots, facts, first_seen_ms, last_seen_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+INSERT INTO agent (name, instance, host, version, labels, slots, facts, first_seen_ms, last_seen_ms, cpu_millis,
+  memory_bytes, gpus, drained, drain_reason)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
 ON CONFLICT (name) DO UPDATE SET instance = ?2, host = ?3, version = ?4, labels = ?5, slots = ?6, facts = ?7,
-  first_seen_ms = ?8, last_seen_ms = ?9)sql";
+  first_seen_ms = ?8, last_seen_ms = ?9, cpu_millis = ?10, memory_bytes = ?11, gpus = ?12, drained = ?13,
+  drain_reason = ?14)sql";
 
 constexpr char kUpsertMonitor[] = R"sql(
 INSERT INTO monitor (pipeline, stage, environment, deployment, definition, armed_ms, next_check_ms, checks, broken,
@@ -418,7 +459,7 @@ absl::StatusOr<OpenRun*> SqliteStateStore::FindOpenRun(const core::RunId& id) {
   run.row = *row;
   {
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database_->Query(kSelectRunState, run.row));
-    const bool open = rows.Next() && rows.Text(0) == "running";
+    const bool open = rows.Next() && (rows.Text(0) == "running" || rows.Text(0) == "queued");
     CD4ML_RETURN_IF_ERROR(rows.status());
     if (!open) return absl::InvalidArgumentError("run " + id + " has ended already");
     run.next_seq = rows.Integer(1) + 1;
@@ -476,7 +517,9 @@ absl::Status SqliteStateStore::Write(const AgentChange& change) {
   CD4ML_ASSIGN_OR_RETURN(const std::string labels, Encode(agent.labels));
   CD4ML_ASSIGN_OR_RETURN(const std::string facts, Encode(agent.facts));
   return database_->Run(kUpsertAgent, agent.name, agent.instance, agent.host, agent.version, labels,
-                        agent.slots, facts, agent.first_seen, agent.last_seen);
+                        agent.slots, facts, agent.first_seen, agent.last_seen,
+                        agent.resources.cpu_millis, agent.resources.memory_bytes,
+                        agent.resources.gpus, agent.drained, agent.drain_reason);
 }
 
 absl::Status SqliteStateStore::Write(const MonitorChange& change) {
@@ -571,7 +614,7 @@ absl::Status SqliteStateStore::Break(const absl::Status& status) {
 constexpr char kSelectOpenRuns[] = R"sql(
 SELECT id
 FROM run
-WHERE state = 'running'
+WHERE state = 'queued' OR state = 'running'
 ORDER BY id
 LIMIT 1000000)sql";
 
@@ -583,7 +626,8 @@ ORDER BY name
 LIMIT 1000000)sql";
 
 constexpr char kSelectAgents[] = R"sql(
-SELECT id, name, instance, host, version, labels, slots, facts, first_seen_ms, last_seen_ms
+SELECT id, name, instance, host, version, labels, slots, facts, first_seen_ms, last_seen_ms, cpu_millis, memory_bytes,
+  gpus, drained, drain_reason
 FROM agent
 ORDER BY name
 LIMIT 1000000)sql";
@@ -601,9 +645,20 @@ INSERT INTO quarantine (source, id, why)
 VALUES (?1, ?2, ?3)
 ON CONFLICT (source, id) DO UPDATE SET why = ?3)sql";
 
+constexpr char kSelectIdentity[] = R"sql(
+SELECT id
+FROM identity
+ORDER BY rowid
+LIMIT 1)sql";
+
 absl::StatusOr<StoredState> SqliteStateStore::Load() {
   CD4ML_RETURN_IF_ERROR(broken_);
   StoredState state;
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_->Query(kSelectIdentity));
+    if (rows.Next()) state.id = rows.String(0);
+    CD4ML_RETURN_IF_ERROR(rows.status());
+  }
   CD4ML_RETURN_IF_ERROR(LoadPipelines(state));
   CD4ML_RETURN_IF_ERROR(LoadAgents(state));
   CD4ML_RETURN_IF_ERROR(LoadRuns(state));
@@ -668,6 +723,9 @@ absl::Status SqliteStateStore::LoadAgents(StoredState& state) {
     agent.slots = static_cast<int>(rows.Integer(6));
     agent.first_seen = rows.Time(8);
     agent.last_seen = rows.Time(9);
+    agent.resources = {rows.Integer(10), rows.Integer(11), rows.Integer(12)};
+    agent.drained = rows.Integer(13) != 0;
+    agent.drain_reason = rows.String(14);
     absl::Status status = Decode(rows.Text(5), agent.labels);
     status.Update(Decode(rows.Text(7), agent.facts));
     if (status.ok()) state.agents.push_back(std::move(agent));

@@ -31,6 +31,21 @@ class FakeControl : public ControlApi {
     cancelled.cancel_requested = true;
     Answer(cancelled, done);
   }
+  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+    daemon_.retried.push_back(request);
+    Answer(daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, done);
+  }
+  void DrainAgent(std::string agent, bool drained, std::string reason,
+                  Done<AgentRecord> done) override {
+    for (AgentView& view : daemon_.agents) {
+      if (view.agent.name != agent) continue;
+      daemon_.drained.push_back(agent + (drained ? ": " + reason : " undrained"));
+      view.agent.drained = drained;
+      view.agent.drain_reason = drained ? reason : "";
+      return Answer(view.agent, done);
+    }
+    done(absl::NotFoundError("there is no agent \"" + agent + "\""));
+  }
 
  private:
   template <typename T>

@@ -41,6 +41,8 @@ struct FakeDaemon {
   std::vector<absl::Status> watch_failures;  // The next subscriptions end at once with these.
 
   std::vector<StartRequest> started;
+  std::vector<RetryRequest> retried;
+  std::vector<std::string> drained;   // "agent: reason", "agent undrained"
   std::vector<RegisterRequest> registrations;
   std::vector<std::string> cancelled;
   std::vector<RunFilter> filters;

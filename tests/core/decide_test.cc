@@ -28,8 +28,9 @@ struct Fixture {
   std::vector<Event> events;
   UtcTime now = kStart;
 
-  explicit Fixture(std::vector<StagePlan> stages) {
-    StartRun command;
+  explicit Fixture(std::vector<StagePlan> stages) : Fixture(std::move(stages), StartRun()) {}
+
+  Fixture(std::vector<StagePlan> stages, StartRun command) {
     command.id = "p/1";
     command.pipeline = "p";
     command.number = 1;
@@ -100,7 +101,7 @@ TEST(Decide, FailureSkipsWhatNeedsItAndNamesTheReason) {
 
 TEST(Decide, LostLeaseReturnsStageToReadyWhileAttemptsAreLeft) {
   StagePlan plan = Plan("a");
-  plan.retry.limit = 1;
+  plan.retry.error_limit = 1;
   Fixture f({plan});
   ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
 
@@ -230,6 +231,165 @@ TEST(Decide, StageThatNoAgentTakesFailsAtItsDeadline) {
   EXPECT_EQ(f.run.reason, Reason::kNoAgent);
 }
 
+TEST(Decide, AStageThatOnlyWaitsForItsTurnIsNotGivenUp) {
+  Fixture f({Plan("a")});
+  f.now = kStart + Duration(600'000);
+
+  ASSERT_TRUE(f.Do(Tick{{"a"}}).ok());
+  UpdateDeadline(f.run, 0, f.now);
+
+  EXPECT_EQ(f.State("a"), StageState::kReady);
+  EXPECT_EQ(NextDeadline(f.run), f.now + Duration(600'000));
+}
+
+TEST(Decide, TheTimeThatTheDaemonWasAwayIsNoTimeWithoutAnAgent) {
+  Fixture f({Plan("a")});
+
+  Reindex(f.run, kStart + Duration(3'600'000));
+
+  EXPECT_EQ(NextDeadline(f.run), kStart + Duration(3'600'000 + 600'000));
+}
+
+TEST(Decide, ErrorsAndFailuresHaveBudgetsOfTheirOwn) {
+  StagePlan plan = Plan("a");
+  plan.retry.limit = 1;
+  plan.retry.error_limit = 2;
+  plan.retry.when = {"agent_lost", "infra", "exit_code"};
+  Fixture f({plan});
+  const auto fail = [&](Reason reason) {
+    ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+    ASSERT_TRUE(f.Finish("a", AttemptState::kFailed, reason, "x").ok());
+  };
+
+  fail(Reason::kInfra);
+  fail(Reason::kExitCode);
+  fail(Reason::kInfra);
+  EXPECT_EQ(f.State("a"), StageState::kReady) << "two errors and one failure are within both budgets";
+  fail(Reason::kExitCode);
+
+  EXPECT_EQ(f.State("a"), StageState::kFailed);
+  EXPECT_EQ(f.run.stages[0].attempts.size(), 4u);
+}
+
+TEST(Decide, BackOffDoublesUpToItsBound) {
+  StagePlan plan = Plan("a");
+  plan.retry = {.limit = 0, .error_limit = 10, .when = {"infra"}, .backoff = Duration(1'000), .backoff_max = Duration(5'000)};
+  Fixture f({plan});
+  std::vector<int64_t> waits;
+
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+    ASSERT_TRUE(f.Finish("a", AttemptState::kFailed, Reason::kInfra).ok());
+    waits.push_back((f.run.stages[0].not_before - f.now).count());
+  }
+
+  EXPECT_EQ(waits, (std::vector<int64_t>{1'000, 2'000, 4'000, 5'000, 5'000}));
+}
+
+TEST(Decide, ACauseThatIsNotListedIsNotRetried) {
+  StagePlan plan = Plan("a");
+  plan.retry.limit = 3;   // `when` says agent_lost and infra.
+  Fixture f({plan});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+
+  ASSERT_TRUE(f.Finish("a", AttemptState::kFailed, Reason::kSilenceTimeout, "silent").ok());
+
+  EXPECT_EQ(f.run.reason, Reason::kSilenceTimeout);
+  EXPECT_EQ(Word(f.run), "failed");
+}
+
+TEST(Decide, TheTotalTimeoutEndsAStageThatWaits) {
+  StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(60'000);
+  Fixture f({plan});
+  ASSERT_EQ(NextDeadline(f.run), kStart + Duration(60'000));
+  f.now = kStart + Duration(60'000);
+
+  ASSERT_TRUE(f.Do(Tick{{"a"}}).ok());
+
+  EXPECT_EQ(f.run.reason, Reason::kTotalTimeout);
+}
+
+TEST(Decide, TheTotalTimeoutAsksForTheEndOfAStageThatRunsAndCountsEveryAttempt) {
+  StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(60'000);
+  plan.retry.error_limit = 5;
+  Fixture f({plan});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+  f.now = kStart + Duration(30'000);
+  ASSERT_TRUE(f.Do(LoseLease{"a", 1, "silent"}).ok());
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+  f.now = kStart + Duration(60'000);
+
+  ASSERT_TRUE(f.Do(Tick{}).ok());
+  EXPECT_EQ(f.State("a"), StageState::kLeased) << "until its agent has ended it";
+  EXPECT_TRUE(std::holds_alternative<StopRequested>(f.events.back()));
+  EXPECT_EQ(NextDeadline(f.run), std::nullopt);
+  ASSERT_TRUE(f.Finish("a", AttemptState::kCancelled, Reason::kCancelled).ok());
+
+  EXPECT_EQ(f.run.reason, Reason::kTotalTimeout);
+  EXPECT_EQ(f.run.state, RunState::kFailed);
+}
+
+TEST(Decide, AStoppedStageWhoseAgentIsLostIsNotTriedAgain) {
+  StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(60'000);
+  Fixture f({plan});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+  f.now = kStart + Duration(60'000);
+  ASSERT_TRUE(f.Do(Tick{}).ok());
+
+  ASSERT_TRUE(f.Do(LoseLease{"a", 1, "silent"}).ok());
+
+  EXPECT_EQ(f.run.reason, Reason::kTotalTimeout);
+}
+
+TEST(Decide, AQueuedRunDoesNothingUntilItIsAdmitted) {
+  StartRun command;
+  command.queued = true;
+  Fixture f({Plan("a"), Plan("b", {"a"})}, command);
+  EXPECT_EQ(f.State("a"), StageState::kBlocked);
+  EXPECT_EQ(Word(f.run), "queued");
+  EXPECT_TRUE(absl::IsFailedPrecondition(f.Do(GrantLease{"a", "a"})));
+
+  ASSERT_TRUE(f.Do(AdmitRun{}).ok());
+  EXPECT_EQ(f.State("a"), StageState::kReady);
+  EXPECT_EQ(f.run.state, RunState::kRunning);
+
+  const size_t events = f.events.size();
+  ASSERT_TRUE(f.Do(AdmitRun{}).ok());
+  EXPECT_EQ(f.events.size(), events) << "once is enough";
+}
+
+TEST(Decide, ASupersededRunSaysByWhich) {
+  StartRun command;
+  command.queued = true;
+  Fixture f({Plan("a"), Plan("b", {"a"})}, command);
+
+  ASSERT_TRUE(f.Do(CancelRun{"superseded by run p/2", "p/2"}).ok());
+
+  EXPECT_EQ(f.run.state, RunState::kCancelled);
+  EXPECT_EQ(f.run.superseded_by, "p/2");
+  EXPECT_EQ(Word(f.run), "superseded");
+  EXPECT_EQ(f.run.message, "superseded by run p/2");
+}
+
+TEST(Decide, ASupersededDeployEndsWhetherItWaitsOrRuns) {
+  StagePlan deploy = Plan("d", {}, StageKind::kDeploy);
+  deploy.environment = "production";
+  Fixture waiting({deploy});
+  ASSERT_TRUE(waiting.Do(SupersedeStage{"d", "p/2"}).ok());
+  EXPECT_EQ(Word(waiting.run), "superseded");
+
+  Fixture running({deploy});
+  ASSERT_TRUE(running.Do(GrantLease{"d", "a"}).ok());
+  ASSERT_TRUE(running.Do(SupersedeStage{"d", "p/2"}).ok());
+  EXPECT_EQ(running.run.state, RunState::kRunning);
+  ASSERT_TRUE(running.Finish("d", AttemptState::kCancelled, Reason::kCancelled).ok());
+  EXPECT_EQ(Word(running.run), "superseded");
+  EXPECT_EQ(running.run.message, "d: superseded by run p/2");
+}
+
 TEST(Decide, FalseConditionSkipsAndTheRunStillSucceeds) {
   StagePlan release = Plan("release", {"a"});
   release.condition = "run.lane == 'experiment'";
@@ -335,6 +495,8 @@ class RandomRun {
       }
       if (Pick(6) == 0) plan.condition = "always()";
       plan.retry.limit = Pick(3);
+      plan.retry.error_limit = Pick(3);
+      if (Pick(4) == 0) plan.total_timeout = Duration(1 + Pick(20'000));
       plans.push_back(std::move(plan));
     }
     Fixture f(std::move(plans));
@@ -347,12 +509,14 @@ class RandomRun {
     Run replayed;
     for (const Event& event : f.events) Apply(event, kStart, replayed);
     for (size_t i = 0; i < f.run.stages.size(); ++i) EXPECT_EQ(replayed.stages[i].state, f.run.stages[i].state);
+    EXPECT_TRUE(f.run.deadlines.empty());
   }
 
  private:
   int Pick(int below) { return static_cast<int>(random_() % static_cast<unsigned>(below)); }
 
   void Step(Fixture& f) {
+    f.Do(Tick{}).IgnoreError();
     if (may_cancel_ && Pick(40) == 0) f.Do(CancelRun{"x"}).IgnoreError();
     for (StageRun& stage : f.run.stages) {
       const std::string name = stage.plan.name;
@@ -368,7 +532,7 @@ class RandomRun {
         const int how = Pick(6);
         if (how == 0 && may_lose_) {
           f.Do(LoseLease{name, stage.latest()->number, "silent"}).IgnoreError();
-        } else if (f.run.cancel_requested) {
+        } else if (f.run.cancel_requested || stage.stop.has_value()) {
           f.Finish(name, AttemptState::kCancelled, Reason::kCancelled).IgnoreError();
         } else if (how == 1) {
           f.Finish(name, AttemptState::kFailed, Reason::kExitCode, "exited with 1").IgnoreError();

@@ -1,4 +1,4 @@
-// Which agent gets which stage, and what is said about those that get none.
+// Which agent gets which stage, in which order, and what is said about those that get none.
 #include "cd4ml/core/schedule.h"
 
 #include <gtest/gtest.h>
@@ -6,77 +6,221 @@
 namespace cd4ml::core {
 namespace {
 
-WaitingStage Waiting(std::string stage, int64_t ready, std::vector<std::string> labels = {}) {
+constexpr UtcTime kNow{100'000'000};
+constexpr int64_t kGiB = int64_t{1} << 30;
+
+WaitingStage Waiting(std::string stage, int64_t ready = 0, std::vector<std::string> labels = {}) {
   WaitingStage waiting;
   waiting.run = "p/1";
+  waiting.pipeline = "p";
   waiting.stage = std::move(stage);
   waiting.labels = std::move(labels);
-  waiting.ready = UtcTime{ready};
+  waiting.ready = kNow + Duration(ready);
   return waiting;
 }
 
-WaitingStage Deploy(std::string stage, int64_t ready) {
+WaitingStage Of(const std::string& pipeline, std::string stage, int priority = 0, int64_t ready = 0) {
+  WaitingStage waiting = Waiting(std::move(stage), ready);
+  waiting.run = pipeline + "/1";
+  waiting.pipeline = pipeline;
+  waiting.priority = priority;
+  return waiting;
+}
+
+WaitingStage Wants(std::string stage, Resources resources, int64_t ready = 0) {
+  WaitingStage waiting = Waiting(std::move(stage), ready);
+  waiting.resources = resources;
+  return waiting;
+}
+
+WaitingStage Deploy(std::string stage, int64_t ready = 0) {
   WaitingStage waiting = Waiting(std::move(stage), ready);
   waiting.kind = StageKind::kDeploy;
   waiting.environment = "p/production";
   return waiting;
 }
 
-constexpr UtcTime kNow{1'000};
+using Names = std::vector<std::string>;
+
+// A queue and the agents beside it; granting takes from both, as the daemon does.
+struct Fixture {
+  std::map<std::string, FreeAgent> agents;
+  std::map<std::string, AttemptId> locked;
+  std::map<std::string, std::string> homes;
+  std::map<std::string, int> leased;
+  ReadyQueue queue;
+  UtcTime now = kNow;
+
+  void Agent(const std::string& name, int slots, std::vector<std::string> labels = {}, Resources has = {}) {
+    agents[name] = {name, std::move(labels), slots, has, has, true};
+  }
+  core::Supply Supply() const { return {agents, locked, homes, leased}; }
+
+  // Places all that can be placed; returns "stage>agent" in order.
+  Names Assign(const std::vector<WaitingStage>& stages = {}) {
+    std::map<std::pair<RunId, std::string>, WaitingStage> known;
+    for (const WaitingStage& stage : stages) queue.Add(stage);
+    Names assigned;
+    ReadyQueue::Pass pass(now);
+    while (const std::optional<Assignment> next = queue.Next(pass, Supply())) {
+      assigned.push_back(next->stage + ">" + next->agent);
+      queue.Remove(next->run, next->stage);
+      const std::string pipeline = next->run.substr(0, next->run.find('/'));
+      ++leased[pipeline];
+      FreeAgent& agent = agents[next->agent];
+      --agent.free_slots;
+      for (const WaitingStage& stage : stages) {
+        if (stage.run != next->run || stage.stage != next->stage) continue;
+        agent.free -= stage.resources;
+        if (stage.kind == StageKind::kDeploy) locked[stage.environment] = {stage.run, stage.stage, 1};
+      }
+    }
+    return assigned;
+  }
+};
 
 TEST(Schedule, TheOneReadyFirstGoesFirst) {
-  const auto assigned = Schedule({Waiting("b", 2), Waiting("a", 1)}, {{"x", {}, 1}}, {}, {}, kNow);
+  Fixture f;
+  f.Agent("x", 1);
 
-  ASSERT_EQ(assigned.size(), 1u);
-  EXPECT_EQ(assigned[0].stage, "a");
+  EXPECT_EQ(f.Assign({Waiting("b", 2), Waiting("a", 1)}), Names{"a>x"});
 }
 
 TEST(Schedule, LabelsMustAllBeThere) {
-  const std::vector<FreeAgent> agents = {{"plain", {"linux"}, 4}, {"gpu", {"linux", "gpu"}, 1}};
+  Fixture f;
+  f.Agent("plain", 4, {"linux"});
+  f.Agent("gpu", 1, {"linux", "gpu"});
 
-  const auto assigned = Schedule({Waiting("a", 1, {"linux", "gpu"})}, agents, {}, {}, kNow);
-
-  ASSERT_EQ(assigned.size(), 1u);
-  EXPECT_EQ(assigned[0].agent, "gpu");
+  EXPECT_EQ(f.Assign({Waiting("a", 1, {"linux", "gpu"})}), Names{"a>gpu"});
 }
 
 TEST(Schedule, AStageThatNobodyCanTakeDoesNotHoldUpOthers) {
-  const auto assigned = Schedule({Waiting("a", 1, {"gpu"}), Waiting("b", 2)}, {{"x", {}, 1}}, {}, {}, kNow);
+  Fixture f;
+  f.Agent("x", 1);
 
-  ASSERT_EQ(assigned.size(), 1u);
-  EXPECT_EQ(assigned[0].stage, "b");
+  EXPECT_EQ(f.Assign({Waiting("a", 1, {"gpu"}), Waiting("b", 2)}), Names{"b>x"});
 }
 
 TEST(Schedule, OneDeployAtATimePerEnvironment) {
-  const std::vector<FreeAgent> agents = {{"x", {}, 4}};
+  Fixture f;
+  f.Agent("x", 4);
 
-  EXPECT_EQ(Schedule({Deploy("a", 1), Deploy("b", 2)}, agents, {}, {}, kNow).size(), 1u);
-  EXPECT_TRUE(Schedule({Deploy("a", 1)}, agents, {"p/production"}, {}, kNow).empty());
+  EXPECT_EQ(f.Assign({Deploy("a", 1), Deploy("b", 2)}), Names{"a>x"});
+  EXPECT_EQ(WhyWaiting(Deploy("b", 2), f.Supply(), kNow), "environment \"p/production\" is locked by p/1/a/1");
+  f.locked.clear();
+  EXPECT_EQ(f.Assign(), Names{"b>x"});
 }
 
 TEST(Schedule, ADeployGoesWhereTheLiveServiceIs) {
-  const std::vector<FreeAgent> agents = {{"x", {}, 4}, {"y", {}, 1}};
+  Fixture f;
+  f.Agent("x", 4);
+  f.Agent("y", 1);
+  f.homes["p/production"] = "y";
 
-  const auto assigned = Schedule({Deploy("a", 1)}, agents, {}, {{"p/production", "y"}}, kNow);
-
-  ASSERT_EQ(assigned.size(), 1u);
-  EXPECT_EQ(assigned[0].agent, "y");
+  EXPECT_EQ(f.Assign({Deploy("a", 1)}), Names{"a>y"});
 }
 
-TEST(Schedule, DrainingAgentsAndBackOffsAreRespected) {
-  WaitingStage later = Waiting("a", 1);
+TEST(Schedule, DrainingAgentsTakeNothing) {
+  Fixture f;
+  f.Agent("x", 4);
+  f.agents["x"].accepts = false;
+
+  EXPECT_EQ(f.Assign({Waiting("a")}), Names{});
+  EXPECT_FALSE(CouldEverTake(Waiting("a"), f.Supply()));
+}
+
+TEST(Schedule, ABackOffIsWaitedForAndThenOver) {
+  Fixture f;
+  f.Agent("x", 4);
+  WaitingStage later = Waiting("a");
   later.not_before = kNow + Duration(1);
 
-  EXPECT_TRUE(Schedule({Waiting("a", 1)}, {{"x", {}, 4, false}}, {}, {}, kNow).empty());
-  EXPECT_TRUE(Schedule({later}, {{"x", {}, 4}}, {}, {}, kNow).empty());
+  EXPECT_EQ(f.Assign({later}), Names{});
+  EXPECT_EQ(f.queue.NextBackoffEnd(), later.not_before);
+  f.now = later.not_before;
+  EXPECT_EQ(f.Assign(), Names{"a>x"});
+  EXPECT_TRUE(f.queue.empty());
+}
+
+TEST(Schedule, WhatIsRemovedIsNotPlacedWhetherItWaitsForABackOffOrNot) {
+  Fixture f;
+  WaitingStage later = Waiting("a");
+  later.not_before = kNow + Duration(1);
+  f.queue.Add(later);
+  f.queue.Add(Waiting("b"));
+
+  f.queue.Remove("p/1", "a");
+  f.queue.Remove("p/1", "b");
+  f.queue.Remove("p/1", "c");
+
+  EXPECT_TRUE(f.queue.empty());
+  EXPECT_EQ(f.queue.NextBackoffEnd(), std::nullopt);
+  f.Agent("x", 4);
+  EXPECT_EQ(f.Assign(), Names{});
+}
+
+TEST(Schedule, HigherPriorityGoesFirstHoweverLateItCame) {
+  Fixture f;
+  f.Agent("x", 1);
+
+  EXPECT_EQ(f.Assign({Of("p", "a", 0, 1), Of("q", "b", 5, 2)}), Names{"b>x"});
+}
+
+TEST(Schedule, WaitingCountsAsPrioritySoThatNothingStarves) {
+  Fixture f;
+  f.Agent("x", 1);
+
+  EXPECT_EQ(f.Assign({Of("p", "old", 0, -3 * 600'000), Of("q", "new", 2)}), Names{"old>x"});
+}
+
+TEST(Schedule, PipelinesShareTheSlotsHoweverManyStagesEachHas) {
+  Fixture f;
+  f.Agent("x", 4);
+  std::vector<WaitingStage> stages;
+  for (int i = 0; i < 100; ++i) stages.push_back(Of("big", "a" + std::to_string(i), 0, 1));
+  stages.push_back(Of("small", "b1", 0, 2));
+  stages.push_back(Of("small", "b2", 0, 2));
+
+  f.Assign(stages);
+
+  EXPECT_EQ(f.leased["big"], 2);
+  EXPECT_EQ(f.leased["small"], 2);
+}
+
+TEST(Schedule, ResourcesAreTakenAndNeverOverdrawn) {
+  Fixture f;
+  f.Agent("x", 10, {}, {4'000, 8 * kGiB, 1});
+
+  EXPECT_EQ(f.Assign({Wants("a", {3'000, 0, 0}, 1), Wants("b", {2'000, 0, 0}, 2), Wants("c", {1'000, 0, 0}, 3),
+                      Wants("d", {0, 0, 1}, 4), Wants("e", {0, 0, 1}, 5)}),
+            (Names{"a>x", "c>x", "d>x"}));
+  EXPECT_EQ(WhyWaiting(Wants("b", {2'000, 0, 0}), f.Supply(), kNow),
+            "no agent can take it: 1 agent: cpu 2 is more than 0 that is free");
+  EXPECT_EQ(WhyWaiting(Wants("f", {500, 9 * kGiB, 0}), f.Supply(), kNow),
+            "no agent can take it: 1 agent: memory 9.0 GiB is more than 8.0 GiB of the whole agent");
+}
+
+TEST(Schedule, AnAgentIsEmptiedForAStageThatHasWaitedLongForManyResources) {
+  Fixture f;
+  f.Agent("x", 10, {}, {4'000, 0, 0});
+  f.agents["x"].free.cpu_millis = 1'000;
+
+  EXPECT_EQ(f.Assign({Wants("large", {4'000, 0, 0}, -600'000), Wants("small", {1'000, 0, 0})}), Names{});
+  EXPECT_EQ(f.Assign({Waiting("none")}), Names{}) << "not even what needs nothing: the slots may be what is scarce";
+  f.agents["x"].free.cpu_millis = 4'000;
+  EXPECT_EQ(f.Assign().front(), "large>x");
 }
 
 TEST(WhyWaiting, CountsAgentsPerReason) {
-  const std::vector<FreeAgent> agents = {{"a", {}, 0}, {"b", {}, 0}, {"c", {"gpu"}, 0}};
+  Fixture f;
+  f.Agent("a", 0);
+  f.Agent("b", 0);
+  f.Agent("c", 0, {"gpu"});
 
-  EXPECT_EQ(WhyWaiting(Waiting("s", 1, {"gpu"}), agents, {}, {}, kNow),
+  EXPECT_EQ(WhyWaiting(Waiting("s", 1, {"gpu"}), f.Supply(), kNow),
             "no agent can take it: 2 agents lack label \"gpu\"; 1 agent is busy");
-  EXPECT_EQ(WhyWaiting(Waiting("s", 1), {}, {}, {}, kNow), "no agent is connected; start one with cd4ml-agent");
+  f.agents.clear();
+  EXPECT_EQ(WhyWaiting(Waiting("s"), f.Supply(), kNow), "no agent is connected; start one with cd4ml-agent");
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ core::StagePlan Plan(std::string name, std::vector<std::string> needs = {}, Stag
   plan.name = std::move(name);
   plan.kind = kind;
   plan.needs = std::move(needs);
+  plan.retry.error_limit = 0;
   return plan;
 }
 
@@ -93,6 +94,11 @@ class Turns : public testing::Test {
     orchestrator_->BeginTurn(now_, steady_);
     requests();
     orchestrator_->EndTurn();
+  }
+
+  void Pass(Duration span) {
+    now_ = now_ + span;
+    steady_ += span;
   }
 
   void Connect(const std::string& instance = "i1") {
@@ -199,7 +205,7 @@ TEST_F(Turns, ASilentAgentLosesItsAttemptAndItsLateResultIsRefused) {
   Connect();
   const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
 
-  steady_ += Duration(30'000);
+  Pass(Duration(30'000));
   Turn();
 
   EXPECT_EQ(Stored(run).reason, core::Reason::kAgentLost);
@@ -335,7 +341,7 @@ TEST_F(Monitors, AreCheckedWhenTheyAreArmedAndWhenTheyAreDue) {
   Turn([&] { orchestrator_->FinishCheck(calm); });
 
   EXPECT_EQ(orchestrator_->NextWait(), Duration(30'000)) << "the agent's silence comes first";
-  now_ = now_ + Duration(60'000);
+  Pass(Duration(60'000));
   Turn([&] { orchestrator_->Report(session_, {}, [](const absl::Status&) {}); });
 
   EXPECT_EQ(checks_.size(), 2u);

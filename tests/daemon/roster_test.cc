@@ -117,7 +117,7 @@ TEST(Roster, SlotsAreWhatIsNotLeased) {
   roster.Lease("a", TaskOf(1));
 
   ASSERT_EQ(roster.Free().size(), 1u);
-  EXPECT_EQ(roster.Free()[0].free_slots, 1);
+  EXPECT_EQ(roster.Free().at("a").free_slots, 1);
   EXPECT_EQ(roster.Views(UtcTime{5})[0].state, "busy");
 }
 
@@ -131,12 +131,12 @@ TEST(Roster, ACancelledStageKeepsItsSlotUntilItsAgentHasEndedIt) {
   ASSERT_TRUE(roster.Heard("s1", &report, Duration(1)).ok());
 
   roster.Unlease("a", {"p/1", "train", 1});
-  EXPECT_EQ(roster.Free()[0].free_slots, 1);
+  EXPECT_EQ(roster.Free().at("a").free_slots, 1);
   ASSERT_TRUE(roster.Heard("s1", nullptr, Duration(2)).ok());
   report.held.clear();
   ASSERT_TRUE(roster.Heard("s1", &report, Duration(3)).ok());
 
-  EXPECT_EQ(roster.Free()[0].free_slots, 2);
+  EXPECT_EQ(roster.Free().at("a").free_slots, 2);
 }
 
 }  // namespace

@@ -49,9 +49,9 @@ using AllPairs = testing::Types<
     Pair<core::RuleResult, v1::RuleResult>, Pair<core::Verdict, v1::Verdict>,
     Pair<core::AttemptId, v1::AttemptId>, Pair<core::ProducedOutput, v1::ProducedOutput>,
     Pair<core::StartedService, v1::StartedService>, Pair<core::Outcome, v1::Outcome>,
-    Pair<core::Attempt, v1::Attempt>, Pair<core::StageRun, v1::StageRun, 2>,
+    Pair<core::Attempt, v1::Attempt>, Pair<core::StageRun, v1::StageRun, 3>,
     Pair<core::Pins, v1::Pins>, Pair<core::TriggerFacts, v1::TriggerFacts>,
-    Pair<core::Run, v1::Run, 2>, Pair<RunView, v1::RunView>, Pair<RunSummary, v1::RunSummary>,
+    Pair<core::Run, v1::Run, 3>, Pair<RunView, v1::RunView>, Pair<RunSummary, v1::RunSummary>,
     Pair<PlannedRun, v1::PlannedRun>, Pair<core::Deployment, v1::Deployment>,
     Pair<core::MonitorState, v1::MonitorState>, Pair<MonitorCheckRecord, v1::MonitorCheck>,
     Pair<MonitorView, v1::Monitor>, Pair<PredictionRecord, v1::Prediction>,
@@ -202,12 +202,13 @@ void ExpectSameWords(int count) {
 }
 
 TEST(Convert, GivesEnumsTheSameWordsAsTheCore) {
-  ExpectSameWords<v1::RunState, core::RunState>(4);
+  ExpectSameWords<v1::RunState, core::RunState>(5);
   ExpectSameWords<v1::StageState, core::StageState>(8);
   ExpectSameWords<v1::AttemptState, core::AttemptState>(6);
-  ExpectSameWords<v1::Reason, core::Reason>(15);
-  ExpectSameWords<v1::TriggerKind, core::TriggerKind>(2);
+  ExpectSameWords<v1::Reason, core::Reason>(19);
+  ExpectSameWords<v1::TriggerKind, core::TriggerKind>(3);
   ExpectSameWords<v1::StageKind, core::StageKind>(8);
+  ExpectSameWords<v1::ConcurrencyPolicy, core::ConcurrencyPolicy>(3);
   ExpectSameWords<v1::OutputType, core::OutputType>(6);
   ExpectSameWords<v1::VersionKind, core::VersionKind>(10);
   ExpectSameWords<v1::VerdictOutcome, core::VerdictOutcome>(4);

@@ -85,6 +85,15 @@ struct FakeControl : ControlApi {
     asked = run + ": " + reason;
     AnswerWith(std::move(done), FilledValue<v1::Run>());
   }
+  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+    asked = TextOf(request);
+    AnswerWith(std::move(done), FilledValue<v1::Run>());
+  }
+  void DrainAgent(std::string agent, bool drained, std::string reason,
+                  Done<AgentRecord> done) override {
+    asked = agent + (drained ? " drained: " : " undrained: ") + reason;
+    AnswerWith(std::move(done), FilledValue<v1::AgentRecord>());
+  }
 };
 
 struct FakeQuery : QueryApi {

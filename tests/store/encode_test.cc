@@ -21,15 +21,19 @@ auto View(const core::Pins& x) {
   return std::tie(repo, commit, subject, file, definition, materials, params, sources, digest);
 }
 auto View(const core::RetrySpec& x) {
-  const auto& [limit, when, backoff] = x;
-  return std::tie(limit, when, backoff);
+  const auto& [limit, error_limit, when, backoff, backoff_max] = x;
+  return std::tie(limit, error_limit, when, backoff, backoff_max);
+}
+auto View(const core::Resources& x) {
+  const auto& [cpu, memory, gpus] = x;
+  return std::tie(cpu, memory, gpus);
 }
 auto View(const core::StagePlan& x) {
-  const auto& [name, kind, needs, references, condition, labels, timeout, assign, retry,
-               environment, package] = x;
+  const auto& [name, kind, needs, references, condition, labels, resources, timeout, assign, total,
+               retry, environment, policy, package] = x;
   return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign,
-                                 environment, package),
-                        View(retry));
+                                 total, environment, policy, package),
+                        View(retry), View(resources));
 }
 auto View(const core::Deployment& x) {
   const auto& [id, environment, pipeline, run, stage, package, model, agent, endpoint, started,
@@ -80,12 +84,22 @@ TEST(EncodeEvent, KeepsARunWithAllItsPinsAndPlans) {
   plan.labels = {"gpu", ""};
   plan.timeout = Duration(5);
   plan.assign_timeout = Duration(6);
-  plan.retry = {3, {"infra"}, Duration(7)};
+  plan.retry = {3, 4, {"infra"}, Duration(7), Duration(8)};
+  plan.resources = {1'500, 1 << 30, 2};
+  plan.total_timeout = Duration(9);
+  plan.environment_policy = core::ConcurrencyPolicy::kLatest;
+  event.priority = -7;
+  event.concurrency = {"cars", core::ConcurrencyPolicy::kCancel, 3};
+  event.queued = true;
+  event.retry_of = "car/11";
 
   const core::RunStarted back = RoundTrip(event);
 
-  EXPECT_EQ(std::tie(back.id, back.pipeline, back.number, back.lane),
-            std::tie(event.id, event.pipeline, event.number, event.lane));
+  EXPECT_EQ(std::tie(back.id, back.pipeline, back.number, back.lane, back.priority, back.queued,
+                     back.retry_of),
+            std::tie(event.id, event.pipeline, event.number, event.lane, event.priority,
+                     event.queued, event.retry_of));
+  EXPECT_EQ(back.concurrency, event.concurrency);
   EXPECT_EQ(View(back.trigger), View(event.trigger));
   EXPECT_EQ(View(back.pins), View(event.pins));
   ASSERT_EQ(back.stages.size(), event.stages.size());
@@ -184,9 +198,23 @@ TEST(EncodeEvent, KeepsTheSmallEvents) {
               std::tuple("t", core::StageState::kSkipped, core::Reason::kNoAgent, kNasty));
   }
   {
-    const auto [reason] = RoundTrip(core::CancelRequested{kNasty});
-    EXPECT_EQ(reason, kNasty);
+    const auto [reason, by] = RoundTrip(core::CancelRequested{kNasty, "car/2"});
+    EXPECT_EQ(std::tie(reason, by), std::tuple(std::string(kNasty), std::string("car/2")));
   }
+  {
+    const auto [stage, stop] = RoundTrip(core::StopRequested{
+        "t", {core::StageState::kFailed, core::Reason::kTotalTimeout, kNasty}});
+    EXPECT_EQ(std::tuple(stage, stop.state, stop.reason, stop.message),
+              std::tuple("t", core::StageState::kFailed, core::Reason::kTotalTimeout, kNasty));
+  }
+  {
+    core::Carried from{{"car/1", "t", 2}, GoodOutcome("train", "x")};
+    const auto [stage, carried] = RoundTrip(core::StageCarried{"t", from});
+    EXPECT_EQ(carried.from, from.from);
+    EXPECT_EQ(carried.outcome.metrics, from.outcome.metrics);
+    EXPECT_EQ(carried.outcome.outputs, from.outcome.outputs);
+  }
+  RoundTrip(core::RunAdmitted{});
   {
     const auto [state, reason, message] =
         RoundTrip(core::RunEnded{core::RunState::kCancelled, core::Reason::kCancelled, ""});
@@ -198,7 +226,7 @@ TEST(EncodeEvent, KeepsTheSmallEvents) {
 TEST(EncodeEvent, ReplacesBytesThatAreNoTextSoThatTheEventStaysReadable) {
   const core::CancelRequested back =
       RoundTrip(core::CancelRequested{"a\xFF"
-                                      "b\xC3"});
+                                      "b\xC3", ""});
 
   EXPECT_EQ(back.reason,
             "a\xEF\xBF\xBD"

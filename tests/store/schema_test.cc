@@ -68,11 +68,11 @@ TEST_F(Schema, AllowsExactlyTheWordsOfTheEnums) {
   };
 
   EXPECT_EQ(allowed("run", "state"), Words(core::RunState::kCancelled));
-  EXPECT_EQ(allowed("run", "reason"), Words(core::Reason::kNoAgent));
-  EXPECT_EQ(allowed("run", "trigger_kind"), Words(core::TriggerKind::kMonitor));
+  EXPECT_EQ(allowed("run", "reason"), Words(core::Reason::kNotSelected));
+  EXPECT_EQ(allowed("run", "trigger_kind"), Words(core::TriggerKind::kRetry));
   EXPECT_EQ(allowed("stage_run", "kind"), Words(core::StageKind::kCommand));
   EXPECT_EQ(allowed("stage_run", "state"), Words(core::StageState::kSkipped));
-  EXPECT_EQ(allowed("stage_run", "reason"), Words(core::Reason::kNoAgent));
+  EXPECT_EQ(allowed("stage_run", "reason"), Words(core::Reason::kNotSelected));
   EXPECT_EQ(allowed("attempt", "state"), Words(core::AttemptState::kCancelled));
   EXPECT_EQ(allowed("verdict", "outcome"), Words(core::VerdictOutcome::kError));
   EXPECT_EQ(allowed("version", "kind"), Words(core::VersionKind::kFile));

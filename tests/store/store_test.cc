@@ -1,6 +1,7 @@
 // Commit and Load: what was committed is there, what contradicts it is refused.
 #include <random>
 
+#include "cd4ml/core/retry.h"
 #include "fixture.h"
 #include "raw.h"
 #include "store/encode.h"
@@ -23,18 +24,28 @@ class Store : public StoreTest {
 
 // Everything that a run is, as text.
 std::string Describe(const core::Run& run) {
-  core::RunStarted started{run.id, run.pipeline, run.number, run.lane, run.trigger, run.pins, {}};
+  core::RunStarted started{.id = run.id,
+                           .pipeline = run.pipeline,
+                           .number = run.number,
+                           .lane = run.lane,
+                           .priority = run.priority,
+                           .concurrency = run.concurrency,
+                           .retry_of = run.retry_of,
+                           .trigger = run.trigger,
+                           .pins = run.pins};
   std::string text;
   const auto add = [&text](const auto&... parts) { ((text += parts, text += '|'), ...); };
   const auto time = [](UtcTime at) { return std::to_string(at.ms); };
   for (const core::StageRun& stage : run.stages) started.stages.push_back(stage.plan);
   add(*EncodeEvent(started), core::ToText(run.state), core::ToText(run.reason), run.message,
-      run.cancel_reason, std::to_string(run.cancel_requested), time(run.created), time(run.ended),
+      run.cancel_reason, std::to_string(run.cancel_requested), run.superseded_by, time(run.created), time(run.ended),
       std::to_string(run.next_seq), std::to_string(run.open_stages));
   for (const core::StageRun& stage : run.stages) {
     add("\n" + stage.plan.name, core::ToText(stage.state), core::ToText(stage.reason),
         stage.message, time(stage.ready), time(stage.ended), time(stage.not_before),
-        std::to_string(stage.open_needs));
+        time(stage.first_ready), std::to_string(stage.open_needs),
+        stage.stop ? *EncodeEvent(core::StopRequested{stage.plan.name, *stage.stop}) : "",
+        stage.carried ? *EncodeEvent(core::StageCarried{stage.plan.name, *stage.carried}) : "");
     for (const core::Attempt& attempt : stage.attempts) {
       add("\n  " + std::to_string(attempt.number), attempt.agent, core::ToText(attempt.state),
           time(attempt.granted), time(attempt.started), time(attempt.ended),
@@ -69,8 +80,8 @@ TEST_F(Store, LoadsPipelinesAgentsMonitorsAndWhatIsLive) {
   pipeline.bad_commit = "def";
   pipeline.problems.emplace_back().message = "what";
   pipeline.problems[0].place = {3, 4, 5};
-  AgentRecord agent{"agent-1",  "i",       "h", "0.1", {"gpu"}, 4, Value::Map{{"cpus", 2}},
-                    UtcTime{1}, UtcTime{2}};
+  AgentRecord agent{"agent-1", "i", "h", "0.1", {"gpu"}, 4, {2'000, 1 << 30, 1}, true, "repair",
+                    Value::Map{{"cpus", 2}}, UtcTime{1}, UtcTime{2}};
   core::MonitorState monitor;
   monitor.pipeline = "car";
   monitor.stage = "watch";
@@ -100,6 +111,9 @@ TEST_F(Store, LoadsPipelinesAgentsMonitorsAndWhatIsLive) {
   ASSERT_EQ(state->agents.size(), 1u);
   EXPECT_EQ(state->agents[0].facts, agent.facts);
   EXPECT_EQ(state->agents[0].labels, agent.labels);
+  EXPECT_EQ(state->agents[0].resources, agent.resources);
+  EXPECT_TRUE(state->agents[0].drained);
+  EXPECT_EQ(state->agents[0].drain_reason, "repair");
   ASSERT_EQ(state->live.size(), 1u);
   EXPECT_EQ(state->live[0].id, "car/2/release");
   EXPECT_EQ(state->live[0].replaced, "car/1/release");
@@ -123,8 +137,20 @@ TEST_F(Store, TablesEqualTheFoldOfEvents) {
   };
   std::vector<core::Run> runs;
   for (int64_t number = 1; number <= 60; ++number) {
-    core::Run run = Started(number);
-    for (int step = 0; step < 40 && run.state == core::RunState::kRunning; ++step) {
+    core::StartRun start = CarRun(number);
+    start.queued = pick(3) == 0;
+    for (core::StagePlan& plan : start.stages) plan.total_timeout = Duration(10'000 * pick(2));
+    if (!runs.empty()) {
+      const auto selection =
+          core::SelectForRetry(runs.back(), start.stages, core::RetryScope::kFailed, "");
+      if (selection.ok()) {
+        start.retry_of = runs.back().id;
+        start.carried = selection->carried;
+      }
+    }
+    core::Run run;
+    ASSERT_OK(Do(run, start));
+    for (int step = 0; step < 40 && !core::IsTerminal(run.state); ++step) {
       const core::StageRun& stage = run.stages[pick(run.stages.size())];
       const core::Attempt* latest = stage.latest();
       const int attempt = latest == nullptr ? 1 : latest->number;
@@ -140,8 +166,11 @@ TEST_F(Store, TablesEqualTheFoldOfEvents) {
           core::ReportStarted{stage.plan.name, attempt, "agent"},
           core::ReportFinished{stage.plan.name, attempt, "agent", outcome},
           core::ReportFinished{stage.plan.name, attempt, "agent", outcome},
-          core::LoseLease{stage.plan.name, attempt, "silent"}};
-      const absl::Status done = pick(60) == 0 ? Do(run, core::CancelRun{"enough"})
+          core::LoseLease{stage.plan.name, attempt, "silent"},
+          core::AdmitRun{},
+          core::Tick{},
+          core::SupersedeStage{stage.plan.name, "car/99"}};
+      const absl::Status done = pick(60) == 0 ? Do(run, core::CancelRun{"enough", pick(2) == 0 ? "car/99" : ""})
                                               : Do(run, commands[pick(commands.size())]);
       ASSERT_FALSE(absl::IsInvalidArgument(done))
           << done.ToString();  // The store's word; refusals are others.

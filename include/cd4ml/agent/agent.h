@@ -28,6 +28,7 @@ struct AgentConfig {
   std::string host;       // Shown to people.
   std::string version;    // Of cd4ml.
   std::vector<std::string> labels;
+  core::Resources resources;  // What stages may take together.
   int slots = 1;
   Value facts;  // CPU, memory, system, interpreters: a map.
   std::map<std::string, std::string>

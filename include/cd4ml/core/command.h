@@ -1,6 +1,8 @@
 // What may be asked of a run. Commands can be refused; ids, times and answers of the world enter here.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -15,13 +17,30 @@ struct StartRun {
   std::string pipeline;
   int64_t number = 0;
   std::string lane;
+  int priority = 0;
+  ConcurrencySpec concurrency;
+  bool queued = false;                // Its group is full.
+  RunId retry_of;
   TriggerFacts trigger;
   Pins pins;
   std::vector<StagePlan> stages;      // From MakePlan, in topological order.
+  // Of a retry: what need not be done again, and what was not asked for.
+  std::map<std::string, Carried> carried;
+  std::set<std::string> left_out;
 };
+
+// A queued run's turn has come.
+struct AdmitRun {};
 
 struct CancelRun {
   std::string reason;
+  RunId superseded_by;                // Empty: somebody asked.
+};
+
+// A stage that waits for or holds its environment gives way to that of a newer run.
+struct SupersedeStage {
+  std::string stage;
+  RunId by;
 };
 
 struct GrantLease {
@@ -49,9 +68,13 @@ struct LoseLease {
   std::string why;
 };
 
-// Time has passed: see NextDeadline.
-struct Tick {};
+// Time has passed: see NextDeadline. `hopeful` names stages that an agent will take when it has room: they wait for their
+// turn, which is no reason to give up.
+struct Tick {
+  std::set<std::string> hopeful;
+};
 
-using Command = std::variant<StartRun, CancelRun, GrantLease, ReportStarted, ReportFinished, LoseLease, Tick>;
+using Command = std::variant<StartRun, AdmitRun, CancelRun, SupersedeStage, GrantLease, ReportStarted, ReportFinished,
+                             LoseLease, Tick>;
 
 }  // namespace cd4ml::core

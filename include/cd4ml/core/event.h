@@ -16,9 +16,21 @@ struct RunStarted {
   std::string pipeline;
   int64_t number = 0;
   std::string lane;
+  int priority = 0;
+  ConcurrencySpec concurrency;
+  bool queued = false;                // Its group is full: RunAdmitted follows when it may go on.
+  RunId retry_of;
   TriggerFacts trigger;
   Pins pins;
   std::vector<StagePlan> stages;      // In topological order.
+};
+
+struct RunAdmitted {};
+
+// A stage has the result that an earlier run made.
+struct StageCarried {
+  std::string stage;
+  Carried carried;
 };
 
 struct StageReady {
@@ -63,6 +75,12 @@ struct MonitorArmed {
   std::string deployment;             // The deployment it watches.
 };
 
+// A leased stage is to end; its agent is told by no longer wanting the lease.
+struct StopRequested {
+  std::string stage;
+  Stop stop;
+};
+
 struct StageEnded {
   std::string stage;
   StageState state = StageState::kSucceeded;
@@ -72,6 +90,7 @@ struct StageEnded {
 
 struct CancelRequested {
   std::string reason;
+  RunId superseded_by;                // Empty: somebody asked.
 };
 
 struct RunEnded {
@@ -81,7 +100,8 @@ struct RunEnded {
 };
 
 using Event = std::variant<RunStarted, StageReady, LeaseGranted, AttemptStarted, AttemptEnded,
-                           VersionsProduced, Deployed, MonitorArmed, StageEnded, CancelRequested, RunEnded>;
+                           VersionsProduced, Deployed, MonitorArmed, StageEnded, CancelRequested, RunEnded,
+                           RunAdmitted, StageCarried, StopRequested>;
 
 // Returns "run_started", "stage_ready", ...
 std::string_view EventName(const Event& event);

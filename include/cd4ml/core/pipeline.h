@@ -12,7 +12,9 @@
 
 #include "cd4ml/base/time.h"
 #include "cd4ml/base/value.h"
+#include "cd4ml/core/concurrency.h"
 #include "cd4ml/core/diagnostic.h"
+#include "cd4ml/core/resources.h"
 #include "cd4ml/core/rule.h"
 
 namespace cd4ml::core {
@@ -136,10 +138,13 @@ struct MonitorSpec {
   std::optional<RetrainSpec> retrain;
 };
 
+// Two budgets, so that a shaky host does not use up what is meant for shaky code.
 struct RetrySpec {
-  int limit = 0;                     // Attempts beyond the first.
+  int limit = 0;                     // Further attempts after failures of the user's code: timeout, exit_code.
+  int error_limit = 2;               // Further attempts after errors of ours: agent_lost, infra.
   std::vector<std::string> when = {"agent_lost", "infra"};  // agent_lost, infra, timeout, exit_code
-  Duration backoff{0};
+  Duration backoff{0};               // Before the first of a budget's retries; doubled before each next one.
+  Duration backoff_max{600'000};
 };
 
 struct StageSpec {
@@ -154,8 +159,12 @@ struct StageSpec {
   CommandSpec run;
   std::string condition;             // `if:`; empty: always. Evaluated when the stage could start.
   std::vector<std::string> labels;   // The agent must have all of them.
-  Duration timeout{0};               // 0: the daemon's default.
-  Duration assign_timeout{0};        // 0: waits for an agent for ever.
+  Resources resources;               // What it takes of its agent.
+  Duration timeout{0};               // From start to end of an attempt. 0: the daemon's default.
+  Duration assign_timeout{0};        // Waiting for an agent. 0: the daemon's default.
+  Duration total_timeout{0};         // From first being ready to the end of the last attempt. 0: none.
+  Duration silence_timeout{0};       // Without a byte of output. 0: none.
+  Duration grace{5'000};             // Between SIGTERM and SIGKILL.
   RetrySpec retry;
   std::vector<MetricsSpec> metrics;
   std::map<std::string, bool> goals; // metric -> higher is better
@@ -196,6 +205,7 @@ struct EnvironmentSpec {
   std::string name;
   std::string target;                // URL; empty: the agent picks a free local port and keeps it.
   std::vector<std::string> lanes;    // Lanes that may deploy here; empty: all.
+  ConcurrencyPolicy concurrency = ConcurrencyPolicy::kQueue;   // Of deploys that come together here.
   Place place;
 };
 
@@ -212,6 +222,8 @@ struct PipelineSpec {
   std::string file;                  // Path of the definition in the repository.
   std::string description;
   std::string group;
+  int priority = 0;                  // -100 to 100; higher first. A request may give another one.
+  ConcurrencySpec concurrency;
   TriggersSpec triggers;
   ParamsSpec params;
   std::vector<MaterialSpec> materials;

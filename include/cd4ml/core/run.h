@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,6 +33,7 @@ std::string ToText(const AttemptId& id);                       // "used-car-pric
 std::optional<AttemptId> ParseAttemptId(std::string_view text);
 
 enum class RunState {
+  kQueued,      // Waits for its turn in its concurrency group.
   kRunning,
   kSucceeded,   // Every stage succeeded or was skipped by its own condition.
   kFailed,      // A stage failed, or a gate rejected.
@@ -62,7 +64,7 @@ enum class AttemptState {
 enum class Reason {
   kNone,
   kExitCode,          // The command exited non-zero.
-  kTimeout,           // It took longer than `timeout`.
+  kTimeout,           // An attempt took longer than `timeout`, from its start to its end.
   kOutputMissing,     // A declared output was not written.
   kMetricsUnreadable, // A declared metrics or predictions file is missing or makes no sense.
   kGateRejected,      // Verdict fail.
@@ -75,6 +77,10 @@ enum class Reason {
   kAgentLost,         // error: the agent went silent.
   kInfra,             // error: our side failed (disk full, checkout, transfer).
   kNoAgent,           // error: no agent took it within `assign_timeout`.
+  kTotalTimeout,      // All attempts together took longer than `total_timeout`.
+  kSilenceTimeout,    // It wrote nothing for `silence_timeout`.
+  kSuperseded,        // A newer run took its place.
+  kNotSelected,       // Skipped: a retry of a run left it out.
 };
 
 std::string_view ToText(RunState state);       // "running", "succeeded", ...
@@ -93,7 +99,7 @@ bool IsTerminal(AttemptState state);
 bool IsInfrastructure(Reason reason);
 
 // Every allowed change of a stage's state; all others are bugs. Tests walk all pairs.
-constexpr std::array<std::pair<StageState, StageState>, 17> kStageEdges = {{
+constexpr std::array<std::pair<StageState, StageState>, 18> kStageEdges = {{
     {StageState::kBlocked, StageState::kReady},
     {StageState::kBlocked, StageState::kSkipped},
     {StageState::kBlocked, StageState::kCancelled},
@@ -111,6 +117,7 @@ constexpr std::array<std::pair<StageState, StageState>, 17> kStageEdges = {{
     {StageState::kRunning, StageState::kFailed},
     {StageState::kRunning, StageState::kCancelled},
     {StageState::kBlocked, StageState::kFailed},     // Its condition could not be evaluated.
+    {StageState::kBlocked, StageState::kSucceeded},  // Carried over from the run that this one retries.
 }};
 
 // An output that an attempt produced and stored.
@@ -164,11 +171,27 @@ struct StagePlan {
   std::vector<std::string> references;            // ReferencesOf(stage).
   std::string condition;
   std::vector<std::string> labels;
+  Resources resources;
   Duration timeout{0};
   Duration assign_timeout{0};
+  Duration total_timeout{0};
   RetrySpec retry;
   std::string environment;                        // kDeploy: locked while leased; kMonitor.
+  ConcurrencyPolicy environment_policy = ConcurrencyPolicy::kQueue;   // kDeploy.
   std::string package;                            // kDeploy: "stage.output".
+};
+
+// A result that a retry of a run took over instead of making it again.
+struct Carried {
+  AttemptId from;                                 // The attempt that made it.
+  Outcome outcome;
+};
+
+// A leased stage that is to end: what it becomes when its agent has ended it.
+struct Stop {
+  StageState state = StageState::kFailed;         // kFailed or kCancelled.
+  Reason reason = Reason::kNone;
+  std::string message;
 };
 
 struct StageRun {
@@ -176,13 +199,16 @@ struct StageRun {
   StageState state = StageState::kBlocked;
   Reason reason = Reason::kNone;
   std::string message;
-  UtcTime ready, ended;
+  UtcTime first_ready, ready, ended;
   UtcTime not_before;                             // kReady: back-off of a retry.
   std::vector<Attempt> attempts;                  // Ended ones stay: a repeated report is told from an unknown one.
+  std::optional<Carried> carried;
+  std::optional<Stop> stop;
 
   // Derived from the plan by Reindex, as positions in Run::stages.
   std::vector<int> dependents;                    // Stages that need this one.
   int open_needs = 0;                             // Needs that have not ended.
+  UtcTime deadline;                               // Its entry in Run::deadlines; unset: none.
 
   const Attempt* latest() const { return attempts.empty() ? nullptr : &attempts.back(); }
   // Returns the result that counts, or null while there is none.
@@ -202,7 +228,7 @@ struct Pins {
   Digest params_digest;
 };
 
-enum class TriggerKind { kDispatch, kMonitor };
+enum class TriggerKind { kDispatch, kMonitor, kRetry };
 std::string_view ToText(TriggerKind kind);
 std::optional<TriggerKind> ParseTriggerKind(std::string_view text);
 
@@ -223,6 +249,10 @@ struct Run {
   std::string message;                            // Why it did not succeed: the first failed stage's message.
   bool cancel_requested = false;
   std::string cancel_reason;
+  RunId superseded_by;                            // Set with cancel_requested, when a newer run is the reason.
+  int priority = 0;
+  ConcurrencySpec concurrency;
+  RunId retry_of;                                 // The run that this one does again, in part.
   TriggerFacts trigger;
   Pins pins;
   UtcTime created, ended;
@@ -232,13 +262,18 @@ struct Run {
   // Derived by Reindex.
   std::map<std::string, int, std::less<>> positions;   // Stage name -> position in `stages`.
   int open_stages = 0;                            // Stages that have not ended.
+  std::set<std::pair<UtcTime, int>> deadlines;    // When, and of which stage.
 
   const StageRun* FindStage(std::string_view name) const;
   StageRun* FindStage(std::string_view name);
 };
 
-// Fills in what is derived from plans and states: after loading, and when a run starts.
-void Reindex(Run& run);
+// Fills in what is derived from plans and states: after loading, and when a run starts. No stage could be taken before
+// `resumed`, so waiting for an agent counts from there.
+void Reindex(Run& run, UtcTime resumed = {});
+
+// Puts the stage's deadline in order after a change of its state.
+void UpdateDeadline(Run& run, int position, UtcTime resumed = {});
 
 // Returns the output that "stage.output" names in this run, or null when it is not there (yet).
 const ProducedOutput* FindOutput(const Run& run, std::string_view reference);

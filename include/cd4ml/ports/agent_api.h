@@ -29,6 +29,7 @@ struct AgentHello {
   std::string version;
   std::vector<std::string> labels;
   int slots = 1;
+  core::Resources resources;           // What its stages may take together.
   Value facts;
 };
 
@@ -38,6 +39,7 @@ struct SessionGrant {
   Duration ttl{30'000};                // Silent for longer: its attempts are lost.
   std::string blob_dir;                // The daemon's blob store; usable as a path on the same host only.
   std::string blob_nonce;              // Content of `blob_dir`/nonce: proves that it is the same folder.
+  std::string store;                   // Names the daemon's database: attempts of another one mean nothing here.
 };
 
 // An artifact that a stage reads, and where its producer wrote it.
@@ -63,6 +65,7 @@ struct Task {
   Digest definition;
   Value params;
   Duration timeout{0};
+  core::Resources resources;
   std::map<std::string, TaskInput> inputs;           // By reference: "train.model", "listings".
   std::map<std::string, TaskBaseline> baselines;     // By `versus`: "champion.train_data".
   std::optional<ArtifactRef> champion;               // The live package of the gate's environment.
@@ -96,6 +99,7 @@ struct DesiredState {
 struct HeldLease {
   core::AttemptId attempt;
   bool started = false;                              // Its command (or built-in work) has begun.
+  core::Resources resources;                         // As its task said.
 };
 
 struct HeldService {

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cd4ml/core/retry.h"
 #include "cd4ml/ports/done.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -30,6 +32,17 @@ struct StartRequest {
   std::string reason;
   std::string by;
   std::string key;                                 // Idempotency key; the same key gives the same run.
+  std::optional<int> priority;                     // Instead of the pipeline's.
+};
+
+// Which stages of an ended run are done again, in a new run with the same commit and data.
+struct RetryRequest {
+  std::string run;                                 // As QueryApi names runs: also "pipeline/latest".
+  core::RetryScope scope = core::RetryScope::kFailed;
+  std::string stage;                               // kFrom, kOnly.
+  std::map<std::string, std::string> params;       // Beside those that the run was started with.
+  std::string reason, by, key;
+  std::optional<int> priority;                     // Instead of the run's.
 };
 
 // What a run would do: shown by `plan`, and nothing is changed.
@@ -56,6 +69,12 @@ class ControlApi {
   virtual void PlanRun(StartRequest request, Done<PlannedRun> done) = 0;
   // Answers the run as it is after the request; it ends when none of its processes is left.
   virtual void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) = 0;
+  // Answers the new run, as StartRun; the old one is not touched. FAILED_PRECONDITION: the run has not ended, or a stage
+  // that is needed did not succeed in it.
+  virtual void RetryRun(RetryRequest request, Done<core::Run> done) = 0;
+  // Lets the agent finish what it holds and take nothing new, or take work again; holds until it is undone, across
+  // restarts. NOT_FOUND: unknown agent.
+  virtual void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) = 0;
 };
 
 }  // namespace cd4ml

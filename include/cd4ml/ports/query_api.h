@@ -15,12 +15,14 @@ namespace cd4ml {
 struct RunView {
   core::Run run;
   std::map<std::string, std::string> waiting;      // Ready stages without an agent: why, in words.
+  std::string queued_behind;                       // A queued run: what its group waits for, in words.
 };
 
 struct AgentView {
   AgentRecord agent;
-  std::string state;                               // "idle", "busy", "draining", "lost".
+  std::string state;                               // "idle", "busy", "draining", "drained", "lost".
   std::vector<core::AttemptId> running;
+  core::Resources free;                            // Connected ones: what is not taken.
 };
 
 struct MonitorView {

@@ -38,6 +38,9 @@ struct AgentRecord {
   std::string version;
   std::vector<std::string> labels;
   int slots = 0;
+  core::Resources resources;
+  bool drained = false;                // An operator wants it to take nothing new.
+  std::string drain_reason;
   Value facts;                         // CPU, memory, system.
   UtcTime first_seen, last_seen;
 };
@@ -94,6 +97,7 @@ struct StoredState {
   std::vector<core::Deployment> live;               // One per pipeline and environment that has one.
   std::vector<core::MonitorState> monitors;
   std::map<std::string, int64_t> last_run_number;   // By pipeline.
+  std::string id;                                   // Made with the database: another one has another.
 };
 
 // Called from the loop's thread only. Only the orchestrator calls Commit.

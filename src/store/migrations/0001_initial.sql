@@ -23,16 +23,19 @@ CREATE TABLE run (
   pipeline INTEGER NOT NULL REFERENCES pipeline (id),
   number INTEGER NOT NULL CHECK (number > 0),
   lane TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state = 'running' OR state = 'succeeded' OR state = 'failed' OR state = 'cancelled'),
+  state TEXT NOT NULL CHECK (state = 'queued' OR state = 'running' OR state = 'succeeded' OR state = 'failed'
+    OR state = 'cancelled'),
   reason TEXT NOT NULL CHECK (reason = 'none' OR reason = 'exit_code' OR reason = 'timeout'
     OR reason = 'output_missing' OR reason = 'metrics_unreadable' OR reason = 'gate_rejected'
     OR reason = 'gate_error' OR reason = 'not_ready' OR reason = 'not_available' OR reason = 'cancelled'
     OR reason = 'need_failed' OR reason = 'condition_false' OR reason = 'agent_lost' OR reason = 'infra'
-    OR reason = 'no_agent'),
+    OR reason = 'no_agent' OR reason = 'total_timeout' OR reason = 'silence_timeout' OR reason = 'superseded'
+    OR reason = 'not_selected'),
   message TEXT NOT NULL DEFAULT '',
   cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested = 0 OR cancel_requested = 1),
   cancel_reason TEXT NOT NULL DEFAULT '',
-  trigger_kind TEXT NOT NULL CHECK (trigger_kind = 'dispatch' OR trigger_kind = 'monitor'),
+  superseded_by TEXT NOT NULL DEFAULT '',   -- The run that took its place.
+  trigger_kind TEXT NOT NULL CHECK (trigger_kind = 'dispatch' OR trigger_kind = 'monitor' OR trigger_kind = 'retry'),
   trigger_key TEXT CHECK (trigger_key <> ''),   -- NULL: no idempotency key was given.
   trigger_by TEXT NOT NULL,
   trigger_reason TEXT NOT NULL,
@@ -74,12 +77,16 @@ CREATE TABLE stage_run (
     OR reason = 'output_missing' OR reason = 'metrics_unreadable' OR reason = 'gate_rejected'
     OR reason = 'gate_error' OR reason = 'not_ready' OR reason = 'not_available' OR reason = 'cancelled'
     OR reason = 'need_failed' OR reason = 'condition_false' OR reason = 'agent_lost' OR reason = 'infra'
-    OR reason = 'no_agent'),
+    OR reason = 'no_agent' OR reason = 'total_timeout' OR reason = 'silence_timeout' OR reason = 'superseded'
+    OR reason = 'not_selected'),
   message TEXT NOT NULL DEFAULT '',
+  first_ready_ms INTEGER NOT NULL DEFAULT 0,
   ready_ms INTEGER NOT NULL DEFAULT 0,
   not_before_ms INTEGER NOT NULL DEFAULT 0,
   ended_ms INTEGER NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0,   -- Number of the latest attempt: the fence.
+  carried_seq INTEGER NOT NULL DEFAULT 0,   -- The stage_carried event, which holds the result taken over.
+  stop_seq INTEGER NOT NULL DEFAULT 0,      -- The stop_requested event, which says what it is to become.
   UNIQUE (run, position)
 ) STRICT;
 
@@ -218,6 +225,11 @@ CREATE TABLE agent (
   version TEXT NOT NULL,
   labels TEXT NOT NULL,              -- JSON list.
   slots INTEGER NOT NULL,
+  cpu_millis INTEGER NOT NULL,
+  memory_bytes INTEGER NOT NULL,
+  gpus INTEGER NOT NULL,
+  drained INTEGER NOT NULL CHECK (drained = 0 OR drained = 1),
+  drain_reason TEXT NOT NULL,
   facts TEXT NOT NULL,               -- JSON.
   first_seen_ms INTEGER NOT NULL,
   last_seen_ms INTEGER NOT NULL
@@ -230,6 +242,12 @@ CREATE TABLE quarantine (
   why TEXT NOT NULL,
   PRIMARY KEY (source, id)
 ) STRICT, WITHOUT ROWID;
+
+-- One row: which database this is.
+CREATE TABLE identity (
+  id TEXT NOT NULL CHECK (id <> '')
+) STRICT;
+INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))));
 
 CREATE TRIGGER run_event_is_never_changed BEFORE UPDATE ON run_event
 BEGIN
