@@ -30,9 +30,12 @@ constexpr Setting kSettings[] = {
 };
 // The writer checkpoints by itself, so that a failed one is seen: SQLite's own hook swallows the
 // error.
+//
+// EXTRA is FULL that also syncs the deletion of a rollback journal: the one of the switch to WAL must
+// not come back after a power cut and undo what was acknowledged since.
 constexpr Setting kWriterSettings[] = {
+    {"PRAGMA synchronous=EXTRA", "PRAGMA synchronous", "3"},
     {"PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal"},
-    {"PRAGMA synchronous=FULL", "PRAGMA synchronous", "2"},
     {"PRAGMA wal_autocheckpoint=0", "PRAGMA wal_autocheckpoint", "0"},
     {"PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1"},
 };

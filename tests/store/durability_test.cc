@@ -7,10 +7,12 @@
 
 #include <fstream>
 #include <functional>
+#include <random>
 
 #include "cd4ml/base/log.h"
 #include "fixture.h"
 #include "raw.h"
+#include "tests/support/crash_vfs.h"
 
 namespace cd4ml::store {
 namespace {
@@ -71,6 +73,23 @@ TEST_F(Durability, NothingAcknowledgedIsLostWhenTheProcessIsKilled) {
     // The commit under way may have become durable before it could be acknowledged.
     EXPECT_GE(last, acknowledged);
     EXPECT_LE(last, acknowledged + 1);
+  }
+}
+
+// The rollback journal of the time before WAL mode must not come back.
+TEST_F(Durability, WhatANewStoreAcknowledgedSurvivesAPowerCut) {
+  CrashVfs vfs("durability_test");
+  std::mt19937_64 random(1);
+  const StoreOptions options{.path = "/new.db", .vfs = vfs.name()};
+  for (int cycle = 0; cycle < 100; ++cycle) {
+    vfs.Restore({});
+    auto store = OpenStateStore(options);
+    ASSERT_OK(store.status());
+    ASSERT_OK((*store)->Commit({PipelineChange{Pipeline("car")}}));
+    vfs.PowerCut(std::ref(random));
+    store = OpenStateStore(options);
+    ASSERT_OK(store.status());
+    EXPECT_EQ((*store)->Load()->pipelines.size(), 1u);
   }
 }
 

@@ -36,7 +36,7 @@ TEST(Connection, SyncsEveryCommitAndKeepsTheLogInItsOwnHands) {
   const TempFolder folder;
   auto writer = Database::Open(folder / "x.db", "", Database::Access::kWrite);
   ASSERT_OK(writer.status());
-  EXPECT_EQ(*(*writer)->Ask("PRAGMA synchronous"), "2");  // FULL: NORMAL loses acknowledged work.
+  EXPECT_EQ(*(*writer)->Ask("PRAGMA synchronous"), "3");  // NORMAL loses acknowledged work.
   EXPECT_EQ(*(*writer)->Ask("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(*(*writer)->Ask("PRAGMA wal_autocheckpoint"), "0");
   EXPECT_EQ(*(*writer)->Ask("PRAGMA foreign_keys"), "1");
