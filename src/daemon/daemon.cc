@@ -148,25 +148,13 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
 
   void StartRun(StartRequest request, Done<core::Run> done) override {
     Offer(done, [this, request = std::move(request), done]() mutable {
-      if (!request.key.empty()) {
-        const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(request.key);
-        if (!earlier.ok()) return done(earlier.status());
-        if (earlier->has_value()) return done(SameRequest(ports_.history.GetRun(**earlier), request.key, request.pipeline));
-      }
+      if (orchestrator_.AnswerRepeated(request.key, request.pipeline, done)) return;
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
                             if (!prepared.ok()) return done(prepared.status());
                             orchestrator_.StartRun(*std::move(prepared), done);
                           });
     });
-  }
-
-  // A key stands for one request: the run that it started, if it was of the same pipeline.
-  static absl::StatusOr<core::Run> SameRequest(absl::StatusOr<core::Run> run, const std::string& key,
-                                               const std::string& pipeline) {
-    if (!run.ok() || run->pipeline == pipeline) return run;
-    return absl::AlreadyExistsError("key \"" + key + "\" has started " + run->id +
-                                    " already; choose another key for pipeline \"" + pipeline + "\"");
   }
 
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
@@ -218,10 +206,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       absl::StatusOr<PreparedRun> prepared = starter_.PrepareRetry(request, *ended);
       Offer(done, [this, key = request.key, pipeline = ended->pipeline, prepared = std::move(prepared), done]() mutable {
         // A repeated request gives the run that it started, even if it could not be prepared again.
-        const absl::StatusOr<std::optional<core::RunId>> earlier = orchestrator_.FindByKey(key);
-        if (!key.empty() && earlier.ok() && earlier->has_value()) {
-          return done(SameRequest(ports_.history.GetRun(**earlier), key, pipeline));
-        }
+        if (orchestrator_.AnswerRepeated(key, pipeline, done)) return;
         if (!prepared.ok()) return done(prepared.status());
         orchestrator_.StartRun(*std::move(prepared), done);
       });

@@ -111,14 +111,8 @@ void Orchestrator::NoteLease(const core::Run& run, const core::StageRun& stage) 
 
 void Orchestrator::StartRun(PreparedRun prepared, Done<core::Run> done) {
   core::StartRun& command = prepared.command;
-  if (!command.trigger.key.empty()) {
-    // The same key may have been prepared twice at the same time.
-    absl::StatusOr<std::optional<core::RunId>> earlier = FindByKey(command.trigger.key);
-    if (!earlier.ok()) return done(earlier.status());
-    if (earlier->has_value()) {
-      return ReplyRun(**earlier, std::move(done));
-    }
-  }
+  // The same key may have been prepared twice at the same time.
+  if (AnswerRepeated(command.trigger.key, command.pipeline, done)) return;
   command.number = ++last_number_[command.pipeline];
   command.id = command.pipeline + "/" + std::to_string(command.number);
   command.queued = !command.concurrency.group.empty();   // Its turn may come within this same turn of the loop.
@@ -139,6 +133,26 @@ void Orchestrator::ReplyRun(const core::RunId& id, Done<core::Run> done) {
     const core::Run* open = FindOpen(id);
     done(open != nullptr ? *open : history_.GetRun(id));
   });
+}
+
+// A key stands for one request: the run that it started, if it was of the same pipeline.
+bool Orchestrator::AnswerRepeated(const std::string& key, const std::string& pipeline, const Done<core::Run>& done) {
+  if (key.empty()) return false;
+  const absl::StatusOr<std::optional<core::RunId>> earlier = FindByKey(key);
+  if (earlier.ok() && !earlier->has_value()) return false;
+  if (!earlier.ok()) {
+    done(earlier.status());
+    return true;
+  }
+  // With the commit: the run may be of this very turn.
+  ReplyRun(**earlier, [key, pipeline, done](absl::StatusOr<core::Run> run) {
+    if (run.ok() && run->pipeline != pipeline) {
+      run = absl::AlreadyExistsError("key \"" + key + "\" has started " + run->id +
+                                     " already; choose another key for pipeline \"" + pipeline + "\"");
+    }
+    done(std::move(run));
+  });
+  return true;
 }
 
 absl::StatusOr<std::optional<core::RunId>> Orchestrator::FindByKey(const std::string& key) {
@@ -212,7 +226,6 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
     const core::StageRun& stage = *run.FindStage(stop->stage);
     roster_.Unlease(stage.latest()->agent, {run.id, stop->stage, stage.latest()->number});
   } else if (std::holds_alternative<core::RunEnded>(event)) {
-    keys_.erase(run.trigger.key);
     if (run.concurrency.group.empty()) return;
     std::erase(groups_[run.concurrency.group], run.id);
     regroup_runs_.insert(run.concurrency.group);
@@ -617,6 +630,7 @@ void Orchestrator::Commit() {
     if (run == nullptr) continue;
     if (core::IsTerminal(run->state)) {
       LogInfo("run ended", {{"run", id}, {"state", std::string(core::Word(*run))}, {"message", run->message}});
+      keys_.erase(run->trigger.key);   // From here on the store knows it.
       runs_.erase(id);
     }
     NoteDeadline(id);

@@ -57,8 +57,8 @@ class Orchestrator {
 
   // --- requests; answers come after the commit at the end of the turn ---
   void StartRun(PreparedRun prepared, Done<core::Run> done);
-  // Returns the run that `key` has started already.
-  absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key);
+  // Answers a request whose key has started a run already; returns false when there is none.
+  bool AnswerRepeated(const std::string& key, const std::string& pipeline, const Done<core::Run>& done);
   void CancelRun(const core::RunId& run, const std::string& reason, Done<core::Run> done);
   void DrainAgent(const std::string& agent, bool drained, const std::string& reason, Done<AgentRecord> done);
   void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);
@@ -116,6 +116,8 @@ class Orchestrator {
   void StartChecks();
   void Assign();
   void Commit();
+  // Returns the run that `key` has started already.
+  absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key);
   bool IsDeployment(const std::string& id) const;
   core::Run* FindOpen(const core::RunId& run);
   absl::StatusOr<core::Run*> FindForCommand(const core::RunId& run);

@@ -258,6 +258,23 @@ TEST_F(Turns, TheSameKeyStartsOneRunAlsoAcrossARestart) {
   EXPECT_EQ(StartRun({Plan("a")}, "other"), "p/2");
 }
 
+TEST_F(Turns, AKeyIsKnownInTheTurnThatStartsItsRunAndAnsweredAfterTheCommit) {
+  std::vector<std::string> answers;
+  const auto note = [&answers](const absl::StatusOr<core::Run>& run) {
+    answers.push_back(run.ok() ? run->id : std::string(absl::StatusCodeToString(run.status().code())));
+  };
+
+  Turn([&] {
+    orchestrator_->StartRun(Prepared({Plan("a")}, "key"), note);
+    EXPECT_TRUE(orchestrator_->AnswerRepeated("key", "p", note));
+    EXPECT_TRUE(orchestrator_->AnswerRepeated("key", "q", note));
+    EXPECT_FALSE(orchestrator_->AnswerRepeated("other", "p", note));
+    EXPECT_TRUE(answers.empty());
+  });
+
+  EXPECT_EQ(answers, (std::vector<std::string>{"p/1", "p/1", "ALREADY_EXISTS"}));
+}
+
 TEST_F(Turns, OneDeployAtATimeAndTheServiceIsDesiredAfterIt) {
   Connect();
   const core::RunId first = StartRun({Deploy("release")});
