@@ -18,7 +18,7 @@
 namespace cd4ml {
 namespace {
 
-// The outcome of a commit is unknown; who restarts us finds the truth on disk.
+// What was written may be lost, and the outcome of a commit unknown; who restarts us finds the truth on disk.
 constexpr int kExitUnknownCommit = 75;
 
 struct Flags {
@@ -52,19 +52,19 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   for (const std::string& dir : {settings.state_dir, settings.blob_dir, settings.data_root}) {
     CD4ML_RETURN_IF_ERROR(files->MakeDirs(dir));
   }
+  const auto fail_stop = [](const absl::Status& status) {
+    LogError("stopping at once; start the daemon again", {{"error", Message(status)}});
+    std::_Exit(kExitUnknownCommit);
+  };
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<os::DirLock> lock, os::LockDir(settings.state_dir));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore({.path = settings.database}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory({.path = settings.database}));
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir, fail_stop));
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
   const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
   const std::unique_ptr<Clock> clock = os::MakeClock();
-  const auto fail_stop = [](const absl::Status& status) {
-    LogError("stopping at once; start the daemon again", {{"error", Message(status)}});
-    std::_Exit(kExitUnknownCommit);
-  };
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
       daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop}));
@@ -103,5 +103,7 @@ int main(int argc, char** argv) {
   cd4ml::os::StopSignal stop;
   cd4ml::bin::OpenProgramLog("cd4mld", flags.log_level, flags.log_file);
   flags.state_dir = cd4ml::bin::Absolute(flags.state_dir);
-  return cd4ml::bin::ExitCode("cd4mld", cd4ml::Serve(flags, stop));
+  const absl::Status served = cd4ml::Serve(flags, stop);
+  const int code = cd4ml::bin::ExitCode("cd4mld", served);
+  return absl::IsDataLoss(served) ? cd4ml::kExitUnknownCommit : code;
 }

@@ -127,7 +127,9 @@ constexpr size_t kSyncAllMin = 16;
 
 class FileBlobStore final : public BlobStore {
  public:
-  static absl::StatusOr<std::unique_ptr<BlobStore>> Open(const std::string& dir);
+  using OnLostWrites = std::function<void(const absl::Status&)>;
+  static absl::StatusOr<std::unique_ptr<BlobStore>> Open(const std::string& dir,
+                                                         OnLostWrites on_lost_writes);
 
   absl::StatusOr<std::unique_ptr<BlobWriter>> Create() override;
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override;
@@ -145,6 +147,8 @@ class FileBlobStore final : public BlobStore {
   absl::Status Damaged(const Digest& digest, int fd);
 
  private:
+  // Returns what the sync that has just failed said.
+  absl::Status SyncError(std::string_view what);
   absl::Status MakeFolders();
   void RemoveLeftovers();
   absl::StatusOr<Temp> NewTemp();
@@ -161,6 +165,7 @@ class FileBlobStore final : public BlobStore {
   absl::Status CopyOut(const Digest& digest, int object, const std::string& path, bool executable);
 
   std::string dir_;
+  OnLostWrites on_lost_writes_;
   Fd objects_, tmp_, quarantine_;
   bool can_clone_ = false;
   std::atomic<uint64_t> next_ = 0;
@@ -251,9 +256,11 @@ class FileBlobReader final : public BlobReader {
   absl::Status failed_;
 };
 
-absl::StatusOr<std::unique_ptr<BlobStore>> FileBlobStore::Open(const std::string& dir) {
+absl::StatusOr<std::unique_ptr<BlobStore>> FileBlobStore::Open(const std::string& dir,
+                                                               OnLostWrites on_lost_writes) {
   auto store = std::make_unique<FileBlobStore>();
   store->dir_ = dir;
+  store->on_lost_writes_ = std::move(on_lost_writes);
   CD4ML_RETURN_IF_ERROR(
       Annotate(store->MakeFolders(), "cannot open the blob store \"" + dir + '"'));
   store->RemoveLeftovers();
@@ -261,6 +268,13 @@ absl::StatusOr<std::unique_ptr<BlobStore>> FileBlobStore::Open(const std::string
   CD4ML_ASSIGN_OR_RETURN(const Temp b, store->NewTemp());
   store->can_clone_ = Clone(a.fd(), b.fd());
   return store;
+}
+
+absl::Status FileBlobStore::SyncError(std::string_view what) {
+  const bool is_lost = errno == EIO;
+  absl::Status status = SystemError("sync " + std::string(what));
+  if (is_lost && on_lost_writes_) on_lost_writes_(status);
+  return status;
 }
 
 absl::Status FileBlobStore::MakeFolders() {
@@ -274,7 +288,7 @@ absl::Status FileBlobStore::MakeFolders() {
     *fd = Fd(openat(root.get(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd->is_open()) return SystemError("open the folder " + std::string(name));
   }
-  if (fsync(root.get()) != 0) return SystemError("sync the folder");
+  if (fsync(root.get()) != 0) return SyncError("the folder");
   return absl::OkStatus();
 }
 
@@ -426,10 +440,12 @@ absl::Status FileBlobStore::Publish(std::vector<Staged> batch, std::set<std::str
                 [this](const Staged& staged) { return !staged.temp || IsThere(staged.digest); });
   for (const auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Seal(temp->fd(), digest));
   if (batch.size() >= kSyncAllMin) {
-    if (syncfs(tmp_.get()) != 0) return SystemError("sync the file system");
+    if (syncfs(tmp_.get()) != 0) return SyncError("the file system");
   } else {
     for (const auto& [temp, digest] : batch) {
-      if (fdatasync(temp->fd()) != 0) return WriteError(temp->fd(), lseek(temp->fd(), 0, SEEK_END));
+      if (fdatasync(temp->fd()) == 0) continue;
+      if (errno != ENOSPC) return SyncError("a blob");
+      return WriteError(temp->fd(), lseek(temp->fd(), 0, SEEK_END));
     }
   }
   for (auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Name(*temp, digest));
@@ -438,11 +454,11 @@ absl::Status FileBlobStore::Publish(std::vector<Staged> batch, std::set<std::str
 
 absl::Status FileBlobStore::SyncFolders(const std::set<std::string>& folders) {
   if (folders.size() >= kSyncAllMin) {
-    return syncfs(objects_.get()) == 0 ? absl::OkStatus() : SystemError("sync the file system");
+    return syncfs(objects_.get()) == 0 ? absl::OkStatus() : SyncError("the file system");
   }
   for (const std::string& folder : folders) {
     const Fd fd(openat(objects_.get(), folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.is_open() || fsync(fd.get()) != 0) return SystemError("sync a folder of blobs");
+    if (!fd.is_open() || fsync(fd.get()) != 0) return SyncError("a folder of blobs");
   }
   return absl::OkStatus();
 }
@@ -451,11 +467,10 @@ absl::Status FileBlobStore::Name(Temp& temp, const Digest& digest) {
   const std::string name = ObjectName(digest);
   if (temp.RenameTo(objects_.get(), name)) return absl::OkStatus();
   // The first blob of its folder.
-  if (!MakeFolder(objects_.get(), name.substr(0, 2).c_str()) || fsync(objects_.get()) != 0 ||
-      !temp.RenameTo(objects_.get(), name)) {
-    return SystemError("name the new blob sha256:" + digest.hex());
-  }
-  return absl::OkStatus();
+  const bool is_made = MakeFolder(objects_.get(), name.substr(0, 2).c_str());
+  if (is_made && fsync(objects_.get()) != 0) return SyncError("the folder of all blobs");
+  if (is_made && temp.RenameTo(objects_.get(), name)) return absl::OkStatus();
+  return SystemError("name the new blob sha256:" + digest.hex());
 }
 
 absl::Status FileBlobStore::Damaged(const Digest& digest, int fd) {
@@ -528,8 +543,9 @@ absl::Status FileBlobStore::CopyOut(const Digest& digest, int object, const std:
 
 namespace cd4ml {
 
-absl::StatusOr<std::unique_ptr<BlobStore>> OpenBlobStore(const std::string& dir) {
-  return blob::FileBlobStore::Open(dir);
+absl::StatusOr<std::unique_ptr<BlobStore>> OpenBlobStore(
+    const std::string& dir, std::function<void(const absl::Status&)> on_lost_writes) {
+  return blob::FileBlobStore::Open(dir, std::move(on_lost_writes));
 }
 
 }  // namespace cd4ml
