@@ -49,7 +49,7 @@ class AgentLoop : public Agent {
         sweeper_(config_.state_dir + "/trash", ports_.clock.Now().ms),
         blobs_(std::move(blobs)),
         definitions_(*blobs_, ports_.parser),
-        tools_{config_, ports_, exits_, *blobs_, definitions_, services_, sweeper_},
+        tools_{config_, ports_, exits_, *blobs_, definitions_, services_, sweeper_, steps_},
         services_(tools_,
                   [inbox = inbox_, this] { inbox->Post([this] { Handle(ServicesChanged{}); }); }),
         predictions_(tools_),
@@ -68,6 +68,7 @@ class AgentLoop : public Agent {
     Task task;
     std::unique_ptr<Performer> performer;  // Null once there is an outcome from disk.
     std::optional<core::Outcome> outcome;
+    int64_t ended_ticks = 0;
   };
 
   // What may come from other threads; `Handle` is for the agent's own.
@@ -89,7 +90,7 @@ class AgentLoop : public Agent {
 
   void LoadOne(const std::string& key);
   void Perform(const core::AttemptId& attempt, std::optional<AttemptRecord> found);
-  void Ended(const core::AttemptId& attempt, core::Outcome outcome);
+  void Ended(const core::AttemptId& attempt, core::Outcome outcome, int64_t at);
   void Cancel(const core::AttemptId& attempt);
   void Granted(const SessionGrant& grant);
   void CloseSession();
@@ -109,6 +110,7 @@ class AgentLoop : public Agent {
   Sweeper sweeper_;
   std::unique_ptr<Blobs> blobs_;
   Definitions definitions_;
+  Steps steps_;
   const Tools tools_;
   Services services_;
   Predictions predictions_;
@@ -154,6 +156,13 @@ void AgentLoop::Run(std::stop_token stop) {
   }
   CloseSession();
   inbox_->Close();
+  LogSteps({{"hear", &steps_.hear},
+            {"begin", &steps_.begin},
+            {"prepare", &steps_.prepare},
+            {"spawn", &steps_.spawn},
+            {"process", &steps_.process},
+            {"conclude", &steps_.conclude},
+            {"finish", &steps_.finish}});
 }
 
 void AgentLoop::CloseSession() {
@@ -188,7 +197,10 @@ void AgentLoop::Do(const OpenSession&) {
   ports_.daemon.OpenSession(
       std::move(hello),
       [this, post](DesiredState desired) {
-        post([this, desired = std::move(desired)] { Handle(DesiredArrived{desired}); });
+        post([this, desired = std::move(desired), at = ports_.clock.Ticks()] {
+          steps_.hear.Add(ports_.clock.Ticks() - at);
+          Handle(DesiredArrived{desired});
+        });
       },
       [this, post](absl::Status why) {
         post([this, why] {
@@ -230,7 +242,9 @@ void AgentLoop::Perform(const core::AttemptId& attempt, std::optional<AttemptRec
   Performer::Listener listener;
   listener.on_began = [this, attempt] { Post(AttemptBegan{attempt}); };
   listener.on_ended = [this, attempt](core::Outcome outcome) {
-    inbox_->Post([this, attempt, outcome = std::move(outcome)] { Ended(attempt, outcome); });
+    inbox_->Post([this, attempt, outcome = std::move(outcome), at = ports_.clock.Ticks()] {
+      Ended(attempt, outcome, at);
+    });
   };
   if (found) {
     held.performer = std::make_unique<Performer>(tools_, *std::move(found), PathsOf(attempt),
@@ -241,7 +255,7 @@ void AgentLoop::Perform(const core::AttemptId& attempt, std::optional<AttemptRec
   }
 }
 
-void AgentLoop::Ended(const core::AttemptId& attempt, core::Outcome outcome) {
+void AgentLoop::Ended(const core::AttemptId& attempt, core::Outcome outcome, int64_t at) {
   const auto found = held_.find(attempt);
   if (found == held_.end()) return;
   LogInfo("attempt ended", {{"attempt", core::ToText(attempt)},
@@ -249,6 +263,7 @@ void AgentLoop::Ended(const core::AttemptId& attempt, core::Outcome outcome) {
                             {"message", outcome.message}});
   const int64_t log_bytes = outcome.log_bytes;
   found->second.outcome = std::move(outcome);
+  found->second.ended_ticks = at;
   Handle(AttemptEnded{attempt});
   logs_.End(attempt, log_bytes);
 }
@@ -268,6 +283,10 @@ void AgentLoop::Do(const SendFinish& action) {
        attempt = action.attempt](absl::StatusOr<int64_t> revision) {
         inbox->Post([this, generation, attempt, revision] {
           if (generation != generation_) return;
+          const auto held = held_.find(attempt);
+          if (revision.ok() && held != held_.end() && held->second.ended_ticks != 0) {
+            steps_.finish.Add(ports_.clock.Ticks() - held->second.ended_ticks);
+          }
           Handle(FinishAnswered{attempt, AnswerOf(revision.status()), revision.value_or(0)});
         });
       });

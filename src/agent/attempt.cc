@@ -2,6 +2,7 @@
 #include "agent/attempt.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "agent/exits.h"
 #include "agent/files.h"
@@ -30,7 +31,13 @@ Attempt::Attempt(const Tools& tools, const Task& task, AttemptPaths paths, std::
       paths_(std::move(paths)),
       quit_(std::move(quit)),
       on_began_(std::move(on_began)),
-      on_quit_(quit_, [this] { halt_.request_stop(); }) {}
+      on_quit_(quit_, [this] { halt_.request_stop(); }),
+      lap_ticks_(tools.ports.clock.Ticks()) {}
+
+void Attempt::Lap(Histogram& step) {
+  const int64_t now = tools_.ports.clock.Ticks();
+  step.Add(now - std::exchange(lap_ticks_, now));
+}
 
 void Attempt::Cancel() {
   cancelled_.request_stop();

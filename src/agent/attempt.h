@@ -72,6 +72,8 @@ class Attempt {
   void ForgetProcesses();
   // Tells that its command or built-in work has begun.
   void Began() const { on_began_(); }
+  // Counts the time since the last lap, or since the beginning, as one of `step`.
+  void Lap(Histogram& step);
 
   // Appends a line to its log, which begins with kVoice.
   static constexpr std::string_view kVoice = "[cd4ml] ";
@@ -87,6 +89,7 @@ class Attempt {
   std::stop_source cancelled_;
   std::stop_source halt_;
   std::stop_callback<std::function<void()>> on_quit_;
+  int64_t lap_ticks_;
   std::mutex mutex_;
   std::set<std::string> started_;  // Guarded by mutex_.
 

@@ -73,6 +73,7 @@ Performer::Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths
 Performer::~Performer() { quit_.request_stop(); }
 
 void Performer::Run() {
+  attempt_.Lap(attempt_.tools().steps.begin);
   core::Outcome outcome = Perform();
   if (attempt_.quitting()) return;
   const AttemptPaths& paths = attempt_.paths();
@@ -93,6 +94,7 @@ void Performer::Run() {
     LogError("an outcome could not be written down",
              {{"attempt", core::ToText(record_.task.attempt)}, {"why", Message(saved)}});
   }
+  attempt_.Lap(tools.steps.conclude);
   listener_.on_ended(std::move(outcome));
   attempt_.ForgetProcesses();
   tools.sweeper.Take(paths.room());

@@ -38,6 +38,12 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   ~DaemonImpl() override {
     // The pool's results are posted to the loop, so the loop must outlive it; it takes nothing once stopped.
     loop_.Stop();
+    const Orchestrator::Steps& steps = orchestrator_.steps();
+    LogSteps({{"wait", &loop_.waits()},
+              {"decide", &steps.decide},
+              {"assign", &steps.assign},
+              {"commit", &steps.commit},
+              {"tell", &steps.tell}});
   }
 
   absl::Status Start() {
@@ -63,13 +69,15 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       });
     };
     hooks.fail_stop = ports_.fail_stop;
+    hooks.ticks = [this] { return ports_.clock.Ticks(); };
     return hooks;
   }
 
   Loop::Turn MakeTurn() {
     return {.begin = [this] { orchestrator_.BeginTurn(ports_.clock.Now(), ports_.clock.Steady()); },
             .end = [this] { orchestrator_.EndTurn(); },
-            .next_wait = [this] { return orchestrator_.NextWait(); }};
+            .next_wait = [this] { return orchestrator_.NextWait(); },
+            .ticks = [this] { return ports_.clock.Ticks(); }};
   }
 
   // --- background work ---

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "cd4ml/base/histogram.h"
 #include "cd4ml/base/time.h"
 
 namespace cd4ml::daemon {
@@ -22,6 +23,7 @@ class Loop {
     std::function<void()> begin;                              // Before the closures of a turn.
     std::function<void()> end;                                // After them; also when only time has passed.
     std::function<std::optional<Duration>()> next_wait;       // How long until something is due.
+    std::function<int64_t()> ticks;                           // For measuring: see ports/clock.h.
   };
 
   Loop(size_t inbox_max, Turn turn) : inbox_max_(inbox_max), turn_(std::move(turn)) {}
@@ -46,7 +48,7 @@ class Loop {
     {
       std::lock_guard lock(mutex_);
       if (stopped_ || inbox_.size() >= inbox_max_) return false;
-      inbox_.push_back(std::move(closure));
+      Push(std::move(closure));
     }
     ready_.notify_one();
     return true;
@@ -57,7 +59,7 @@ class Loop {
     {
       std::lock_guard lock(mutex_);
       if (stopped_) return;
-      inbox_.push_back(std::move(closure));
+      Push(std::move(closure));
     }
     ready_.notify_one();
   }
@@ -76,10 +78,21 @@ class Loop {
     }
   }
 
+  // How long closures waited for their turn.
+  const Histogram& waits() const { return waits_; }
+
  private:
+  struct Posted {
+    std::function<void()> closure;
+    int64_t at;  // Ticks.
+  };
+
+  // REQUIRES: mutex_ is held.
+  void Push(std::function<void()> closure) { inbox_.push_back({std::move(closure), turn_.ticks()}); }
+
   void Run(std::stop_token stop) {
     while (!stop.stop_requested()) {
-      std::vector<std::function<void()>> closures;
+      std::vector<Posted> closures;
       {
         std::unique_lock lock(mutex_);
         const auto filled = [this] { return !inbox_.empty(); };
@@ -91,7 +104,11 @@ class Loop {
         closures.swap(inbox_);
       }
       turn_.begin();
-      for (std::function<void()>& closure : closures) closure();
+      const int64_t now = turn_.ticks();
+      for (Posted& posted : closures) {
+        waits_.Add(now - posted.at);
+        posted.closure();
+      }
       turn_.end();
     }
   }
@@ -100,8 +117,9 @@ class Loop {
   Turn turn_;
   std::mutex mutex_;  // Guards inbox_ and stopped_.
   std::condition_variable_any ready_;
-  std::vector<std::function<void()>> inbox_;
+  std::vector<Posted> inbox_;
   bool stopped_ = false;
+  Histogram waits_;
   std::jthread thread_;
 };
 

@@ -498,16 +498,21 @@ absl::Status Orchestrator::MayAppend(const std::string& session, const core::Att
 void Orchestrator::BeginTurn(UtcTime now, Duration steady) {
   now_ = timeline_.Advance(now, steady);
   steady_ = steady;
+  began_ticks_ = hooks_.ticks();
 }
 
 void Orchestrator::EndTurn() {
+  const int64_t decided = hooks_.ticks();
   FireDeadlines();
   StartChecks();
   Regroup();
   Assign();
+  steps_.assign.Add(hooks_.ticks() - decided);
   Commit();
   roster_.Push();
   for (std::function<void()>& reply : std::exchange(replies_, {})) reply();
+  steps_.decide.Add(decided - began_ticks_);
+  steps_.tell.Add(hooks_.ticks() - committed_ticks_);
 }
 
 void Orchestrator::FireDeadlines() {
@@ -620,8 +625,12 @@ void Orchestrator::Assign() {
 }
 
 void Orchestrator::Commit() {
+  const int64_t began = hooks_.ticks();
+  committed_ticks_ = began;
   if (!changes_.empty()) {
     const absl::Status committed = store_.Commit(changes_);
+    committed_ticks_ = hooks_.ticks();
+    steps_.commit.Add(committed_ticks_ - began);
     if (!committed.ok()) return hooks_.fail_stop(Annotate(committed, "the outcome of a commit is unknown"));
     changes_.clear();
   }

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cd4ml/base/histogram.h"
 #include "cd4ml/core/command.h"
 #include "cd4ml/core/decide.h"
 #include "cd4ml/core/monitor.h"
@@ -48,6 +49,16 @@ class Orchestrator {
     // Measures and judges a monitor in the background and calls FinishCheck on the loop.
     std::function<void(core::MonitorState, std::optional<TaskBaseline> train_data)> check;
     std::function<void(const absl::Status&)> fail_stop;
+    // For measuring only: see ports/clock.h.
+    std::function<int64_t()> ticks = [] { return int64_t{0}; };
+  };
+
+  // Where the time of a turn goes.
+  struct Steps {
+    Histogram decide;                 // What was asked in this turn.
+    Histogram assign;                 // Timeouts, monitors that are due, ready stages to agents.
+    Histogram commit;                 // One transaction.
+    Histogram tell;                   // Watchers, desired states, answers.
   };
 
   Orchestrator(const Settings& settings, StateStore& store, History& history, Hooks hooks);
@@ -92,6 +103,7 @@ class Orchestrator {
   std::string WhoCouldTake(const std::string& pipeline, const core::StagePlan& stage) const;
   // Returns whether `agent`'s session may write the attempt's log.
   absl::Status MayAppend(const std::string& session, const core::AttemptId& attempt) const;
+  const Steps& steps() const { return steps_; }
 
  private:
   // Decides, applies and notes for the commit. Returns the number of events.
@@ -159,6 +171,9 @@ class Orchestrator {
   std::vector<Change> changes_;
   std::vector<std::function<void()>> replies_;
   std::set<core::RunId> touched_;
+  int64_t began_ticks_ = 0, committed_ticks_ = 0;
+
+  Steps steps_;
 };
 
 }  // namespace cd4ml::daemon

@@ -15,6 +15,9 @@ class SystemClock final : public Clock {
  public:
   UtcTime Now() const override { return {SinceEpoch<std::chrono::system_clock>().count()}; }
   Duration Steady() const override { return SinceEpoch<std::chrono::steady_clock>(); }
+  int64_t Ticks() const override {
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
+  }
 };
 
 }  // namespace

@@ -1,9 +1,10 @@
-// What every layer relies on: values and their JSON, digests, times, names.
+// What every layer relies on: values and their JSON, digests, times, names, histograms.
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "cd4ml/base/digest.h"
+#include "cd4ml/base/histogram.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/base/time.h"
 #include "cd4ml/base/value.h"
@@ -96,6 +97,29 @@ TEST(Text, RefusesBrokenUtf8) {
   EXPECT_FALSE(IsUtf8("\xC0\x80"));
   EXPECT_FALSE(IsUtf8("\xED\xA0\x80"));
   EXPECT_FALSE(IsUtf8("\xFF"));
+}
+
+TEST(Histogram, KnowsPercentilesToAnEighth) {
+  Histogram histogram;
+  for (int64_t us = 1; us <= 1'000; ++us) histogram.Add(us * 1'000);
+
+  const Histogram::Summary summary = histogram.Summarize();
+
+  EXPECT_EQ(summary.count, 1'000);
+  EXPECT_NEAR(summary.mean_us, 500.5, 0.01);
+  EXPECT_TRUE(500 <= summary.p50_us && summary.p50_us <= 500 * 1.125) << summary.p50_us;
+  EXPECT_TRUE(900 <= summary.p90_us && summary.p90_us <= 900 * 1.125) << summary.p90_us;
+  EXPECT_EQ(summary.max_us, 1'000);
+  EXPECT_LE(summary.p99_us, summary.max_us);
+}
+
+TEST(Histogram, TakesEveryValue) {
+  Histogram histogram;
+  for (const int64_t value : {int64_t{-1}, int64_t{0}, int64_t{7}, int64_t{8}, INT64_MAX}) histogram.Add(value);
+
+  EXPECT_EQ(histogram.Summarize().count, 5);
+  EXPECT_EQ(histogram.Summarize().p50_us, 0.007);
+  EXPECT_EQ(Histogram().Summarize().count, 0);
 }
 
 }  // namespace

@@ -14,6 +14,9 @@ class Clock {
 
   // Returns time since an arbitrary start that never jumps: for deadlines and leases.
   virtual Duration Steady() const = 0;
+
+  // Returns the same in nanoseconds: for measuring how long a step takes, and never for deciding anything.
+  virtual int64_t Ticks() const { return std::chrono::nanoseconds(Steady()).count(); }
 };
 
 }  // namespace cd4ml

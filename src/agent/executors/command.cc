@@ -240,11 +240,15 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
 core::Outcome RunCommand(Attempt& attempt, const core::CommandSpec& command, std::string_view role,
                          const std::string& dir, const std::map<std::string, std::string>& env) {
   ProcessSpec spec = SpecOf(attempt, command, role, dir, env);
+  Steps& steps = attempt.tools().steps;
+  attempt.Lap(steps.prepare);
   if (absl::Status started = attempt.Start(spec); !started.ok()) {
     return Failed(attempt.cancelled() ? Reason::kCancelled : Reason::kInfra, started);
   }
+  attempt.Lap(steps.spawn);
   attempt.Began();
   const std::optional<ProcessStatus> ended = attempt.tools().exits.Wait(spec.id, attempt.quit());
+  attempt.Lap(steps.process);
   if (ended && attempt.cancelled())
     return Failed(Reason::kCancelled, "cancelled while it was running");
   return ended ? OutcomeOf(attempt, *ended) : core::Outcome();
