@@ -20,8 +20,11 @@ namespace {
 constexpr int kPoolThreads = 2;
 constexpr size_t kPredictionsPerCall = 1'000;
 
+// Triggers whose definition or data is being read; more are refused.
+constexpr int kPreparingMax = 1'000;
+
 absl::Status Full() {
-  return absl::ResourceExhaustedError("the daemon has too many requests waiting; try again in a moment");
+  return absl::ResourceExhaustedError("the daemon has too many requests waiting; try again in a second");
 }
 
 class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
@@ -86,6 +89,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   void PrepareInBackground(StartRequest request, core::TriggerKind trigger, Done<PreparedRun> done) {
     const auto pipeline = FindPipeline(request.pipeline);
     if (!pipeline.ok()) return done(pipeline.status());
+    if (preparing_ >= kPreparingMax) return done(Full());
+    ++preparing_;
     pool_.Post([this, request = std::move(request), trigger, pipeline = *pipeline, done = std::move(done)]() mutable {
       PipelineRecord broken;
       auto prepared = starter_.Prepare(request, trigger, pipeline, &broken);
@@ -95,6 +100,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
         prepared = starter_.Prepare(request, trigger, pipeline, nullptr);
       }
       loop_.Post([this, pipeline, broken, done = std::move(done), prepared = std::move(prepared)]() mutable {
+        --preparing_;
         if (!broken.name.empty()) {
           orchestrator_.PutPipelines({broken}, [](const absl::Status&) {});
         } else if (prepared.ok() && (prepared->pipeline.good_commit != pipeline.good_commit ||
@@ -136,8 +142,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   template <typename DoneType>
-  void Offer(DoneType done, std::function<void()> closure) {
-    if (!loop_.Offer(std::move(closure))) done(Full());
+  void Offer(Urgency urgency, DoneType done, std::function<void()> closure) {
+    if (!loop_.Offer(urgency, std::move(closure))) done(Full());
   }
 
   // --- ControlApi ---
@@ -146,7 +152,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     pool_.Post([this, request = std::move(request), done = std::move(done)] {
       absl::StatusOr<RegisterResult> result = starter_.Register(request);
       if (!result.ok()) return done(result.status());
-      Offer(done, [this, done, result = *std::move(result)] {
+      Offer(Urgency::kRequest, done, [this, done, result = *std::move(result)] {
         orchestrator_.PutPipelines(result.pipelines, [done, result](const absl::Status& status) {
           status.ok() ? done(result) : done(status);
         });
@@ -155,7 +161,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   void StartRun(StartRequest request, Done<core::Run> done) override {
-    Offer(done, [this, request = std::move(request), done]() mutable {
+    Offer(Urgency::kBulk, done, [this, request = std::move(request), done]() mutable {
       if (orchestrator_.AnswerRepeated(request.key, request.pipeline, done)) return;
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
@@ -166,7 +172,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
-    Offer(done, [this, request = std::move(request), done]() mutable {
+    Offer(Urgency::kBulk, done, [this, request = std::move(request), done]() mutable {
       const std::string pipeline = request.pipeline;
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
@@ -198,7 +204,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     pool_.Post([this, run = std::move(run), reason = std::move(reason), done] {
       const absl::StatusOr<core::RunId> id = queries_.Resolve(run);
       if (!id.ok()) return done(id.status());
-      Offer(done, [this, id = *id, reason, done] {
+      Offer(Urgency::kRequest, done, [this, id = *id, reason, done] {
         orchestrator_.CancelRun(id, reason.empty() ? "cancelled by an operator" : reason, done);
       });
     });
@@ -212,7 +218,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
       if (!ended.ok()) return done(ended.status());
       absl::StatusOr<PreparedRun> prepared = starter_.PrepareRetry(request, *ended);
-      Offer(done, [this, key = request.key, pipeline = ended->pipeline, prepared = std::move(prepared), done]() mutable {
+      Offer(Urgency::kBulk, done, [this, key = request.key, pipeline = ended->pipeline, prepared = std::move(prepared), done]() mutable {
         // A repeated request gives the run that it started, even if it could not be prepared again.
         if (orchestrator_.AnswerRepeated(key, pipeline, done)) return;
         if (!prepared.ok()) return done(prepared.status());
@@ -222,7 +228,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) override {
-    Offer(done, [this, agent = std::move(agent), drained, reason = std::move(reason), done] {
+    Offer(Urgency::kRequest, done, [this, agent = std::move(agent), drained, reason = std::move(reason), done] {
       orchestrator_.DrainAgent(agent, drained, reason, done);
     });
   }
@@ -231,21 +237,21 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
 
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
                    std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) override {
-    Offer(done, [this, hello = std::move(hello), on_desired = std::move(on_desired), on_lost = std::move(on_lost),
+    Offer(Urgency::kResult, done, [this, hello = std::move(hello), on_desired = std::move(on_desired), on_lost = std::move(on_lost),
                  done]() mutable {
       orchestrator_.OpenSession(std::move(hello), std::move(on_desired), std::move(on_lost), done);
     });
   }
 
   void Report(std::string session, AgentReport report, DoneStatus done) override {
-    Offer(done, [this, session = std::move(session), report = std::move(report), done]() mutable {
+    Offer(Urgency::kResult, done, [this, session = std::move(session), report = std::move(report), done]() mutable {
       orchestrator_.Report(session, std::move(report), done);
     });
   }
 
   void AppendLog(std::string session, core::AttemptId attempt, int64_t offset, std::string bytes,
                  Done<int64_t> done) override {
-    Offer(done, [this, session = std::move(session), attempt = std::move(attempt), offset, bytes = std::move(bytes),
+    Offer(Urgency::kRequest, done, [this, session = std::move(session), attempt = std::move(attempt), offset, bytes = std::move(bytes),
                  done]() mutable {
       const absl::Status allowed = orchestrator_.MayAppend(session, attempt);
       if (!allowed.ok()) return done(allowed);
@@ -272,13 +278,13 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       return done(absl::InvalidArgumentError("at most 1000 predictions a call, got " +
                                              std::to_string(predictions.size())));
     }
-    Offer(done, [this, deployment = std::move(deployment), predictions = std::move(predictions), done]() mutable {
+    Offer(Urgency::kBulk, done, [this, deployment = std::move(deployment), predictions = std::move(predictions), done]() mutable {
       orchestrator_.RecordPredictions(deployment, std::move(predictions), done);
     });
   }
 
   void CloseSession(std::string session, DoneStatus done) override {
-    Offer(done, [this, session = std::move(session), done] { orchestrator_.CloseSession(session, done); });
+    Offer(Urgency::kResult, done, [this, session = std::move(session), done] { orchestrator_.CloseSession(session, done); });
   }
 
   // Declared in the order of use: what stands later is destroyed first and may still use what stands earlier.
@@ -290,6 +296,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Orchestrator orchestrator_;
   Loop loop_;
   Queries queries_;
+  int preparing_ = 0;   // Touched on the loop only.
   Pool pool_{kPoolThreads};
 };
 
