@@ -1,0 +1,372 @@
+"""The benchmarks: each measures cd4ml, its peers and the machine's own limit, interleaved in the same call."""
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import subprocess
+import time
+
+from harness import Stack, median, pipeline_text
+from peers.peer import Graph, NotAvailable, Peer, chain, fan
+from workloads import read_workflows, task_bench
+
+SLOTS = 16              # Of the agent, where stages are to fill the machine: more than cores, so that none idles.
+PATTERNS = ("stencil", "fft", "tree", "random_nearest")
+
+
+@dataclasses.dataclass
+class Context:
+    """What all benchmarks of one call share."""
+    programs: pathlib.Path
+    quick: bool
+    peers: list[Peer]
+    absent: dict[str, str]      # Peers that cannot take part, and why.
+    limits: dict                # See limits.cc.
+    traces: pathlib.Path
+
+    def repetitions(self) -> int:
+        return 1 if self.quick else 5
+
+    def size(self, full: int, quick: int) -> int:
+        return quick if self.quick else full
+
+    def stack(self, parent: str | None = None) -> Stack:
+        return Stack(self.programs, parent)
+
+    def per_stage_ms(self) -> float:
+        """What a stage costs at least, alone: a process, a commit, a message each way."""
+        return self.limits["spawn_ms"]["p50"] + self.limits["commit_ms"]["1"]["p50"] + self.limits["round_trip_ms"]["p50"]
+
+
+@dataclasses.dataclass
+class Result:
+    name: str
+    unit: str
+    target: float
+    values: list[float]                     # Of the repetitions.
+    limit: float                            # In the same unit, of this machine, from this call.
+    limit_is: str
+    higher_is_better: bool = False
+    peers: dict[str, float | str] = dataclasses.field(default_factory=dict)     # Figure, or why there is none.
+    details: dict = dataclasses.field(default_factory=dict)
+    more_targets: list[tuple[str, float, float]] = dataclasses.field(default_factory=list)   # What, figure, at most.
+    faults: list[str] = dataclasses.field(default_factory=list)     # Counts that are not what they must be.
+    steps: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        return median(self.values)
+
+    @property
+    def missed(self) -> list[str]:
+        missed = [] if (self.value >= self.target if self.higher_is_better else self.value <= self.target) else [self.name]
+        return missed + [what for what, figure, most in self.more_targets if figure > most] + self.faults
+
+    def json(self) -> dict:
+        return {**dataclasses.asdict(self), "value": self.value, "missed": self.missed}
+
+
+class Skipped(Exception):
+    """Why a benchmark was not done, in one line."""
+
+
+def _measure_peers(context: Context, result: Result, graphs, to_figure, once: bool = False) -> None:
+    """Adds what `peer` makes of `graphs(most stages)`; `to_figure` turns seconds and stages into the unit."""
+    result.peers.update(context.absent)
+    for peer in context.peers:
+        if once and not peer.repeats:
+            result.peers[peer.name] = "not measured: would take too long"
+            continue
+        figures = []
+        try:
+            for _ in range(context.repetitions() if peer.repeats and not once else 1):
+                seconds, stages = 0.0, 0
+                for graph in graphs(peer.graph_max):
+                    took = peer.graph(graph)
+                    if took is None:
+                        raise NotAvailable("cannot do this")
+                    seconds += took
+                    stages += len(graph)
+                figures.append(to_figure(seconds, stages))
+            result.peers[peer.name] = median(figures)
+        except NotAvailable as why:
+            result.peers[peer.name] = f"not available: {why}"
+
+
+def _run_graph(context: Context, stages: Graph, slots: int, parent: str | None = None) -> tuple[list[dict], dict]:
+    with context.stack(parent) as stack:
+        stack.register({"graph": pipeline_text("graph", stages), "warm": pipeline_text("warm", fan(20))})
+        stack.start_agent(slots)
+        stack.run("warm")
+        runs = [run for _ in range(context.repetitions()) for run in stack.run("graph")]
+        for run in runs:
+            if run["stages"] != len(stages):
+                raise RuntimeError(f"{run['stages']} stages of {len(stages)} were performed")
+        return runs, stack.stop()
+
+
+def _in_memory(context: Context, stages: Graph, slots: int) -> list[dict]:
+    """The same with all state in memory: the difference is what the file system costs."""
+    return _run_graph(context, stages, slots, "/dev/shm")[0] if os.path.isdir("/dev/shm") else []
+
+
+def chain_exec(context: Context) -> Result:
+    """a chain of 2,000 /bin/true on one agent"""
+    count = context.size(2_000, 100)
+    runs, steps = _run_graph(context, chain(count), 1)
+    memory = _in_memory(context, chain(count), 1)
+    result = Result("chain-exec", "ms/stage", 1.0, [run["seconds"] * 1e3 / count for run in runs],
+                    context.per_stage_ms(), "process + commit + round trip", steps=steps)
+    result.details = {"stages": count, "prepare_ms": median([(run["total"] - run["seconds"]) * 1e3 for run in runs]),
+                      "in_memory": median([run["seconds"] * 1e3 / count for run in memory]) if memory else None}
+    _measure_peers(context, result, lambda most: [chain(min(most, count))], lambda seconds, n: seconds * 1e3 / n)
+    return result
+
+
+def fan_exec(context: Context) -> Result:
+    """5,000 independent /bin/true on one agent"""
+    count = context.size(5_000, 200)
+    runs, steps = _run_graph(context, fan(count), SLOTS)
+    memory = _in_memory(context, fan(count), SLOTS)
+    result = Result("fan-exec", "stages/s", 2_200, [count / run["seconds"] for run in runs],
+                    context.limits["spawns_per_s"], "processes/s", higher_is_better=True, steps=steps)
+    result.details = {"stages": count, "slots": SLOTS, "prepare_ms": median([(run["total"] - run["seconds"]) * 1e3 for run in runs]),
+                      "in_memory": median([count / run["seconds"] for run in memory]) if memory else None}
+    _measure_peers(context, result, lambda most: [fan(min(most, count))], lambda seconds, n: n / seconds)
+    return result
+
+
+def engine_only(context: Context) -> Result:
+    """100,000 stages, answered without a process over four connections"""
+    per_run, runs = context.size(10_000, 500), context.size(10, 2)
+    values, answers, steps = [], [], {}
+    for _ in range(context.size(3, 1)):
+        with context.stack() as stack:
+            stack.register({f"wide{i}": pipeline_text(f"wide{i}", fan(per_run)) for i in range(runs)})
+            for i in range(runs):
+                _start_only(stack, f"wide{i}")
+            answer = stack.driver("agents", 4, 256, 0, per_run * runs)[-1]
+            values.append(answer["answered"] / answer["seconds"])
+            answers.append(answer)
+            steps = stack.stop()
+    # An event and a state for each of ready, leased and ended would be three; two pairs are what a stage needs at least.
+    limit = 1000 / (context.limits["commit_ms"]["1000"]["p50"] / 1e3) / 2
+    result = Result("engine-only", "stages/s", 100_000, values, limit, "two durable event pairs a stage",
+                    higher_is_better=True, steps=steps)
+    result.details = {"stages": per_run * runs, "answers": answers}
+    _count(result, "answered", min(answer["answered"] for answer in answers), per_run * runs)
+    return result
+
+
+def _start_only(stack: Stack, pipeline: str) -> None:
+    """Starts a run and waits for the acknowledgement."""
+    stack.cli("run", "start", pipeline)
+
+
+def _count(result: Result, what: str, figure: int, wanted: int) -> None:
+    result.details[what] = figure
+    if figure != wanted:
+        result.faults.append(f"{what} {figure}, not {wanted}")
+
+
+def dispatch_latency(context: Context) -> Result:
+    """idle system: stage ready, or trigger acknowledged, until the process runs"""
+    count = context.size(300, 10)
+    stamp = [str(context.programs / "stamp")]
+    with context.stack() as stack:
+        stack.register({"pair": pipeline_text("pair", [("hand", [], ["/bin/true"]), ("stamp", ["hand"], stamp)],
+                                              {"hand": "bench"}),
+                        "single": pipeline_text("single", [("stamp", [], stamp)])})
+        stack.start_agent(1)
+        stack.driver("dispatch", "trigger", "single", 5)    # Warms up.
+        ready = stack.driver("dispatch", "ready", "pair", count)[0]
+        trigger = stack.driver("dispatch", "trigger", "single", count)[0]
+        steps = stack.stop()
+    limits = context.limits
+    limit = limits["commit_ms"]["1"]["p50"] + limits["round_trip_ms"]["p50"] / 2 + limits["start_ms"]["p50"]
+    result = Result("dispatch-latency", "ms", 0.35, [ready["p50"]], limit, "commit + one way + process start", steps=steps)
+    result.details = {"ready": ready, "trigger": trigger}
+    result.more_targets = [("ready p99", ready["p99"], 1.0), ("trigger p50", trigger["p50"], 1.0)]
+    result.peers.update(context.absent)
+    for peer in context.peers:
+        try:
+            latencies = peer.trigger(context.size(20, 3))
+            if latencies is not None:
+                result.peers[peer.name] = median(latencies)
+        except NotAvailable as why:
+            result.peers[peer.name] = f"not available: {why}"
+    return result
+
+
+def wf_replay(context: Context) -> Result:
+    """recorded scientific workflows with /bin/true, against make -j2"""
+    if not context.traces.exists():
+        raise Skipped(f"no traces at {context.traces}; see --wfinstances")
+    workflows = read_workflows(context.traces)
+    if context.quick:
+        workflows = sorted(workflows, key=lambda workflow: len(workflow.needs))[:5]
+    stages = sum(len(workflow.needs) for workflow in workflows)
+    graphs = {f"wf{i}": workflow.graph() for i, workflow in enumerate(workflows)}
+    with context.stack() as stack:
+        stack.register({name: pipeline_text(name, graph) for name, graph in graphs.items()})
+        stack.start_agent(SLOTS)
+        values = []
+        for _ in range(context.size(3, 1)):
+            runs = stack.run(*graphs)
+            values.append(sum(run["total"] for run in runs))
+        steps = stack.stop()
+    result = Result("wf-replay", "s", math.inf, values, stages / context.limits["spawns_per_s"], "processes at full rate",
+                    steps=steps)
+    _measure_peers(context, result, lambda most: graphs.values(), lambda seconds, n: seconds, once=True)
+    if isinstance(result.peers.get("make"), float):
+        result.target = result.peers["make"]
+    result.details = {"workflows": len(workflows), "stages": stages, "edges": sum(len(needs) for w in workflows for needs in w.needs)}
+    _count(result, "performed", sum(run["stages"] for run in runs), stages)
+    result.details["scaled"] = _scaled_replay(context, workflows)
+    if result.details["scaled"]:
+        result.more_targets = [("scaled makespan / bound", median([one["ratio"] for one in result.details["scaled"]]), 1.05)]
+    return result
+
+
+def _scaled_replay(context: Context, workflows) -> list[dict]:
+    """Stages sleep for a thousandth of what they took: is the graph's own bound reached?"""
+    def bound(workflow) -> float:
+        return max(workflow.critical_path(), sum(workflow.runtimes) / SLOTS) / 1e3
+
+    fitting = sorted((w for w in workflows if 0.5 <= bound(w) <= context.size(5, 2)), key=bound, reverse=True)
+    if not fitting:
+        return []
+    chosen = fitting[::max(1, len(fitting) // 5)][:context.size(5, 1)]
+    definitions = {f"scaled{i}": pipeline_text(f"scaled{i}", workflow.graph(lambda s: ["sleep", f"{s / 1e3:.6f}"]))
+                   for i, workflow in enumerate(chosen)}
+    with context.stack() as stack:
+        stack.register(definitions)
+        stack.start_agent(SLOTS)
+        runs = stack.run(*definitions)
+    return [{"workflow": workflow.name, "stages": len(workflow.needs), "bound": bound(workflow), "makespan": run["seconds"],
+             "ratio": run["seconds"] / bound(workflow)} for workflow, run in zip(chosen, runs)]
+
+
+def metg(context: Context) -> Result:
+    """smallest computing stage at which half of two cores' time goes into stages"""
+    sizes_us = context.size(1, 0) and [8_000, 4_000, 2_000, 1_000, 500, 250] or [2_000, 500]
+    width, steps = (16, 16) if not context.quick else (4, 4)
+    spin = str(context.programs / "spin")
+
+    def graph(pattern: str, size: int) -> Graph:
+        return task_bench(pattern, width, steps, [spin, str(size)])
+
+    ours: dict[str, list[float]] = {pattern: [] for pattern in PATTERNS}
+    with context.stack() as stack:
+        names = {(pattern, size): f"{pattern.replace('_', '-')}-{size}" for pattern in PATTERNS for size in sizes_us}
+        stack.register({name: pipeline_text(name, graph(*key)) for key, name in names.items()})
+        stack.start_agent(2)
+        for pattern in PATTERNS:
+            for size in sizes_us:
+                run = stack.run(names[pattern, size])[0]
+                ours[pattern].append(_efficiency(run["stages"], size, run["seconds"]))
+        steps_of = stack.stop()
+    result = Result("metg", "ms", 1.0, [_metg(sizes_us, ours[pattern]) for pattern in PATTERNS], context.per_stage_ms(),
+                    "a stage's own least cost", steps=steps_of)
+    result.details = {"sizes_us": sizes_us, "efficiency": ours, "metg_ms": dict(zip(PATTERNS, result.values))}
+    result.peers.update(context.absent)
+    for peer in context.peers:
+        if not peer.repeats:
+            result.peers[peer.name] = "not measured: would take too long"
+            continue
+        try:
+            figures = []
+            for pattern in PATTERNS:
+                efficiencies = []
+                for size in sizes_us:
+                    stages = graph(pattern, size)
+                    efficiencies.append(_efficiency(len(stages), size, peer.graph(stages)))
+                figures.append(_metg(sizes_us, efficiencies))
+            result.peers[peer.name] = median(figures)
+        except NotAvailable as why:
+            result.peers[peer.name] = f"not available: {why}"
+    return result
+
+
+def _efficiency(stages: int, size_us: int, seconds: float) -> float:
+    return stages * size_us / 1e6 / (2 * seconds)
+
+
+def _metg(sizes_us: list[int], efficiencies: list[float]) -> float:
+    """The size in ms at which the efficiency is one half, between the two sizes around it on a logarithmic scale."""
+    last = None
+    for size, efficiency in zip(sizes_us, efficiencies):
+        if efficiency < 0.5:
+            if last is None:
+                return size * 0.5 / max(efficiency, 1e-9) / 1e3     # Not reached: extended from the largest.
+            share = (last[1] - 0.5) / (last[1] - efficiency)
+            return math.exp(math.log(last[0]) + share * (math.log(size) - math.log(last[0]))) / 1e3
+        last = (size, efficiency)
+    return sizes_us[-1] / 1e3   # At most.
+
+
+def recovery(context: Context) -> Result:
+    """kill -9 of the daemon with 10,000 queued and 64 running stages, until the first dispatch of the next one"""
+    queued, running = context.size(10_000, 300), 64
+    values, answers = [], []
+    for _ in range(context.size(3, 1)):
+        with context.stack() as stack:
+            stack.register({"wide": pipeline_text("wide", fan(queued)), "few": pipeline_text("few", fan(running))})
+            for name in ("few", "wide"):
+                _start_only(stack, name)
+            survivor = stack.popen("bench_recovery", stack.server, str(running), str(queued + running), stdout=subprocess.PIPE,
+                                   text=True)
+            if survivor.stdout.readline().strip() != "held":
+                raise RuntimeError("the stages were not leased")
+            stack.kill_daemon()
+            started = time.time() * 1e3
+            stack.start_daemon()
+            answer = json.loads(survivor.stdout.readline())
+            survivor.wait()
+            values.append(answer["first_dispatch"] - started)
+            answers.append({**answer, "restart_ms": answer["opened"] - started})
+    alone = []
+    for _ in range(5):
+        before = time.monotonic()
+        subprocess.run([context.programs / "cd4mld", "--version"], stdout=subprocess.DEVNULL, check=True)
+        alone.append((time.monotonic() - before) * 1e3)
+    result = Result("recovery", "ms", 150, values, median(alone), "starting the program")
+    result.details = {"queued": queued, "running": running, "answers": answers}
+    _count(result, "lost", max(queued + running - answer["answered"] for answer in answers), 0)
+    _count(result, "doubled", max(answer["doubled"] for answer in answers), 0)
+    return result
+
+
+def agents_1k(context: Context) -> Result:
+    """1,000 agents on own connections, a stage a second each"""
+    agents, seconds = context.size(1_000, 50), context.size(20, 2)
+    per_run = 10_000 if not context.quick else 200
+    runs = math.ceil(agents * (seconds + 2) / per_run)
+    with context.stack() as stack:
+        stack.register({"wide": pipeline_text("wide", fan(per_run))})
+        for _ in range(runs):
+            _start_only(stack, "wide")
+        idle = stack.usage()
+        program = stack.popen("bench_agents", stack.server, str(agents), "1", "1000", str(agents * seconds),
+                              stdout=subprocess.PIPE, text=True)
+        if program.stdout.readline().strip() != "ready":
+            raise RuntimeError("the sessions were not opened")
+        before, began = stack.usage(), time.monotonic()
+        answer = json.loads(program.stdout.readline())
+        after, took = stack.usage(), time.monotonic() - began
+        program.wait()
+        steps = stack.stop()
+    limits = context.limits
+    limit = limits["commit_ms"]["1"]["p99"] + limits["round_trip_ms"]["p99"]
+    result = Result("agents-1k", "ms p99", 5.0, [answer["dispatch"]["p99"]], limit, "commit + round trip, p99", steps=steps)
+    rss, cpu = after["rss_mb"], (after["cpu_seconds"] - before["cpu_seconds"]) / took
+    result.more_targets = [("RSS MB", rss, 120), ("share of a core", cpu, 0.25)]
+    result.details = {"agents": agents, "dispatch": answer["dispatch"], "rss_mb": rss, "idle_rss_mb": idle["rss_mb"],
+                      "cpu_share": cpu, "stages_per_s": answer["answered"] / answer["seconds"]}
+    _count(result, "refused", answer["refused"], 0)
+    return result
+
+
+ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
+       "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k}
