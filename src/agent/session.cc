@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 namespace cd4ml::agent {
 namespace {
 
+// What changes within so short a time is told together: a stage that ends sooner is told of by its result alone.
+constexpr Duration kTogether{5};
 constexpr Duration kBackOffMin{100};
 constexpr Duration kBackOffMax{5'000};
 
@@ -27,6 +30,7 @@ void Session::Found(const core::AttemptId& attempt, bool ended) {
 
 std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration now, double random) {
   actions_.clear();
+  now_ = now;
   std::visit(Overloaded{
                  [&](const SessionOpened& opened) { OnSessionOpened(opened); },
                  [&](const SessionEnded&) { OnSessionEnded(now, random); },
@@ -34,7 +38,8 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
                  [&](const AttemptBegan& began) {
                    auto found = attempts_.find(began.attempt);
                    if (found == attempts_.end() || found->second.began) return;
-                   found->second.began = changed_ = true;
+                   found->second.began = true;
+                   Changed();
                  },
                  [&](const AttemptEnded& ended) { OnEnded(ended.attempt); },
                  [&](const LogDelivered& delivered) {
@@ -50,7 +55,7 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
                      Settle(stale.attempt, held, 0);
                    } else if (held.phase != Phase::kAnswered && held.phase != Phase::kDropping) {
                      held.phase = Phase::kDropping;
-                     changed_ = true;
+                     Changed();
                      actions_.push_back(DropAttempt{stale.attempt});
                    }
                  },
@@ -58,12 +63,16 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
                    report_sent_ = false;
                    if (!answered.accepted) OnSessionEnded(now, random);
                  },
-                 [&](const ServicesChanged&) { changed_ = true; },
+                 [&](const ServicesChanged&) { Changed(); },
                  [&](const TimePassed&) {},
              },
              event);
   SendWhatIsDue(now);
   return std::move(actions_);
+}
+
+void Session::Changed() {
+  if (!std::exchange(changed_, true)) tell_at_ = now_ + kTogether;
 }
 
 void Session::Converge(const DesiredState& desired) {
@@ -75,7 +84,7 @@ void Session::Converge(const DesiredState& desired) {
     wanted.insert(task.attempt);
     if (attempts_.contains(task.attempt)) continue;
     attempts_[task.attempt] = {};
-    changed_ = true;
+    Changed();
     actions_.push_back(StartAttempt{task});
   }
   for (auto entry = attempts_.begin(); entry != attempts_.end();) {
@@ -101,7 +110,7 @@ void Session::OnEnded(const core::AttemptId& attempt) {
   if (found == attempts_.end()) return;
   Held& held = found->second;
   held.began = true;
-  changed_ = true;
+  Changed();
   if (held.phase == Phase::kDropping) {
     Settle(attempt, held, 0);
   } else if (held.phase != Phase::kAnswered) {
@@ -112,7 +121,7 @@ void Session::OnEnded(const core::AttemptId& attempt) {
 void Session::Settle(const core::AttemptId& attempt, Held& held, int64_t revision) {
   held.phase = Phase::kAnswered;
   held.gone_at = revision;
-  changed_ = true;
+  Changed();
   actions_.push_back(ForgetAttempt{attempt, revision});
 }
 
@@ -141,6 +150,7 @@ void Session::OnSessionOpened(const SessionOpened& opened) {
   heartbeat_ = opened.heartbeat;
   failures_ = 0;
   changed_ = true;
+  tell_at_ = now_;
   report_sent_ = false;
   revision_ = 0;  // A restarted daemon counts anew.
   for (auto& [attempt, held] : attempts_) {
@@ -172,7 +182,7 @@ void Session::SendWhatIsDue(Duration now) {
     held.finish_sent = true;
     actions_.push_back(SendFinish{attempt});
   }
-  if (report_sent_ || !(changed_ || heartbeat_due)) return;
+  if (report_sent_ || !((changed_ && now >= tell_at_) || heartbeat_due)) return;
   SendReport report;
   for (const auto& [attempt, held] : attempts_) {
     if (held.phase == Phase::kAnswered || held.phase == Phase::kDropping) continue;
@@ -192,7 +202,7 @@ std::optional<Duration> Session::NextDeadline() const {
       return std::nullopt;
     case Link::kOpen:
       if (report_sent_) return std::nullopt;
-      return report_at_;
+      return changed_ ? std::min(report_at_, tell_at_) : report_at_;
   }
   return std::nullopt;
 }

@@ -121,6 +121,8 @@ class Session {
     int64_t gone_at = 0;  // kAnswered: the revision that no longer wants it.
   };
 
+  // Notes that the next report would say something new.
+  void Changed();
   void Converge(const DesiredState& desired);
   void Settle(const core::AttemptId& attempt, Held& held, int64_t revision);
   void OnFinishAnswered(const FinishAnswered& answered);
@@ -133,7 +135,9 @@ class Session {
   std::string session_;
   Duration heartbeat_{5'000};
   Duration retry_at_{0};
+  Duration now_{0};
   Duration report_at_{0};
+  Duration tell_at_{0};       // When what has changed is told at the latest.
   int64_t revision_ = 0;      // Of the newest desired state of this session.
   int failures_ = 0;          // Openings in a row that led to nothing.
   bool changed_ = true;       // Something since the last report.

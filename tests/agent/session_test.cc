@@ -64,6 +64,13 @@ class SessionTest : public ::testing::Test {
   std::vector<std::string> On(const SessionEvent& event) {
     return Words(session_.Handle(event, now_, random_));
   }
+  // Also what is told together, a moment later.
+  std::vector<std::string> AllOn(const SessionEvent& event) {
+    std::vector<std::string> words = On(event);
+    now_ += Duration(5);
+    for (std::string& word : On(TimePassed{})) words.push_back(std::move(word));
+    return words;
+  }
   void Open() {
     On(TimePassed{});
     On(SessionOpened{"s1", Duration(5'000)});
@@ -81,19 +88,28 @@ TEST_F(SessionTest, OpensASessionAtOnceAndReportsWhatItHoldsWhenItIsThere) {
   EXPECT_THAT(On(SessionOpened{"s1"}), ElementsAre("report"));
 }
 
-TEST_F(SessionTest, StartsWhatIsDesiredOnceAndReportsItAtOnce) {
+TEST_F(SessionTest, StartsWhatIsDesiredOnceAndReportsItSoon) {
   Open();
-  EXPECT_THAT(On(DesiredArrived{Want(1, {1, 2})}),
-              ElementsAre("start 1", "start 2", "services", "report 1 2"));
-  EXPECT_THAT(On(DesiredArrived{Want(1, {1, 2})}), ElementsAre("services"));
+  EXPECT_THAT(On(DesiredArrived{Want(1, {1, 2})}), ElementsAre("start 1", "start 2", "services"));
+  EXPECT_EQ(session_.NextDeadline(), now_ + Duration(5));
+  EXPECT_THAT(AllOn(DesiredArrived{Want(1, {1, 2})}), ElementsAre("services", "report 1 2"));
   On(ReportAnswered{true});
-  EXPECT_THAT(On(AttemptBegan{Id(2)}), ElementsAre("report 1 2+"));
+  EXPECT_THAT(AllOn(AttemptBegan{Id(2)}), ElementsAre("report 1 2+"));
+}
+
+TEST_F(SessionTest, AStageThatEndsAtOnceIsToldOfByItsResultAlone) {
+  Open();
+  EXPECT_THAT(On(DesiredArrived{Want(1, {1})}), ElementsAre("start 1", "services"));
+  EXPECT_THAT(On(AttemptBegan{Id(1)}), IsEmpty());
+  EXPECT_THAT(On(AttemptEnded{Id(1)}), IsEmpty());
+  EXPECT_THAT(On(LogDelivered{Id(1)}), ElementsAre("finish 1"));
+  EXPECT_THAT(AllOn(FinishAnswered{Id(1), Answer::kAccepted, 2}), ElementsAre("forget 1", "report"));
 }
 
 TEST_F(SessionTest, SendsOneReportAtATimeAndTheLatestStateAfterIt) {
   Open();
-  EXPECT_THAT(On(DesiredArrived{Want(1, {1})}), ElementsAre("start 1", "services", "report 1"));
-  EXPECT_THAT(On(AttemptBegan{Id(1)}), IsEmpty());
+  EXPECT_THAT(AllOn(DesiredArrived{Want(1, {1})}), ElementsAre("start 1", "services", "report 1"));
+  EXPECT_THAT(AllOn(AttemptBegan{Id(1)}), IsEmpty());
   EXPECT_THAT(On(ReportAnswered{true}), ElementsAre("report 1+"));
   EXPECT_THAT(On(ReportAnswered{true}), IsEmpty());
 }
@@ -111,10 +127,10 @@ TEST_F(SessionTest, FinishesAfterTheLogIsDeliveredAndForgetsAfterTheAnswer) {
   Open();
   On(DesiredArrived{Want(1, {1})});
   On(ReportAnswered{true});
-  EXPECT_THAT(On(AttemptEnded{Id(1)}), ElementsAre("report 1+"));
+  EXPECT_THAT(AllOn(AttemptEnded{Id(1)}), ElementsAre("report 1+"));
   EXPECT_THAT(On(LogDelivered{Id(1)}), ElementsAre("finish 1"));
   On(ReportAnswered{true});
-  EXPECT_THAT(On(FinishAnswered{Id(1), Answer::kAccepted, 2}), ElementsAre("forget 1", "report"));
+  EXPECT_THAT(AllOn(FinishAnswered{Id(1), Answer::kAccepted, 2}), ElementsAre("forget 1", "report"));
 }
 
 TEST_F(SessionTest, AnOlderDesiredStateDoesNotStartAFinishedAttemptAgain) {
@@ -149,7 +165,7 @@ TEST_F(SessionTest, StopsWhatIsNoLongerDesiredAndReportsItsOutcome) {
   On(ReportAnswered{true});
   EXPECT_THAT(On(DesiredArrived{Want(2, {})}), ElementsAre("stop 1", "services"));
   EXPECT_THAT(On(DesiredArrived{Want(3, {})}), ElementsAre("services"));
-  EXPECT_THAT(On(AttemptEnded{Id(1)}), ElementsAre("report 1+"));
+  EXPECT_THAT(AllOn(AttemptEnded{Id(1)}), ElementsAre("report 1+"));
   EXPECT_THAT(On(LogDelivered{Id(1)}), ElementsAre("finish 1"));
 }
 
@@ -157,10 +173,10 @@ TEST_F(SessionTest, AStaleAttemptIsKilledAndDroppedWithoutAReport) {
   Open();
   On(DesiredArrived{Want(1, {1})});
   On(ReportAnswered{true});
-  EXPECT_THAT(On(AttemptStale{Id(1)}), ElementsAre("drop 1", "report"));
+  EXPECT_THAT(AllOn(AttemptStale{Id(1)}), ElementsAre("drop 1", "report"));
   EXPECT_THAT(On(AttemptStale{Id(1)}), IsEmpty());
   On(ReportAnswered{true});
-  EXPECT_THAT(On(AttemptEnded{Id(1)}), ElementsAre("forget 1", "report"));
+  EXPECT_THAT(AllOn(AttemptEnded{Id(1)}), ElementsAre("forget 1", "report"));
 }
 
 TEST_F(SessionTest, AFinishThatIsRefusedAsStaleDropsTheOutcome) {
@@ -170,7 +186,7 @@ TEST_F(SessionTest, AFinishThatIsRefusedAsStaleDropsTheOutcome) {
   On(LogDelivered{Id(1)});
   On(ReportAnswered{true});
   On(ReportAnswered{true});
-  EXPECT_THAT(On(FinishAnswered{Id(1), Answer::kStale, 0}), ElementsAre("forget 1", "report"));
+  EXPECT_THAT(AllOn(FinishAnswered{Id(1), Answer::kStale, 0}), ElementsAre("forget 1", "report"));
 }
 
 TEST_F(SessionTest, GoesOnWhileTheDaemonIsAwayAndFinishesInTheNextSession) {
