@@ -28,8 +28,8 @@ void LogPump::Follow(const core::AttemptId& attempt, const std::string& path) {
   log->path = path;
   std::lock_guard lock(mutex_);
   logs_[attempt] = std::move(log);
-  woken_ = true;
-  wake_.notify_one();
+  // There is nothing in it yet: the next look is early enough.
+  if (!looking_) wake_.notify_one();
 }
 
 void LogPump::End(const core::AttemptId& attempt, int64_t size) {
@@ -56,13 +56,12 @@ void LogPump::Drop(const core::AttemptId& attempt) {
 void LogPump::Run(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
-    if (session_.empty() || logs_.empty()) {
-      wake_.wait(lock, stop, [this] { return woken_; });
-    } else {
-      wake_.wait_for(lock, stop, kLook, [this] { return woken_; });
-    }
-    woken_ = false;
-    if (session_.empty()) continue;
+    const auto follows = [this] { return !session_.empty() && !logs_.empty(); };
+    wake_.wait(lock, stop, [&] { return woken_ || follows(); });
+    looking_ = true;
+    wake_.wait_for(lock, stop, kLook, [this] { return woken_; });
+    looking_ = woken_ = false;
+    if (!follows()) continue;
     std::vector<std::shared_ptr<Log>> round;
     for (const auto& [attempt, log] : logs_) round.push_back(log);
     const std::string session = session_;

@@ -63,8 +63,9 @@ class LogPump {
   std::condition_variable_any wake_;
   std::map<core::AttemptId, std::shared_ptr<Log>>
       logs_;             // Guarded by mutex_; shared with the pump's round.
-  std::string session_;  // Guarded by mutex_, as is `woken_`.
+  std::string session_;  // Guarded by mutex_, as are the next two.
   bool woken_ = false;
+  bool looking_ = false;  // The thread waits for no longer than kLook.
   std::jthread thread_;  // Last: it uses the others.
 };
 
