@@ -61,7 +61,7 @@ class Temporal(Peer):
         source.mkdir(parents=True)
         environment = {**os.environ, "GOBIN": str(home), "GOPATH": str(home / "go"), "GOCACHE": str(home / "cache"),
                        "GOFLAGS": "-modcacherw"}
-        self.ran(go, "install", f"github.com/temporalio/cli/cmd/temporal@{SERVER}", env=environment)
+        self.ran(go, "install", f"github.com/temporalio/cli/cmd/temporal@{SERVER}", env=environment, timeout=5400)
         shutil.copy(pathlib.Path(__file__).with_name("temporal.go"), source / "main.go")
         for command in (["mod", "init", "bench"], ["get", f"go.temporal.io/sdk@{SDK}"], ["mod", "tidy"],
                         ["build", "-o", home / "worker", "."]):

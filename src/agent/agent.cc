@@ -11,6 +11,7 @@
 #include "agent/attempt.h"
 #include "agent/blobs.h"
 #include "agent/codec.h"
+#include "agent/crew.h"
 #include "agent/definitions.h"
 #include "agent/exits.h"
 #include "agent/files.h"
@@ -18,6 +19,7 @@
 #include "agent/log_pump.h"
 #include "agent/performer.h"
 #include "agent/predictions.h"
+#include "agent/repos.h"
 #include "agent/services.h"
 #include "agent/session.h"
 #include "agent/sweeper.h"
@@ -38,6 +40,12 @@ Answer AnswerOf(const absl::Status& status) {
   return absl::IsNotFound(status) ? Answer::kUnknown : Answer::kNoAnswer;
 }
 
+// Only then chance plays a part, in when to come back.
+bool MayEndSession(const SessionEvent& event) {
+  const auto* answered = std::get_if<ReportAnswered>(&event);
+  return std::holds_alternative<SessionEnded>(event) || (answered != nullptr && !answered->accepted);
+}
+
 class AgentLoop : public Agent {
  public:
   AgentLoop(AgentConfig config, AgentPorts ports, std::unique_ptr<Blobs> blobs,
@@ -49,7 +57,8 @@ class AgentLoop : public Agent {
         sweeper_(config_.state_dir + "/trash", ports_.clock.Now().ms),
         blobs_(std::move(blobs)),
         definitions_(*blobs_, ports_.parser),
-        tools_{config_, ports_, exits_, *blobs_, definitions_, services_, sweeper_, steps_},
+        repos_(ports_.repos),
+        tools_{config_, ports_, exits_, *blobs_, definitions_, services_, sweeper_, repos_, crew_, steps_},
         services_(tools_,
                   [inbox = inbox_, this] { inbox->Post([this] { Handle(ServicesChanged{}); }); }),
         predictions_(tools_),
@@ -110,11 +119,13 @@ class AgentLoop : public Agent {
   Sweeper sweeper_;
   std::unique_ptr<Blobs> blobs_;
   Definitions definitions_;
+  Repos repos_;
   Steps steps_;
   const Tools tools_;
   Services services_;
   Predictions predictions_;
   LogPump logs_;
+  Crew crew_;
   std::map<core::AttemptId, Held> held_;  // Last, so that performers end before what they use.
 };
 
@@ -176,7 +187,7 @@ void AgentLoop::CloseSession() {
 void AgentLoop::Handle(const SessionEvent& event) {
   const bool was_open = session_.is_open();
   const std::vector<SessionAction> actions =
-      session_.Handle(event, ports_.clock.Steady(), ports_.random());
+      session_.Handle(event, ports_.clock.Steady(), MayEndSession(event) ? ports_.random() : 0);
   if (was_open && !session_.is_open()) logs_.SetSession("");
   for (const SessionAction& action : actions) {
     std::visit([this](const auto& one) { Do(one); }, action);

@@ -2,6 +2,7 @@
 #include "agent/performer.h"
 
 #include "agent/codec.h"
+#include "agent/crew.h"
 #include "agent/definitions.h"
 #include "agent/executors/executor.h"
 #include "agent/files.h"
@@ -61,16 +62,19 @@ Performer::Performer(const Tools& tools, Task task, AttemptPaths paths, Listener
       is_new_(true),
       listener_(std::move(listener)),
       attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
-      thread_([this] { Run(); }) {}
+      done_(tools.crew.Start([this] { Run(); })) {}
 
 Performer::Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths, Listener listener)
     : record_(std::move(found)),
       is_new_(false),
       listener_(std::move(listener)),
       attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
-      thread_([this] { Run(); }) {}
+      done_(tools.crew.Start([this] { Run(); })) {}
 
-Performer::~Performer() { quit_.request_stop(); }
+Performer::~Performer() {
+  quit_.request_stop();
+  done_.wait();
+}
 
 void Performer::Run() {
   attempt_.Lap(attempt_.tools().steps.begin);

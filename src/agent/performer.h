@@ -1,10 +1,10 @@
-// Performs one attempt from its task to its outcome on disk, on a thread of its own.
+// Performs one attempt from its task to its outcome on disk, on a thread that is its own meanwhile.
 #pragma once
 
 #include <functional>
-#include <memory>
+#include <future>
 #include <optional>
-#include <thread>
+#include <stop_token>
 
 #include "agent/attempt.h"
 
@@ -46,7 +46,7 @@ class Performer {
   const Listener listener_;
   std::stop_source quit_;
   Attempt attempt_;
-  std::jthread thread_;  // Last: it uses the others.
+  std::future<void> done_;  // Last: what is under way uses the others.
 };
 
 }  // namespace cd4ml::agent

@@ -7,8 +7,10 @@
 namespace cd4ml::agent {
 
 class Blobs;
+class Crew;
 class Definitions;
 class Exits;
+class Repos;
 class Services;
 class Sweeper;
 
@@ -31,6 +33,8 @@ struct Tools {
   Definitions& definitions;
   Services& services;
   Sweeper& sweeper;
+  Repos& repos;
+  Crew& crew;
   Steps& steps;
 };
 

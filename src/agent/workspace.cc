@@ -7,6 +7,7 @@
 
 #include "agent/blobs.h"
 #include "agent/files.h"
+#include "agent/repos.h"
 #include "agent/sweeper.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -108,9 +109,7 @@ absl::Status Workspace::TakeUp() {
 
 absl::Status Workspace::ExportCode() {
   const Task& task = attempt_.task();
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo,
-                         attempt_.tools().ports.repos.Open(task.repo));
-  return Annotate(repo->Export(task.commit, dir_), "checkout");
+  return Annotate(attempt_.tools().repos.Export(task.repo, task.commit, dir_), "checkout");
 }
 
 absl::Status Workspace::PlaceInputs() {

@@ -33,6 +33,9 @@ bool StartLibrary() {
   // git refuses repositories of other users because their configuration could run programs. Here no
   // configuration is read, and a root daemon has to read the repositories of its users.
   git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
+  // Who keeps a repository open reads small files once, also those that libgit2 would not remember by itself.
+  git_libgit2_opts(GIT_OPT_SET_CACHE_OBJECT_LIMIT, GIT_OBJECT_BLOB, size_t{64} << 10);
+  git_libgit2_opts(GIT_OPT_SET_CACHE_MAX_SIZE, ssize_t{64} << 20);
   return git_libgit2_opts(GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION, 1) == 0;
 }
 

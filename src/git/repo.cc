@@ -100,6 +100,7 @@ class Repo final : public SourceRepo {
   std::vector<std::string> RefNames();
 
   absl::StatusOr<Tree> RootOf(std::string_view commit);
+  absl::StatusOr<Tree> ReadRoot(std::string_view commit);
   absl::Status List(const git_tree* tree, const std::string& prefix, int depth,
                     const std::function<void(std::string)>& found);
   absl::Status Compare(const git_tree* from, const git_tree* to, const std::string& prefix,
@@ -111,6 +112,8 @@ class Repo final : public SourceRepo {
   Objects objects_;
   const std::string location_;
   int64_t entries_left_ = 0;  // Of the walk under way.
+  std::string last_commit_;   // Asked for again and again, as stages of one run are.
+  Tree last_root_;            // Its root.
 };
 
 absl::StatusOr<CommitFacts> Repo::Resolve(std::string_view given) {
@@ -222,6 +225,20 @@ absl::Status Repo::NoSuchRef(const std::string& ref) {
 }
 
 absl::StatusOr<Tree> Repo::RootOf(std::string_view commit) {
+  if (commit == last_commit_) {
+    git_tree* tree = nullptr;
+    if (git_tree_dup(&tree, last_root_.get()) == 0) return Tree(tree);
+  }
+  CD4ML_ASSIGN_OR_RETURN(Tree root, ReadRoot(commit));
+  git_tree* copy = nullptr;
+  if (git_tree_dup(&copy, root.get()) == 0) {
+    last_root_.reset(copy);
+    last_commit_ = commit;
+  }
+  return root;
+}
+
+absl::StatusOr<Tree> Repo::ReadRoot(std::string_view commit) {
   git_oid id;
   if (commit.size() != GIT_OID_HEXSZ || !IsHex(commit) ||
       git_oid_fromstrn(&id, commit.data(), commit.size()) != 0) {

@@ -68,10 +68,11 @@ absl::StatusOr<std::string> MakeTempDir() {
 }
 
 std::string RandomHex(int bytes) {
+  std::string random(static_cast<size_t>(bytes), '\0');
+  CD4ML_CHECK(getrandom(random.data(), random.size(), 0) == bytes, "the kernel gives random bytes");
   std::string hex;
-  for (int i = 0; i < bytes; ++i) {
-    unsigned char byte = 0;
-    CD4ML_CHECK(getrandom(&byte, 1, 0) == 1, "the kernel gives random bytes");
+  for (const char character : random) {
+    const auto byte = static_cast<unsigned char>(character);
     hex += "0123456789abcdef"[byte >> 4];
     hex += "0123456789abcdef"[byte & 15];
   }
