@@ -1,9 +1,11 @@
 """A real daemon, agent and command line in a folder of their own, and what end-to-end tests ask of them."""
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -41,19 +43,26 @@ class Stack:
         self.daemon = None
         self.agents = {}
         self.server = ""
+        self.session_ttl = "10s"
 
     # --- processes ---
 
     def start_daemon(self, *flags: str) -> None:
+        assert self.launch_daemon(*flags), (self.dir / "cd4mld.out").read_text()
+
+    def launch_daemon(self, *flags: str, under: tuple = ()) -> bool:
+        """Starts the daemon, with the command `under` if there is one; returns whether it listens, else it has ended."""
         address = self.dir / "daemon" / "address"
         address.unlink(missing_ok=True)
         # After a restart the daemon listens where its agents look for it.
         listen = self.server or "127.0.0.1:0"
         self.daemon = self.popen("cd4mld", "--state", self.dir / "daemon", "--listen", listen, "--data-root", self.data,
-                                 "--session-ttl", "10s", *flags)
+                                 "--session-ttl", self.session_ttl, *flags, under=under)
         wait_for("the daemon to listen", lambda: address.exists() or self.daemon.poll() is not None)
-        assert self.daemon.poll() is None, (self.dir / "cd4mld.out").read_text()
+        if self.daemon.poll() is not None:
+            return False
         self.server = address.read_text().strip()
+        return True
 
     def start_agent(self, name: str = "local", *flags: str) -> None:
         self.agents[name] = self.popen("cd4ml-agent", "--state", self.dir / name, "--server", self.server, "--name", name,
@@ -61,9 +70,9 @@ class Stack:
         wait_for(f"agent {name} to connect", lambda: any(a["agent"]["name"] == name and a["state"] in ("idle", "busy")
                                                          for a in self.ask("agent", "list")))
 
-    def popen(self, program: str, *arguments) -> subprocess.Popen:
+    def popen(self, program: str, *arguments, under: tuple = ()) -> subprocess.Popen:
         with open(self.dir / f"{program}.out", "ab") as log:
-            return subprocess.Popen([BIN / program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            return subprocess.Popen([*under, BIN / program, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def kill_daemon(self) -> None:
         self.daemon.send_signal(signal.SIGKILL)
@@ -122,6 +131,12 @@ class Stack:
         done = self.run(*arguments, "-o", "json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+    def query(self, sql: str, *values) -> list[tuple]:
+        """Reads the daemon's database, whether or not the daemon runs."""
+        database = f"file:{self.dir}/daemon/cd4ml.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(database, uri=True, timeout=PATIENCE)) as connection:
+            return connection.execute(sql, values).fetchall()
 
     def stage(self, run: str, name: str) -> dict:
         view = self.ask("run", "show", run)

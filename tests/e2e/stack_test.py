@@ -326,9 +326,7 @@ class Services(StackTest):
         wait_for("the service to be back", lambda: answers(endpoint) == "web/1/release one")
 
     def endpoint_of_record(self) -> str:
-        import sqlite3
-        database = sqlite3.connect(f"file:{self.stack.dir}/daemon/cd4ml.db?mode=ro", uri=True)
-        return database.execute("SELECT endpoint FROM deployment WHERE ended_ms IS NULL").fetchone()[0]
+        return self.stack.query("SELECT endpoint FROM deployment WHERE ended_ms IS NULL")[0][0]
 
 
 class OwnPipeline(StackTest):
