@@ -10,6 +10,8 @@
 
 namespace cd4ml::agent {
 
+constexpr int kRoundsToWait = 50;  // Of kLook: a second.
+
 LogPump::LogPump(AgentApi& daemon, Told on_delivered, Told on_stale)
     : daemon_(daemon), on_delivered_(std::move(on_delivered)), on_stale_(std::move(on_stale)) {
   thread_ = std::jthread([this](std::stop_token stop) { Run(stop); });
@@ -89,6 +91,10 @@ LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
   }
   // What was refused once is tried once more, at the end.
   if (log.complained && !end) return Progress::kNothing;
+  if (log.rounds_to_wait > 0) {
+    --log.rounds_to_wait;
+    return Progress::kNothing;
+  }
   if (!log.file.is_open()) log.file.open(log.path, std::ios::binary);
   std::string bytes(static_cast<size_t>(std::clamp<int64_t>(kLogMax - offset, 0, kChunkMax)), '\0');
   log.file.clear();
@@ -104,11 +110,15 @@ LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
     });
   }
   if (size.ok() && *size == offset && bytes_read != 0) {
-    size = absl::ResourceExhaustedError("nothing was taken at offset " + std::to_string(offset));
+    size = absl::OutOfRangeError("nothing was taken at offset " + std::to_string(offset));
   }
   bool stale = false;
   bool given_up = bytes_read == 0 && end && offset < *end;  // The file is shorter than it was.
   if (!size.ok()) {
+    if (absl::IsResourceExhausted(size.status())) {  // Its disk is full, or it has too much to do.
+      log.rounds_to_wait = kRoundsToWait;
+      return Progress::kNothing;
+    }
     if (IsAway(size.status()) || absl::IsNotFound(size.status())) return Progress::kSessionOver;
     stale = absl::IsAborted(size.status());
     given_up = !stale;

@@ -47,6 +47,7 @@ class LogPump {
     std::string path;
     std::ifstream file;  // Used by the pump's thread only, as are the next two.
     bool complained = false;
+    int rounds_to_wait = 0;
     int64_t delivered = 0;       // Guarded by mutex_, as is the next one.
     std::optional<int64_t> end;  // Its size, once it has ended.
   };

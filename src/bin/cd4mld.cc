@@ -29,6 +29,7 @@ struct Flags {
   std::string log_file;
   std::string session_ttl = "30s";
   std::string assign_timeout = "10m";
+  std::string ballast = "64MiB";
 };
 
 absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
@@ -57,8 +58,11 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
     std::_Exit(kExitUnknownCommit);
   };
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<os::DirLock> lock, os::LockDir(settings.state_dir));
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore({.path = settings.database}));
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory({.path = settings.database}));
+  store::StoreOptions options{.path = settings.database};
+  options.fail_stop = fail_stop;
+  CD4ML_ASSIGN_OR_RETURN(options.ballast, ParseSize(flags.ballast));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore(options));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory(options));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir, fail_stop));
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
@@ -97,6 +101,8 @@ int main(int argc, char** argv) {
   app.add_option("--session-ttl", flags.session_ttl, "An agent silent for longer loses its attempts")
       ->capture_default_str();
   app.add_option("--assign-timeout", flags.assign_timeout, "How long a stage waits for an agent unless it says")
+      ->capture_default_str();
+  app.add_option("--ballast", flags.ballast, "Disk space held back for results when the disk is full; 0B: none")
       ->capture_default_str();
   cd4ml::bin::AddLogFlags(app, flags.log_level, flags.log_file);
   CLI11_PARSE(app, argc, argv);

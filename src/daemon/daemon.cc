@@ -163,6 +163,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   void StartRun(StartRequest request, Done<core::Run> done) override {
     Offer(Urgency::kBulk, done, [this, request = std::move(request), done]() mutable {
       if (orchestrator_.AnswerRepeated(request.key, request.pipeline, done)) return;
+      if (!orchestrator_.read_only().ok()) return done(orchestrator_.read_only());
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
                             if (!prepared.ok()) return done(prepared.status());
@@ -258,6 +259,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       // Writing to a log file may block on the disk, so it leaves the loop.
       pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
         absl::StatusOr<int64_t> size = ports_.logs.Append(core::ToText(attempt), offset, bytes);
+        if (absl::IsResourceExhausted(size.status())) loop_.Post([this] { orchestrator_.RunShort(); });
         hub_.Wake();
         done(std::move(size));
       });

@@ -13,6 +13,8 @@
 namespace cd4ml::daemon {
 namespace {
 
+constexpr Duration kLookForSpace{1'000};
+
 UtcTime NewestTime(const core::Run& run) {
   UtcTime newest = run.created;
   for (const core::StageRun& stage : run.stages) {
@@ -36,12 +38,23 @@ Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History&
 absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   steady_ = steady;
   roster_ = Roster(settings_.session_ttl, steady);
+  now_ = now;
+  CD4ML_RETURN_IF_ERROR(TakeUp());
+  timeline_ = Timeline(now_, steady);
+  CheckSpace();
+  LogInfo("state loaded", {{"open_runs", std::to_string(runs_.size())},
+                           {"pipelines", std::to_string(pipelines_.size())},
+                           {"live", std::to_string(live_.size())},
+                           {"monitors", std::to_string(monitors_.size())}});
+  return absl::OkStatus();
+}
+
+absl::Status Orchestrator::TakeUp() {
   CD4ML_ASSIGN_OR_RETURN(StoredState state, store_.Load());
   store_id_ = state.id;
+  quarantined_ = std::move(state.quarantined);
   // A wall clock that was set back meanwhile must not let anything end before it began.
-  now_ = now;
   for (const core::Run& run : state.open_runs) now_ = std::max(now_, NewestTime(run));
-  timeline_ = Timeline(now_, steady);
   for (AgentRecord& agent : state.agents) roster_.Know(std::move(agent));
   for (PipelineRecord& pipeline : state.pipelines) {
     const std::string name = pipeline.name;
@@ -63,10 +76,6 @@ absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
     LeaseAgain(open);
     NoteDeadline(id);
   }
-  LogInfo("state loaded", {{"open_runs", std::to_string(runs_.size())},
-                           {"pipelines", std::to_string(pipelines_.size())},
-                           {"live", std::to_string(live_.size())},
-                           {"monitors", std::to_string(monitors_.size())}});
   return absl::OkStatus();
 }
 
@@ -113,6 +122,7 @@ void Orchestrator::StartRun(PreparedRun prepared, Done<core::Run> done) {
   core::StartRun& command = prepared.command;
   // The same key may have been prepared twice at the same time.
   if (AnswerRepeated(command.trigger.key, command.pipeline, done)) return;
+  if (!read_only_.ok()) return done(read_only_);
   command.number = ++last_number_[command.pipeline];
   command.id = command.pipeline + "/" + std::to_string(command.number);
   command.queued = !command.concurrency.group.empty();   // Its turn may come within this same turn of the loop.
@@ -129,7 +139,8 @@ void Orchestrator::StartRun(PreparedRun prepared, Done<core::Run> done) {
 
 // Answers with the run as it is after the commit.
 void Orchestrator::ReplyRun(const core::RunId& id, Done<core::Run> done) {
-  Reply([this, id, done = std::move(done)] {
+  Reply([this, id, done = std::move(done)](const absl::Status& recorded) {
+    if (!recorded.ok()) return done(recorded);
     const core::Run* open = FindOpen(id);
     done(open != nullptr ? *open : history_.GetRun(id));
   });
@@ -298,6 +309,7 @@ void Orchestrator::StartChecks() {
 
 void Orchestrator::FinishCheck(JudgedCheck check) {
   checking_.erase(check.monitor);
+  if (!read_only_.ok()) return;  // It stays due.
   const auto found = monitors_.find(check.monitor);
   if (found == monitors_.end() || found->second.deployment != check.deployment) return;
   const bool open = std::any_of(runs_.begin(), runs_.end(), [&](const auto& entry) {
@@ -339,6 +351,7 @@ void Orchestrator::Retrain(JudgedCheck check, core::MonitorDecision decision, Mo
       std::move(request), core::TriggerKind::kMonitor,
       [this, check = std::move(check), next = decision.next, record](absl::StatusOr<PreparedRun> prepared) mutable {
         checking_.erase(check.monitor);
+        if (!read_only_.ok()) return;
         if (monitors_[check.monitor].deployment != check.deployment) return;
         if (prepared.ok()) {
           StartRun(*std::move(prepared), [](const absl::StatusOr<core::Run>&) {});
@@ -358,6 +371,7 @@ void Orchestrator::Retrain(JudgedCheck check, core::MonitorDecision decision, Mo
 // --- pipelines -------------------------------------------------------------------------------------
 
 void Orchestrator::PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done) {
+  if (!read_only_.ok()) return done(read_only_);
   for (PipelineRecord& pipeline : pipelines) {
     const auto known = pipelines_.find(pipeline.name);
     pipeline.registered = known == pipelines_.end() ? now_ : known->second.registered;
@@ -366,7 +380,7 @@ void Orchestrator::PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatu
     const std::string name = pipeline.name;
     pipelines_[name] = std::move(pipeline);
   }
-  Reply([done] { done(absl::OkStatus()); });
+  Reply(done);
 }
 
 // --- agents ----------------------------------------------------------------------------------------
@@ -386,7 +400,7 @@ void Orchestrator::OpenSession(AgentHello hello, std::function<void(DesiredState
   Roster::Opened opened =
       roster_.Open(hello, session, std::move(on_desired), std::move(on_lost), steady_, now_);
   if (opened.superseded) {
-    Reply([superseded = std::move(opened.superseded)] {
+    Reply([superseded = std::move(opened.superseded)](const absl::Status&) {
       superseded(absl::AbortedError("superseded by a newer session of this agent"));
     });
   }
@@ -405,7 +419,11 @@ void Orchestrator::OpenSession(AgentHello hello, std::function<void(DesiredState
                      .blob_dir = settings_.blob_dir,
                      .blob_nonce = settings_.blob_nonce,
                      .store = store_id_};
-  Reply([done, grant] { done(grant); });
+  Reply([this, done, grant](const absl::Status& recorded) {
+    if (recorded.ok()) return done(grant);
+    roster_.Close(grant.session).IgnoreError();
+    done(recorded);
+  });
 }
 
 void Orchestrator::Report(const std::string& session, AgentReport report, DoneStatus done) {
@@ -417,7 +435,8 @@ void Orchestrator::Report(const std::string& session, AgentReport report, DoneSt
     // A stale attempt is refused here; the agent learns of it from its desired state.
     Handle(*run, core::ReportStarted{held.attempt.stage, held.attempt.number, *agent}).IgnoreError();
   }
-  Reply([done] { done(absl::OkStatus()); });
+  // What is not recorded now comes again with the next report.
+  Reply([done](const absl::Status&) { done(absl::OkStatus()); });
 }
 
 void Orchestrator::Finish(const std::string& session, const core::AttemptId& attempt, core::Outcome outcome,
@@ -425,7 +444,12 @@ void Orchestrator::Finish(const std::string& session, const core::AttemptId& att
   const absl::StatusOr<std::string> agent = roster_.Heard(session, nullptr, steady_);
   if (!agent.ok()) return done(agent.status());
   const std::string name = *agent;
-  const auto answer = [this, name, done] { Reply([this, name, done] { done(roster_.RevisionOf(name)); }); };
+  const auto answer = [this, name, done] {
+    Reply([this, name, done](const absl::Status& recorded) {
+      if (recorded.ok()) return done(roster_.RevisionOf(name));
+      done(absl::UnavailableError(Message(recorded)));  // The agent keeps the result and tries again.
+    });
+  };
   core::Run* run = FindOpen(attempt.run);
   if (run == nullptr) {
     // The run has ended: this is a repeated report, or one of an attempt that was lost.
@@ -447,10 +471,11 @@ void Orchestrator::RecordPredictions(const std::string& deployment, std::vector<
   if (!IsDeployment(deployment)) {
     return done(absl::NotFoundError("there is no deployment \"" + deployment + "\"; see cd4ml deploy history"));
   }
+  if (!read_only_.ok()) return done(read_only_);  // They stay in the service's file.
   for (PredictionRecord& prediction : predictions) prediction.deployment = deployment;
   const auto added = std::make_shared<int64_t>(0);  // Written by the commit, read by the answer after it.
   if (!predictions.empty()) changes_.push_back(PredictionChange{std::move(predictions), added.get()});
-  Reply([done, added] { done(*added); });
+  Reply([done, added](const absl::Status& recorded) { recorded.ok() ? done(*added) : done(recorded); });
 }
 
 // A deployment is named after its run and stage; one that has been replaced may still hand in what it answered.
@@ -472,7 +497,7 @@ void Orchestrator::DrainAgent(const std::string& agent, bool drained, const std:
   if (!record.ok()) return done(record.status());
   changes_.push_back(AgentChange{*record});
   LogInfo(drained ? "agent drained" : "agent takes work again", {{"agent", agent}, {"reason", reason}});
-  Reply([done, record = *record] { done(record); });
+  Reply([done, record = *record](const absl::Status& recorded) { recorded.ok() ? done(record) : done(recorded); });
 }
 
 void Orchestrator::CloseSession(const std::string& session, DoneStatus done) {
@@ -503,16 +528,64 @@ void Orchestrator::BeginTurn(UtcTime now, Duration steady) {
 
 void Orchestrator::EndTurn() {
   const int64_t decided = hooks_.ticks();
-  FireDeadlines();
-  StartChecks();
-  Regroup();
-  Assign();
+  const bool looks = !read_only_.ok() && steady_ >= look_at_;
+  if (looks) CheckSpace();
+  if (looks || read_only_.ok()) FireDeadlines();
+  if (read_only_.ok()) {
+    StartChecks();
+    Regroup();
+    Assign();
+  }
   steps_.assign.Add(hooks_.ticks() - decided);
-  Commit();
+  const absl::Status recorded = Commit();
+  if (!recorded.ok() && !absl::IsResourceExhausted(recorded)) return hooks_.fail_stop(recorded);
   roster_.Push();
-  for (std::function<void()>& reply : std::exchange(replies_, {})) reply();
+  for (auto& reply : std::exchange(replies_, {})) reply(recorded);
   steps_.decide.Add(decided - began_ticks_);
   steps_.tell.Add(hooks_.ticks() - committed_ticks_);
+}
+
+// Notes whether there is space, and says so when that has changed.
+void Orchestrator::CheckSpace() {
+  const bool was_read_only = !read_only_.ok();
+  read_only_ = store_.CheckSpace();
+  if (absl::IsDataLoss(read_only_)) return hooks_.fail_stop(read_only_);
+  look_at_ = steady_ + kLookForSpace;
+  if (was_read_only && read_only_.ok()) LogInfo("there is disk space again; taking new work");
+  if (!was_read_only && !read_only_.ok()) {
+    LogError("read-only until there is disk space again", {{"why", Message(read_only_)}});
+  }
+}
+
+void Orchestrator::RunShort() {
+  store_.RunShort();
+  if (read_only_.ok()) CheckSpace();
+}
+
+// Everything but the sessions is again as the store has it.
+absl::Status Orchestrator::Undo(const absl::Status& why) {
+  if (read_only_.ok()) read_only_ = why;
+  changes_.clear();
+  touched_.clear();
+  runs_.clear();
+  last_number_.clear();
+  pipelines_.clear();
+  monitors_.clear();
+  live_.clear();
+  queue_ = {};
+  locks_.clear();
+  homes_.clear();
+  leased_.clear();
+  keys_.clear();
+  groups_.clear();
+  deploys_.clear();
+  regroup_runs_.clear();
+  regroup_deploys_.clear();
+  deadlines_.clear();
+  deadline_of_.clear();
+  roster_.Forget();
+  CD4ML_RETURN_IF_ERROR(Annotate(TakeUp(), "the state cannot be loaded again"));
+  return absl::ResourceExhaustedError("nothing was recorded: " + Message(read_only_));
 }
 
 void Orchestrator::FireDeadlines() {
@@ -624,14 +697,16 @@ void Orchestrator::Assign() {
   }
 }
 
-void Orchestrator::Commit() {
+absl::Status Orchestrator::Commit() {
   const int64_t began = hooks_.ticks();
   committed_ticks_ = began;
   if (!changes_.empty()) {
     const absl::Status committed = store_.Commit(changes_);
     committed_ticks_ = hooks_.ticks();
     steps_.commit.Add(committed_ticks_ - began);
-    if (!committed.ok()) return hooks_.fail_stop(Annotate(committed, "the outcome of a commit is unknown"));
+    if (read_only_.ok()) CheckSpace();
+    if (absl::IsResourceExhausted(committed)) return Undo(committed);
+    if (!committed.ok()) return Annotate(committed, "the outcome of a commit is unknown");
     changes_.clear();
   }
   for (const core::RunId& id : touched_) {
@@ -645,9 +720,11 @@ void Orchestrator::Commit() {
     NoteDeadline(id);
   }
   if (!touched_.empty()) hooks_.committed(std::exchange(touched_, {}));
+  return absl::OkStatus();
 }
 
 std::optional<Duration> Orchestrator::NextWait() const {
+  if (!read_only_.ok()) return std::max(look_at_ - steady_, Duration(0));
   std::optional<Duration> wait;
   const auto consider = [&wait](Duration span) {
     span = std::max(span, Duration(0));
@@ -668,7 +745,8 @@ std::map<std::string, std::string> Orchestrator::Waiting(const core::RunId& id) 
   if (run == runs_.end()) return why;
   for (const core::StageRun& stage : run->second.stages) {
     if (stage.state != core::StageState::kReady) continue;
-    why[stage.plan.name] = core::WhyWaiting(ToWaiting(run->second, stage), Supply(), now_);
+    why[stage.plan.name] = read_only_.ok() ? core::WhyWaiting(ToWaiting(run->second, stage), Supply(), now_)
+                                           : "read-only: " + Message(read_only_);
   }
   return why;
 }

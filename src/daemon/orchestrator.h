@@ -3,7 +3,11 @@
 //
 // Within a turn, events are applied to the state in memory before they are durable, so that later requests of
 // the turn see them. Nothing leaves the orchestrator before the commit, and a failed commit ends the process:
-// what was decided too early dies with it.
+// what was decided too early dies with it. Only when the disk is full it is known that nothing was recorded:
+// then the state is loaded again and the turn's requests are refused.
+//
+// From the moment that the disk has been full until it has space again the daemon is read-only: it takes no new
+// work and grants no leases, but records results and losses in the space that the store has held back.
 #pragma once
 
 #include <functional>
@@ -84,6 +88,9 @@ class Orchestrator {
                          Done<int64_t> done);
   void CloseSession(const std::string& session, DoneStatus done);
 
+  // A log could not be written because the disk is full.
+  void RunShort();
+
   // --- the turn ---
   // Sets the time that everything until the next call is decided at; wall time never runs backwards.
   void BeginTurn(UtcTime now, Duration steady);
@@ -93,6 +100,10 @@ class Orchestrator {
   std::optional<Duration> NextWait() const;
 
   // --- what is known now ---
+  // RESOURCE_EXHAUSTED, with what to do, while the disk is full and no new work is taken.
+  const absl::Status& read_only() const { return read_only_; }
+  // Records that could not be read at the start, and why.
+  const std::vector<std::string>& quarantined() const { return quarantined_; }
   std::map<std::string, std::string> Waiting(const core::RunId& run) const;
   // Returns what a queued run waits for; "" when it is not queued.
   std::string QueuedBehind(const core::RunId& run) const;
@@ -127,14 +138,19 @@ class Orchestrator {
   void FireDeadlines();
   void StartChecks();
   void Assign();
-  void Commit();
+  absl::Status TakeUp();
+  // RESOURCE_EXHAUSTED: nothing was recorded, and the turn is undone. Other errors: the outcome is unknown.
+  absl::Status Commit();
+  absl::Status Undo(const absl::Status& why);
+  void CheckSpace();
   // Returns the run that `key` has started already.
   absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key);
   bool IsDeployment(const std::string& id) const;
   core::Run* FindOpen(const core::RunId& run);
   absl::StatusOr<core::Run*> FindForCommand(const core::RunId& run);
   void ReplyRun(const core::RunId& run, Done<core::Run> done);
-  void Reply(std::function<void()> reply) { replies_.push_back(std::move(reply)); }
+  // `reply` is told whether this turn was recorded.
+  void Reply(std::function<void(const absl::Status&)> reply) { replies_.push_back(std::move(reply)); }
   void RecordCheck(const core::MonitorState& state, MonitorCheckRecord record);
   void Retrain(JudgedCheck check, core::MonitorDecision decision, MonitorCheckRecord record);
 
@@ -148,12 +164,16 @@ class Orchestrator {
   Timeline timeline_{{}, Duration(0)};
   std::string store_id_;
   int64_t sessions_ = 0;
+  absl::Status read_only_;
+  Duration look_at_{0};                                     // Steady time of the next look for space.
+  std::vector<std::string> quarantined_;
+  std::set<std::string> checking_;                          // Monitors whose check is under way.
 
+  // Follows from the store: Undo takes it up again.
   std::map<core::RunId, core::Run> runs_;                   // Open ones only.
   std::map<std::string, int64_t> last_number_;              // By pipeline.
   std::map<std::string, PipelineRecord> pipelines_;
   std::map<std::string, core::MonitorState> monitors_;
-  std::set<std::string> checking_;                          // Monitors whose check is under way.
   LiveMap live_;
   core::ReadyQueue queue_;
   std::map<std::string, core::AttemptId> locks_;            // EnvironmentKey -> the deploy that holds it.
@@ -169,7 +189,7 @@ class Orchestrator {
 
   // Of this turn.
   std::vector<Change> changes_;
-  std::vector<std::function<void()>> replies_;
+  std::vector<std::function<void(const absl::Status&)>> replies_;
   std::set<core::RunId> touched_;
   int64_t began_ticks_ = 0, committed_ticks_ = 0;
 

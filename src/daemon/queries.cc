@@ -2,6 +2,7 @@
 #include "queries.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "cd4ml/base/status.h"
@@ -11,6 +12,7 @@ namespace cd4ml::daemon {
 namespace {
 
 constexpr int64_t kLogChunkMax = 256 << 10;
+constexpr size_t kQuarantinedMax = 50;
 constexpr Duration kFollow{2'000};      // How long a follower waits before it asks again.
 
 }  // namespace
@@ -46,11 +48,24 @@ Queries::Queries(const Settings& settings, const Ports& ports, Loop& loop, Orche
 Queries::~Queries() = default;
 
 absl::StatusOr<ServerFacts> Queries::GetServer() {
-  return ServerFacts{.version = settings_.version,
-                     .instance = settings_.instance,
-                     .state_dir = settings_.state_dir,
-                     .database = settings_.database,
-                     .started = started_};
+  ServerFacts facts{.version = settings_.version,
+                    .instance = settings_.instance,
+                    .state_dir = settings_.state_dir,
+                    .database = settings_.database,
+                    .started = started_,
+                    .read_only = "",
+                    .quarantined = {}};
+  std::tie(facts.read_only, facts.quarantined) =
+      loop_.Ask<std::pair<std::string, std::vector<std::string>>>([this] {
+        std::vector<std::string> quarantined = orchestrator_.quarantined();
+        const size_t count = quarantined.size();
+        if (count > kQuarantinedMax) {
+          quarantined.resize(kQuarantinedMax);
+          quarantined.push_back("and " + std::to_string(count - kQuarantinedMax) + " more, see the daemon's log");
+        }
+        return std::pair(Message(orchestrator_.read_only()), std::move(quarantined));
+      });
+  return facts;
 }
 
 absl::StatusOr<core::RunId> Queries::Resolve(const std::string& run) {

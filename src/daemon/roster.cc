@@ -68,9 +68,11 @@ absl::Status Roster::Close(const std::string& session) {
 }
 
 void Roster::Know(AgentRecord record) {
-  Agent& agent = agents_[record.name];
-  agent.heard = boot_;
+  const std::string name = record.name;
+  Agent& agent = agents_[name];
+  agent.heard = std::max(agent.heard, boot_);
   agent.record = std::move(record);
+  Recount(name);
 }
 
 absl::StatusOr<AgentRecord> Roster::Drain(const std::string& name, bool drained, const std::string& reason) {
@@ -113,6 +115,14 @@ void Roster::Serve(const std::string& name, ServiceTask service) {
 
 void Roster::Unserve(const std::string& name, const std::string& deployment) {
   if (agents_[name].services.erase(deployment) > 0) Changed(name);
+}
+
+void Roster::Forget() {
+  for (auto& [name, agent] : agents_) {
+    agent.leases.clear();
+    agent.services.clear();
+    Changed(name);
+  }
 }
 
 std::vector<Roster::Silent> Roster::Expire(Duration now) {

@@ -39,13 +39,14 @@ class Roster {
 
   // --- what follows from committed events ---
 
-  void Know(AgentRecord record);                        // At start: agents of earlier times.
+  void Know(AgentRecord record);                        // Agents of earlier times.
   // An operator wants the agent to take nothing new, or to take work again. NOT_FOUND: unknown agent.
   absl::StatusOr<AgentRecord> Drain(const std::string& agent, bool drained, const std::string& reason);
   void Lease(const std::string& agent, Task task);
   void Unlease(const std::string& agent, const core::AttemptId& attempt);   // Still held by the agent.
   void End(const std::string& agent, const core::AttemptId& attempt);       // No longer held either.
   void Serve(const std::string& agent, ServiceTask service);
+  void Forget();                                        // All leases and services: they are taken up again.
   void Unserve(const std::string& agent, const std::string& deployment);
 
   // --- what others ask ---

@@ -1012,6 +1012,8 @@ class Codec {
     to->set_instance(from.instance);
     to->set_state_dir(from.state_dir);
     to->set_database(from.database);
+    to->set_read_only(from.read_only);
+    Copy(from.quarantined, *to->mutable_quarantined());
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
   }
   void Read(const v1::GetServerResponse& from, ServerFacts& to) {
@@ -1019,6 +1021,8 @@ class Codec {
     to.instance = from.instance();
     to.state_dir = from.state_dir();
     to.database = from.database();
+    to.read_only = from.read_only();
+    Copy(from.quarantined(), to.quarantined);
     Time(from.has_start_time(), from.start_time(), to.started);
   }
 

@@ -42,6 +42,7 @@ constexpr Setting kWriterSettings[] = {
 constexpr Setting kReaderSettings[] = {
     {"PRAGMA query_only=ON", "PRAGMA query_only", "1"},
 };
+constexpr double kNumberMax = 1LL << 53;  // Adding a few of these does not overflow.
 constexpr int kStatementBytesMax = 100'000;
 constexpr int kReadOpsMax = 500;  // In millions of SQLite's instructions: some seconds.
 
@@ -73,6 +74,22 @@ bool Rows::Next() {
   if (code == SQLITE_ROW) return true;
   if (code != SQLITE_DONE) status_ = database_->Error(code);
   return false;
+}
+
+absl::Status Rows::Check(int needed) const {
+  for (int i = 0; i < sqlite3_column_count(statement_); ++i) {
+    const int type = sqlite3_column_type(statement_, i);
+    const char* declared = sqlite3_column_decltype(statement_, i);  // Null for an expression.
+    const bool is_number = declared != nullptr && declared != std::string_view("TEXT");
+    const bool is_odd =
+        type == SQLITE_BLOB || (type == SQLITE_NULL && i < needed) ||
+        (type == SQLITE_TEXT && (is_number || !IsUtf8(Text(i)))) ||
+        (type == SQLITE_INTEGER && std::abs(sqlite3_column_double(statement_, i)) > kNumberMax);
+    if (!is_odd) continue;
+    return absl::InvalidArgumentError("its " + std::string(sqlite3_column_name(statement_, i)) +
+                                      " is senseless");
+  }
+  return absl::OkStatus();
 }
 
 bool Rows::IsNull(int column) const {
@@ -222,6 +239,7 @@ absl::Status Database::Error(int code) const {
     case SQLITE_IOERR:
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
+      if (on_failure_) on_failure_(absl::DataLossError(message));
       return absl::DataLossError(message);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:

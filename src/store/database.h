@@ -4,6 +4,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,11 @@ class Rows {
   bool Next();
   const absl::Status& status() const { return status_; }
 
+  // INVALID_ARGUMENT when the present row holds what this store never writes: values of another
+  // type, bytes that are no text, a number that is no time, count or row, or NULL in one of the
+  // first `needed` columns.
+  absl::Status Check(int needed = 0) const;
+
   // Columns of the present row. Text is valid until Next.
   bool IsNull(int column) const;
   int64_t Integer(int column) const;
@@ -60,6 +66,11 @@ class Database {
                                                         const std::string& vfs, Access access);
   ~Database();
   Database(const Database&) = delete;
+
+  // Calls `on_failure` at once whenever reading, writing or syncing fails from now on.
+  void OnFailure(std::function<void(const absl::Status&)> on_failure) {
+    on_failure_ = std::move(on_failure);
+  }
 
   // Executes a statement that gives no rows. `sql` is a constant: its address names the cached
   // statement.
@@ -124,6 +135,7 @@ class Database {
   }
 
   sqlite3* handle_;
+  std::function<void(const absl::Status&)> on_failure_;
   int wal_frames_ = 0;
   int read_ops_ = 0;  // Of the present statement, in millions of instructions.
   std::unordered_map<const char*, sqlite3_stmt*> statements_;

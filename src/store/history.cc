@@ -194,7 +194,11 @@ absl::StatusOr<std::unique_ptr<Database>> SqliteHistory::Take() {
   }
   absl::StatusOr<std::unique_ptr<Database>> database =
       Database::Open(options_.path, options_.vfs, Database::Access::kRead);
+  if (absl::IsDataLoss(database.status()) && options_.fail_stop) {
+    options_.fail_stop(database.status());
+  }
   if (!database.ok()) return Annotate(database.status(), "database " + options_.path);
+  (*database)->OnFailure(options_.fail_stop);
   return database;
 }
 

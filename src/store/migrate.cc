@@ -56,8 +56,13 @@ absl::Status CheckRecord(Database& database, const std::vector<Migration>& migra
   for (int i = 1; i <= version; ++i) {
     const Migration& migration = migrations[static_cast<size_t>(i) - 1];
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectRecord, i));
-    if (rows.Next() && rows.Text(0) == Sha256(migration.script).hex()) continue;
+    const std::string digest = rows.Next() ? rows.String(0) : "";
     CD4ML_RETURN_IF_ERROR(rows.status());
+    if (digest == Sha256(migration.script).hex()) continue;
+    if (!Digest::Parse(digest).ok()) {  // A damaged record says nothing about the schema.
+      LogError("the record of a schema change cannot be read", {{"version", std::to_string(i)}});
+      continue;
+    }
     return absl::FailedPreconditionError(
         "its schema was made by another \"" + std::string(migration.name) +
         "\" than this program's; it is of an unreleased version: use a new database");
@@ -66,15 +71,12 @@ absl::Status CheckRecord(Database& database, const std::vector<Migration>& migra
 }
 
 absl::Status ApplyOne(Database& database, const Migration& migration, int version) {
-  Transaction transaction(database);
-  CD4ML_RETURN_IF_ERROR(transaction.Begin());
   CD4ML_RETURN_IF_ERROR(database.Execute(kCreateRecord));
   CD4ML_RETURN_IF_ERROR(database.Execute(std::string(migration.script)));
   CD4ML_RETURN_IF_ERROR(
       database.Run(kInsertRecord, version, migration.name, Sha256(migration.script).hex()));
   CD4ML_RETURN_IF_ERROR(database.Execute(std::string("PRAGMA application_id=") + kApplicationId));
-  CD4ML_RETURN_IF_ERROR(database.Execute("PRAGMA user_version=" + std::to_string(version)));
-  return transaction.Commit();
+  return database.Execute("PRAGMA user_version=" + std::to_string(version));
 }
 
 absl::Status Sync(const std::string& path) {
@@ -93,16 +95,24 @@ std::string FolderOf(const std::string& path) {
 }
 
 absl::Status BackUp(Database& database, const std::string& path, int version) {
-  const std::string target = path + ".schema-" + std::to_string(version) + ".backup";
-  const std::string draft = target + ".part";
+  // SQLite knows the time, so that nobody needs to pass it down to here.
+  CD4ML_ASSIGN_OR_RETURN(const std::string now,
+                         database.Ask("SELECT strftime('%Y%m%dT%H%M%SZ', 'now')"));
+  const std::string target =
+      path + ".schema-" + std::to_string(version) + "." + now + ".backup";
+  const std::string draft = path + ".backup.part";
   std::error_code error;
   std::filesystem::remove(draft, error);
-  CD4ML_RETURN_IF_ERROR(database.Run("VACUUM INTO ?1", draft));
-  CD4ML_RETURN_IF_ERROR(Sync(draft));
+  absl::Status copied = database.Run("VACUUM INTO ?1", draft);
+  if (copied.ok()) copied = Sync(draft);
+  if (!copied.ok()) {
+    std::filesystem::remove(draft, error);
+    return copied;
+  }
   std::filesystem::rename(draft, target, error);
   if (error) return absl::DataLossError(target + ": " + error.message());
   CD4ML_RETURN_IF_ERROR(Sync(FolderOf(path)));
-  LogInfo("the database was copied before its schema changes", {{"backup", target}});
+  LogInfo("the database was copied before its schema is upgraded", {{"backup", target}});
   return absl::OkStatus();
 }
 
@@ -114,17 +124,21 @@ absl::Status Migrate(Database& database, const std::vector<Migration>& migration
   if (version > newest) {
     return absl::FailedPreconditionError(
         "it has schema " + std::to_string(version) + " of a newer cd4ml, this one knows " +
-        std::to_string(newest) + "; use the newer program or restore a backup");
+        std::to_string(newest) +
+        "; use the newer program, or restore the copy beside it from before the upgrade: *.backup");
   }
   CD4ML_RETURN_IF_ERROR(CheckRecord(database, migrations, version));
   if (version > 0 && version < newest)
     CD4ML_RETURN_IF_ERROR(Annotate(back_up(version), "backup before migration"));
+  if (version == newest) return absl::OkStatus();
+  Transaction transaction(database);
+  CD4ML_RETURN_IF_ERROR(transaction.Begin());
   for (int next = version + 1; next <= newest; ++next) {
     const Migration& migration = migrations[static_cast<size_t>(next) - 1];
     CD4ML_RETURN_IF_ERROR(
         Annotate(ApplyOne(database, migration, next), "migration " + std::string(migration.name)));
   }
-  return absl::OkStatus();
+  return transaction.Commit();
 }
 
 }  // namespace cd4ml::store

@@ -19,7 +19,7 @@ struct Migration {
 // Returns every migration of this program, oldest first.
 const std::vector<Migration>& Migrations();
 
-// Applies the migrations that are missing, each with its record in one transaction. Calls `back_up`
+// Applies the migrations that are missing, with their records, in one transaction. Calls `back_up`
 // with the old version before it changes a database that has been in use.
 //
 // FAILED_PRECONDITION: the database is of a newer program, of another program, or was made by other
@@ -27,7 +27,7 @@ const std::vector<Migration>& Migrations();
 absl::Status Migrate(Database& database, const std::vector<Migration>& migrations,
                      const std::function<absl::Status(int version)>& back_up);
 
-// Copies the database beside itself as "PATH.schema-N.backup"; durable when it returns.
+// Copies the database beside itself as "PATH.schema-N.YYYYMMDDTHHMMSSZ.backup"; durable when it returns.
 absl::Status BackUp(Database& database, const std::string& path, int version);
 
 // Returns the folder that a file is in.

@@ -11,7 +11,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 
 #include "cd4ml/base/log.h"
 #include "history.h"
@@ -25,11 +24,6 @@ constexpr int64_t kCheckedBytesMax = 256 << 20;  // Reading more at every start 
 
 absl::Status Refuse(const std::string& what) { return absl::FailedPreconditionError(what); }
 std::string SystemError() { return std::strerror(errno); }
-
-std::string FolderOf(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
 
 // Returns the name of a file system on which locks or memory maps do not hold, or "".
 std::string NetworkFileSystem(int64_t magic) {
@@ -130,6 +124,7 @@ absl::StatusOr<LockFile> LockFile::Take(const std::string& path) {
 
 absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& options) {
   LockFile lock;
+  Ballast ballast;
   const bool on_disk = options.vfs.empty() && options.path != ":memory:";
   if (on_disk) {
     CD4ML_RETURN_IF_ERROR(CheckFolder(options));
@@ -137,15 +132,22 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& o
     if (!taken.ok()) return Annotate(taken.status(), "database " + options.path);
     lock = *std::move(taken);
     CD4ML_RETURN_IF_ERROR(CreateFile(options.path));
+    ballast = Ballast(options.path + ".ballast", options.ballast);
   }
   absl::StatusOr<std::unique_ptr<Database>> database = OpenWriter(options);
+  // Whatever a full disk makes of opening, SQLite's shared memory included.
+  if (!database.ok() && !absl::IsFailedPrecondition(database.status()) && ballast.Release()) {
+    database = OpenWriter(options);
+  }
   if (absl::IsDataLoss(database.status())) {
     return Annotate(database.status(), "database " + options.path +
                                            " cannot be used; move it away and restore a backup");
   }
   if (!database.ok()) return Annotate(database.status(), "database " + options.path);
   LogDebug("store opened", {{"path", options.path}, {"sqlite", sqlite3_libversion()}});
-  return std::make_unique<SqliteStateStore>(std::move(lock), *std::move(database));
+  (*database)->OnFailure(options.fail_stop);
+  return std::make_unique<SqliteStateStore>(std::move(lock), *std::move(database),
+                                            std::move(ballast));
 }
 
 absl::StatusOr<std::unique_ptr<History>> OpenHistory(const StoreOptions& options) {

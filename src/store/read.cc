@@ -4,6 +4,7 @@
 #include <charconv>
 #include <limits>
 #include <set>
+#include <vector>
 
 #include "encode.h"
 
@@ -31,7 +32,7 @@ LIMIT 1)sql";
 // Bounded by the run's plan.
 constexpr char kSelectStages[] = R"sql(
 SELECT position, name, state, reason, message, ready_ms, not_before_ms, ended_ms, attempts, first_ready_ms,
-  carried.payload, stop.payload
+  carried.payload, stop.payload, stage_run.kind
 FROM stage_run
 LEFT JOIN run_event AS carried ON carried_seq > 0 AND carried.run = stage_run.run AND carried.seq = carried_seq
 LEFT JOIN run_event AS stop ON stop_seq > 0 AND stop.run = stage_run.run AND stop.seq = stop_seq
@@ -54,6 +55,7 @@ absl::Status Unreadable(const std::string& what) { return absl::InvalidArgumentE
 absl::Status ReadFacts(Database& database, int64_t row, core::Run& run) {
   CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectRun, row));
   if (!rows.Next()) return rows.status().ok() ? absl::NotFoundError("no such run") : rows.status();
+  CD4ML_RETURN_IF_ERROR(rows.Check());
   CD4ML_ASSIGN_OR_RETURN(const core::Event event, DecodeEvent("run_started", rows.Text(8)));
   const auto& started = std::get<core::RunStarted>(event);
   if (started.id != rows.Text(0)) return Unreadable("its events are of run \"" + started.id + "\"");
@@ -79,12 +81,16 @@ absl::Status ReadFacts(Database& database, int64_t row, core::Run& run) {
   return absl::OkStatus();
 }
 
-absl::Status ReadStages(Database& database, int64_t row, core::Run& run) {
+// `attempts` becomes how many each stage has had.
+absl::Status ReadStages(Database& database, int64_t row, core::Run& run,
+                        std::vector<int64_t>& attempts) {
   CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectStages, row));
   size_t count = 0;
   while (rows.Next()) {
+    CD4ML_RETURN_IF_ERROR(rows.Check(9));
     if (count == run.stages.size() || rows.Integer(0) != static_cast<int64_t>(count) ||
-        rows.Text(1) != run.stages[count].plan.name) {
+        rows.Text(1) != run.stages[count].plan.name ||
+        rows.Text(12) != core::ToText(run.stages[count].plan.kind)) {
       return Unreadable("its stages are not those of its plan");
     }
     core::StageRun& stage = run.stages[count++];
@@ -94,6 +100,7 @@ absl::Status ReadStages(Database& database, int64_t row, core::Run& run) {
     stage.ready = rows.Time(5);
     stage.not_before = rows.Time(6);
     stage.ended = rows.Time(7);
+    attempts.push_back(rows.Integer(8));
     stage.first_ready = rows.Time(9);
     if (!rows.IsNull(10)) {
       CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("stage_carried", rows.Text(10)));
@@ -112,6 +119,7 @@ absl::Status ReadStages(Database& database, int64_t row, core::Run& run) {
 absl::Status ReadAttempts(Database& database, int64_t row, core::Run& run) {
   CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectAttempts, row));
   while (rows.Next()) {
+    CD4ML_RETURN_IF_ERROR(rows.Check(7));
     core::StageRun& stage = run.stages[static_cast<size_t>(rows.Integer(0))];
     core::Attempt& attempt = stage.attempts.emplace_back();
     if (rows.Integer(1) != static_cast<int64_t>(stage.attempts.size()))
@@ -129,19 +137,28 @@ absl::Status ReadAttempts(Database& database, int64_t row, core::Run& run) {
   return rows.status();
 }
 
-// Reindex crashes on what is no plan; a damaged row must not.
-absl::Status CheckPlan(const core::Run& run) {
+// Reindex crashes on what is no plan, and a commit is refused that contradicts the rows; a damaged row must not
+// lead there.
+absl::Status CheckPlan(const core::Run& run, const std::vector<int64_t>& attempts) {
   std::set<std::string, std::less<>> names;
+  size_t position = 0;
   for (const core::StageRun& stage : run.stages) {
     if (!names.insert(stage.plan.name).second)
       return Unreadable("its plan has two stages \"" + stage.plan.name + "\"");
     for (const std::string& need : stage.plan.needs) {
       if (!names.contains(need)) return Unreadable("its plan lacks stage \"" + need + "\"");
     }
-    const bool leased =
-        stage.state == core::StageState::kLeased || stage.state == core::StageState::kRunning;
-    if (leased && stage.attempts.empty())
-      return Unreadable("stage \"" + stage.plan.name + "\" is leased to nobody");
+    if (attempts[position++] != static_cast<int64_t>(stage.attempts.size()))
+      return Unreadable("some attempts of stage \"" + stage.plan.name + "\" are missing");
+    const core::Attempt* latest = stage.latest();
+    const bool is_granted = latest != nullptr && latest->state == core::AttemptState::kGranted;
+    const bool is_started = latest != nullptr && latest->state == core::AttemptState::kStarted;
+    if (is_granted != (stage.state == core::StageState::kLeased) ||
+        is_started != (stage.state == core::StageState::kRunning) ||
+        ((is_granted || is_started) && latest->ended.is_set()) ||
+        (!core::IsTerminal(stage.state) && stage.ended.is_set())) {
+      return Unreadable("stage \"" + stage.plan.name + "\" is not as far as its latest attempt");
+    }
   }
   return absl::OkStatus();
 }
@@ -170,9 +187,10 @@ absl::StatusOr<int64_t> FindRunRow(Database& database, const core::RunId& id) {
 absl::StatusOr<core::Run> ReadRun(Database& database, int64_t row) {
   core::Run run;
   CD4ML_RETURN_IF_ERROR(ReadFacts(database, row, run));
-  CD4ML_RETURN_IF_ERROR(ReadStages(database, row, run));
+  std::vector<int64_t> attempts;
+  CD4ML_RETURN_IF_ERROR(ReadStages(database, row, run, attempts));
   CD4ML_RETURN_IF_ERROR(ReadAttempts(database, row, run));
-  CD4ML_RETURN_IF_ERROR(CheckPlan(run));
+  CD4ML_RETURN_IF_ERROR(CheckPlan(run, attempts));
   core::Reindex(run);
   return run;
 }
@@ -211,6 +229,7 @@ absl::StatusOr<core::Version> ReadVersion(const Rows& rows, int column) {
 
 absl::StatusOr<core::Deployment> ReadDeployment(const Rows& rows) {
   core::Deployment deployment;
+  CD4ML_RETURN_IF_ERROR(rows.Check());
   if (rows.Text(0).empty() || rows.IsNull(2) || rows.IsNull(4))
     return Unreadable("its run is not there");
   deployment.id = rows.String(0);

@@ -408,6 +408,13 @@ ON CONFLICT (key, deployment) DO NOTHING)sql";
 
 absl::Status SqliteStateStore::Commit(const std::vector<Change>& changes) {
   CD4ML_RETURN_IF_ERROR(broken_);
+  absl::Status status = CommitOnce(changes);
+  if (absl::IsResourceExhausted(status) && GiveUpBallast()) status = CommitOnce(changes);
+  CD4ML_RETURN_IF_ERROR(status);
+  return database_->wal_frames() >= kCheckpointFrames ? Checkpoint() : absl::OkStatus();
+}
+
+absl::Status SqliteStateStore::CommitOnce(const std::vector<Change>& changes) {
   Transaction transaction(*database_);
   absl::Status status = transaction.Begin();
   for (size_t i = 0; status.ok() && i < changes.size(); ++i) {
@@ -424,7 +431,7 @@ absl::Status SqliteStateStore::Commit(const std::vector<Change>& changes) {
   }
   for (const core::RunId& run : ended_) runs_.erase(run);
   ended_.clear();
-  return database_->wal_frames() >= kCheckpointFrames ? Checkpoint() : absl::OkStatus();
+  return absl::OkStatus();
 }
 
 absl::Status SqliteStateStore::Write(const RunChange& change) {
@@ -596,9 +603,32 @@ absl::Status SqliteStateStore::Checkpoint() {
   const absl::Status status = database_->Checkpoint();
   if (status.ok()) return status;
   if (!absl::IsResourceExhausted(status)) return Break(status);
+  if (GiveUpBallast()) return Checkpoint();
   // What is committed is durable in the log, which goes on growing.
   LogWarn("the database's log cannot be emptied because the disk is full",
           {{"why", Message(status)}});
+  return absl::OkStatus();
+}
+
+bool SqliteStateStore::GiveUpBallast() {
+  is_short_ = true;
+  return ballast_.Release();
+}
+
+absl::Status SqliteStateStore::CheckSpace() {
+  if (!is_short_) return absl::OkStatus();
+  CD4ML_RETURN_IF_ERROR(broken_);
+  CD4ML_RETURN_IF_ERROR(ballast_.Restore());
+  // Only writing shows that there is space: this changes the first page, but nothing in it.
+  CD4ML_ASSIGN_OR_RETURN(const std::string version, database_->Ask("PRAGMA user_version"));
+  const absl::Status written = database_->Execute("PRAGMA user_version=" + version);
+  if (absl::IsResourceExhausted(written)) {
+    ballast_.Release();
+    return absl::ResourceExhaustedError("the disk of the database is full (" + Message(written) +
+                                        "); free some space");
+  }
+  if (!written.ok()) return Break(written);
+  is_short_ = false;
   return absl::OkStatus();
 }
 
@@ -611,10 +641,13 @@ absl::Status SqliteStateStore::Break(const absl::Status& status) {
 // --- loading
 // ---------------------------------------------------------------------------------------
 
+// Also those whose state is no word, which ReadRun then refuses. Every term is a range of one index.
 constexpr char kSelectOpenRuns[] = R"sql(
 SELECT id
 FROM run
-WHERE state = 'queued' OR state = 'running'
+WHERE state = 'queued' OR state = 'running' OR state IS NULL OR state < 'cancelled'
+  OR (state > 'cancelled' AND state < 'failed') OR (state > 'failed' AND state < 'succeeded')
+  OR state > 'succeeded'
 ORDER BY id
 LIMIT 1000000)sql";
 
@@ -667,10 +700,13 @@ absl::StatusOr<StoredState> SqliteStateStore::Load() {
   return state;
 }
 
-absl::Status SqliteStateStore::Quarantine(const char* table, int64_t row, const absl::Status& why) {
+absl::Status SqliteStateStore::Quarantine(StoredState& state, const char* table, int64_t row,
+                                          const absl::Status& why) {
   if (why.ok() || !absl::IsInvalidArgument(why)) return why;
   LogError("a record cannot be read and is left out",
            {{"table", table}, {"row", std::to_string(row)}, {"why", Message(why)}});
+  state.quarantined.push_back(std::string(table) + " " + std::to_string(row) + ": " +
+                              MakeUtf8(Message(why)));
   const absl::Status noted = database_->Run(kQuarantine, table, row, Message(why));
   if (!noted.ok()) LogWarn("the quarantine could not be written", {{"why", Message(noted)}});
   return absl::OkStatus();
@@ -686,7 +722,7 @@ absl::Status SqliteStateStore::LoadRuns(StoredState& state) {
   for (const int64_t row : open) {
     absl::StatusOr<core::Run> run = ReadRun(*database_, row);
     if (run.ok()) state.open_runs.push_back(*std::move(run));
-    CD4ML_RETURN_IF_ERROR(Quarantine("run", row, run.status()));
+    CD4ML_RETURN_IF_ERROR(Quarantine(state, "run", row, run.status()));
   }
   return absl::OkStatus();
 }
@@ -705,9 +741,10 @@ absl::Status SqliteStateStore::LoadPipelines(StoredState& state) {
     pipeline.registered = rows.Time(9);
     pipeline.checked = rows.Time(10);
     if (rows.Integer(11) > 0) state.last_run_number[pipeline.name] = rows.Integer(11);
-    const absl::Status status = Decode(rows.Text(8), pipeline.problems);
+    absl::Status status = rows.Check();
+    status.Update(Decode(rows.Text(8), pipeline.problems));
     if (status.ok()) state.pipelines.push_back(std::move(pipeline));
-    CD4ML_RETURN_IF_ERROR(Quarantine("pipeline", rows.Integer(0), status));
+    CD4ML_RETURN_IF_ERROR(Quarantine(state, "pipeline", rows.Integer(0), status));
   }
   return rows.status();
 }
@@ -726,12 +763,21 @@ absl::Status SqliteStateStore::LoadAgents(StoredState& state) {
     agent.resources = {rows.Integer(10), rows.Integer(11), rows.Integer(12)};
     agent.drained = rows.Integer(13) != 0;
     agent.drain_reason = rows.String(14);
-    absl::Status status = Decode(rows.Text(5), agent.labels);
+    absl::Status status = rows.Check();
+    status.Update(Decode(rows.Text(5), agent.labels));
     status.Update(Decode(rows.Text(7), agent.facts));
     if (status.ok()) state.agents.push_back(std::move(agent));
-    CD4ML_RETURN_IF_ERROR(Quarantine("agent", rows.Integer(0), status));
+    CD4ML_RETURN_IF_ERROR(Quarantine(state, "agent", rows.Integer(0), status));
   }
   return rows.status();
+}
+
+// Who takes up a deployment reads its run too.
+absl::Status CheckRun(Database& database, const core::RunId& id) {
+  const absl::StatusOr<int64_t> row = FindRunRow(database, id);
+  if (absl::IsNotFound(row.status())) return absl::InvalidArgumentError(Message(row.status()));
+  CD4ML_RETURN_IF_ERROR(row.status());
+  return ReadRun(database, *row).status();
 }
 
 absl::Status SqliteStateStore::LoadDeployments(StoredState& state) {
@@ -741,8 +787,10 @@ absl::Status SqliteStateStore::LoadDeployments(StoredState& state) {
   CD4ML_ASSIGN_OR_RETURN(Rows rows, database_->Query(kSelect.c_str()));
   while (rows.Next()) {
     absl::StatusOr<core::Deployment> deployment = ReadDeployment(rows);
-    if (deployment.ok()) state.live.push_back(*std::move(deployment));
-    CD4ML_RETURN_IF_ERROR(Quarantine("deployment", rows.Integer(26), deployment.status()));
+    absl::Status status = deployment.status();
+    if (status.ok()) status = CheckRun(*database_, deployment->run);
+    if (status.ok()) state.live.push_back(*std::move(deployment));
+    CD4ML_RETURN_IF_ERROR(Quarantine(state, "deployment", rows.Integer(26), status));
   }
   return rows.status();
 }
@@ -760,8 +808,9 @@ absl::Status SqliteStateStore::LoadMonitors(StoredState& state) {
     monitor.checks = rows.Integer(8);
     monitor.retrains_without_recovery = static_cast<int>(rows.Integer(11));
     monitor.given_up = rows.Integer(12) != 0;
-    absl::Status status =
-        rows.IsNull(1) ? absl::InvalidArgumentError("its pipeline is not there") : absl::OkStatus();
+    absl::Status status = rows.Check();
+    if (rows.IsNull(1)) status.Update(absl::InvalidArgumentError("its pipeline is not there"));
+    if (monitor.stage.empty()) status.Update(absl::InvalidArgumentError("it has no stage"));
     if (!rows.Text(5).empty()) {
       absl::StatusOr<Digest> definition = Digest::Parse(rows.Text(5));
       status.Update(definition.status());
@@ -770,7 +819,7 @@ absl::Status SqliteStateStore::LoadMonitors(StoredState& state) {
     status.Update(Decode(rows.Text(9), monitor.broken));
     status.Update(Decode(rows.Text(10), monitor.retrains));
     if (status.ok()) state.monitors.push_back(std::move(monitor));
-    CD4ML_RETURN_IF_ERROR(Quarantine("monitor", rows.Integer(0), status));
+    CD4ML_RETURN_IF_ERROR(Quarantine(state, "monitor", rows.Integer(0), status));
   }
   return rows.status();
 }

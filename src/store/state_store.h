@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "ballast.h"
 #include "cd4ml/ports/state_store.h"
 #include "database.h"
 
@@ -42,17 +43,23 @@ struct OpenRun {
 
 class SqliteStateStore : public StateStore {
  public:
-  SqliteStateStore(LockFile lock, std::unique_ptr<Database> database)
-      : lock_(std::move(lock)), database_(std::move(database)) {}
+  SqliteStateStore(LockFile lock, std::unique_ptr<Database> database, Ballast ballast)
+      : lock_(std::move(lock)),
+        database_(std::move(database)),
+        ballast_(std::move(ballast)),
+        is_short_(!ballast_.Restore().ok()) {}
 
   absl::Status Commit(const std::vector<Change>& changes) override;
   absl::StatusOr<StoredState> Load() override;
   absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key) override;
+  absl::Status CheckSpace() override;
+  void RunShort() override { (void)GiveUpBallast(); }
   void Idle() override;
 
  private:
   friend class RunProjector;
 
+  absl::Status CommitOnce(const std::vector<Change>& changes);
   absl::Status Write(const RunChange& change);
   absl::Status Write(const PipelineChange& change);
   absl::Status Write(const AgentChange& change);
@@ -71,15 +78,20 @@ class SqliteStateStore : public StateStore {
   absl::Status LoadDeployments(StoredState& state);
   absl::Status LoadMonitors(StoredState& state);
   // Sets a row aside that cannot be read. Passes on every other failure.
-  absl::Status Quarantine(const char* table, int64_t row, const absl::Status& why);
+  absl::Status Quarantine(StoredState& state, const char* table, int64_t row,
+                          const absl::Status& why);
 
   void Forget();
   absl::Status Checkpoint();
+  // Notes that the disk is full. Returns whether there is room now.
+  bool GiveUpBallast();
   // Remembers that the state on disk is not known any more.
   absl::Status Break(const absl::Status& status);
 
   LockFile lock_;
   std::unique_ptr<Database> database_;
+  Ballast ballast_;
+  bool is_short_;  // Of disk space.
   absl::Status broken_;
   std::unordered_map<core::RunId, OpenRun> runs_;
   std::vector<core::RunId> ended_;                     // In the present transaction.

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "cd4ml/store/open_store.h"
+#include "tests/support/crash_vfs.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -47,28 +48,33 @@ PreparedRun Prepared(std::vector<core::StagePlan> stages, std::string key = "") 
 // An orchestrator on a database in a folder of its own, with a clock that the test moves, and one agent.
 class Turns : public testing::Test {
  protected:
-  Turns() {
+  explicit Turns(const std::string& vfs = "") : vfs_(vfs) {
     std::string pattern = testing::TempDir() + "daemon-XXXXXX";
     dir_ = mkdtemp(pattern.data());
     settings_.instance = "boot";
     settings_.session_ttl = Duration(30'000);
     Start();
-    Turn([&] {
-      PipelineRecord pipeline;
-      pipeline.name = "p";
-      pipeline.repo = "/repo";
-      pipeline.file = "p.cd4ml.yaml";
-      orchestrator_->PutPipelines({pipeline}, [](const absl::Status&) {});
-    });
+    Register("p");
   }
   ~Turns() override {
     Stop();
     std::filesystem::remove_all(dir_);
   }
 
+  void Register(const std::string& name) {
+    Turn([&] {
+      PipelineRecord pipeline;
+      pipeline.name = name;
+      pipeline.repo = "/repo";
+      pipeline.file = name + ".cd4ml.yaml";
+      orchestrator_->PutPipelines({pipeline}, [](const absl::Status&) {});
+    });
+  }
+
   void Start() {
     store::StoreOptions options;
-    options.path = dir_ + "/cd4ml.db";
+    options.path = vfs_.empty() ? dir_ + "/cd4ml.db" : "/cd4ml.db";
+    options.vfs = vfs_;
     store_ = *store::OpenStateStore(options);
     history_ = *store::OpenHistory(options);
     Orchestrator::Hooks hooks;
@@ -142,6 +148,7 @@ class Turns : public testing::Test {
     return leases;
   }
 
+  const std::string vfs_;
   std::string dir_;
   Settings settings_;
   UtcTime now_{1'000'000'000'000};
@@ -422,6 +429,168 @@ TEST_F(Monitors, PredictionsOfUnknownDeploymentsAreRefused) {
   });
   EXPECT_TRUE(answer.ok());
   EXPECT_EQ(history_->Predictions("p/1/release", UtcTime{0}, now_ + Duration(1), 10)->size(), 1u);
+}
+
+struct Disk {
+  CrashVfs disk_{"daemon"};
+};
+
+// A disk without ballast, so that nothing at all can be recorded when it is full.
+class FullDisk : protected Disk, public Turns {
+ protected:
+  FullDisk() : Turns(disk_.name()) {}
+  ~FullDisk() override { Stop(); }
+
+  void Fill() { disk_.FailWrite(1, CrashVfs::Times::kForGood); }
+
+  absl::Status TryToStart(const std::string& key = "") {
+    absl::Status answer = absl::UnknownError("no answer");
+    Turn([&] {
+      orchestrator_->StartRun(Prepared({Plan("a"), Plan("b", {"a"})}, key),
+                              [&](const absl::StatusOr<core::Run>& run) { answer = run.status(); });
+    });
+    return answer;
+  }
+
+  absl::Status Beat() {
+    absl::Status answer = absl::UnknownError("no answer");
+    Turn([&] {
+      AgentReport report;
+      for (const Task& task : desired_.leases) report.held.push_back({.attempt = task.attempt, .started = true});
+      orchestrator_->Report(session_, report, [&](const absl::Status& status) { answer = status; });
+    });
+    return answer;
+  }
+
+  // Does what an agent does with a result: keeps it until it is taken.
+  void Perform() {
+    for (const Task& task : std::vector<Task>(desired_.leases)) {
+      const absl::Status answer = Finish(task.attempt.run, task.attempt.stage, AttemptState::kSucceeded,
+                                         task.attempt.number);
+      EXPECT_TRUE(answer.ok() || absl::IsUnavailable(answer)) << answer.ToString();
+    }
+  }
+};
+
+TEST_F(FullDisk, TakesNoNewWorkKeepsResultsForLaterAndGoesOnByItself) {
+  Connect();
+  ASSERT_TRUE(TryToStart().ok());
+  Fill();
+
+  EXPECT_TRUE(absl::IsUnavailable(Finish("p/1", "a"))) << "the agent keeps the result";
+  EXPECT_TRUE(absl::IsResourceExhausted(orchestrator_->read_only()));
+  EXPECT_TRUE(absl::IsResourceExhausted(TryToStart()));
+  EXPECT_TRUE(Beat().ok());
+  EXPECT_EQ(Stored("p/1").FindStage("a")->latest()->state, AttemptState::kGranted);
+  EXPECT_EQ(Leases(), Names{"p/1/a/1"});
+  EXPECT_LE(*orchestrator_->NextWait(), Duration(1'000));
+
+  disk_.Heal();
+  steady_ += Duration(1'000);
+  Turn();
+
+  EXPECT_TRUE(orchestrator_->read_only().ok());
+  EXPECT_TRUE(Finish("p/1", "a").ok());
+  EXPECT_EQ(Leases(), Names{"p/1/b/1"});
+  ASSERT_TRUE(TryToStart().ok());
+  EXPECT_EQ(Stored("p/2").FindStage("a")->state, core::StageState::kLeased) << "no number was used up";
+  EXPECT_TRUE(stopped_.ok()) << stopped_.ToString();
+}
+
+TEST_F(FullDisk, GrantsNoLeasesAndSaysWhy) {
+  ASSERT_TRUE(TryToStart().ok());
+  disk_.FailWrite(1, CrashVfs::Times::kOnce);
+  EXPECT_TRUE(absl::IsResourceExhausted(TryToStart()));
+
+  Connect();
+
+  EXPECT_TRUE(Leases().empty());
+  EXPECT_NE(orchestrator_->Waiting("p/1").at("a").find("full"), std::string::npos);
+  steady_ += Duration(1'000);
+  Turn();
+  EXPECT_EQ(Leases(), Names{"p/1/a/1"});
+}
+
+TEST_F(FullDisk, LosesNoAgentThatGoesOnBeating) {
+  Connect();
+  ASSERT_TRUE(TryToStart().ok());
+  Fill();
+  (void)Finish("p/1", "a");
+  for (int second = 0; second < 100; ++second) {
+    steady_ += Duration(1'000);
+    ASSERT_TRUE(Beat().ok());
+  }
+  disk_.Heal();
+  steady_ += Duration(1'000);
+  ASSERT_TRUE(Beat().ok());
+
+  EXPECT_EQ(Stored("p/1").FindStage("a")->latest()->state, AttemptState::kStarted);
+  EXPECT_TRUE(Finish("p/1", "a").ok());
+}
+
+TEST_F(FullDisk, OfALostAgentIsDealtWithWhenThereIsSpaceAndNotInABusyLoop) {
+  Connect();
+  ASSERT_TRUE(TryToStart().ok());
+  Fill();
+  (void)Finish("p/1", "a");
+  steady_ += Duration(40'000);
+  Turn();
+  EXPECT_GT(*orchestrator_->NextWait(), Duration(900));
+  EXPECT_EQ(Stored("p/1").FindStage("a")->latest()->state, AttemptState::kGranted);
+
+  disk_.Heal();
+  steady_ += Duration(1'000);
+  Turn();
+
+  EXPECT_EQ(Stored("p/1").FindStage("a")->latest()->state, AttemptState::kLost);
+}
+
+// The disk is full at the first, second ... write of a whole run, once or until it is emptied.
+TEST_F(FullDisk, AtAnyWriteEndsInOneWholeRun) {
+  int64_t points = 0, refused = 0;
+  Duration longest{0};
+  for (const auto times : {CrashVfs::Times::kOnce, CrashVfs::Times::kForGood}) {
+    int64_t nth = 1;
+    for (bool has_struck = true; has_struck; ++nth, ++points) {
+      Stop();
+      disk_.Restore({});
+      Start();
+      Register("p");
+      Connect();
+      const int64_t before = disk_.writes();
+      disk_.FailWrite(nth, times);
+      bool started = false;
+      std::optional<Duration> healed;
+      for (int second = 0; second < 30; ++second) {
+        if (!started) {
+          started = TryToStart("key").ok();
+          refused += !started;
+        }
+        ASSERT_TRUE(Beat().ok());
+        Perform();
+        if (second == 12) {
+          has_struck = disk_.writes() - before >= nth;
+          disk_.Heal();
+          healed = steady_;
+        }
+        if (healed.has_value() && orchestrator_->read_only().ok()) {
+          longest = std::max(longest, steady_ - *healed);
+          healed.reset();
+        }
+        steady_ += Duration(1'000);
+        now_ = now_ + Duration(1'000);
+      }
+      ASSERT_TRUE(stopped_.ok()) << "write " << nth << ": " << stopped_.ToString();
+      const core::Run run = Stored("p/1");
+      ASSERT_EQ(run.state, RunState::kSucceeded) << "write " << nth;
+      for (const core::StageRun& stage : run.stages) EXPECT_EQ(stage.attempts.size(), 1u);
+      EXPECT_EQ(store_->Load()->last_run_number.at("p"), 1);
+    }
+  }
+  printf("writes to a full disk: %lld, refused starts %lld, longest to recover %s\n", static_cast<long long>(points),
+         static_cast<long long>(refused), FormatDuration(longest).c_str());
+  EXPECT_GT(refused, 20);
+  EXPECT_LE(longest, Duration(5'000));
 }
 
 }  // namespace

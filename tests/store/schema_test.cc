@@ -145,8 +145,8 @@ TEST_F(Migrations, AreRefusedByAnOlderProgram) {
 
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Message(status),
-            "it has schema 2 of a newer cd4ml, this one knows 1; use the newer program or restore "
-            "a backup");
+            "it has schema 2 of a newer cd4ml, this one knows 1; use the newer program, or restore "
+            "the copy beside it from before the upgrade: *.backup");
 }
 
 TEST_F(Migrations, AreNeverEdited) {
@@ -168,12 +168,18 @@ TEST_F(Migrations, AreRefusedOnAnotherProgramsDatabase) {
 
 TEST_F(Migrations, KeepACopyOfWhatWasThereBefore) {
   ASSERT_OK(Apply({one_}));
-  std::ofstream(path_ + ".schema-1.backup.part") << "left by a crash";
+  std::ofstream(path_ + ".backup.part") << "left by a crash";
 
   ASSERT_OK(BackUp(*OpenDatabase(), path_, 1));
   ASSERT_OK(Apply({one_, two_}));
 
-  RawDatabase copy(path_ + ".schema-1.backup");
+  std::string backup;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+    const std::string name = entry.path().filename();
+    if (name.ends_with(".backup")) backup = name;
+  }
+  ASSERT_TRUE(std::regex_match(backup, std::regex("m\\.db\\.schema-1\\.\\d{8}T\\d{6}Z\\.backup"))) << backup;
+  RawDatabase copy(folder_ / backup);
   EXPECT_EQ(copy.Rows("SELECT a FROM one").at(0).at(0), "7");
   EXPECT_EQ(copy.Rows("PRAGMA user_version").at(0).at(0), "1");
   EXPECT_EQ(copy.Rows("PRAGMA integrity_check").at(0).at(0), "ok");

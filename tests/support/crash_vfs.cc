@@ -166,7 +166,8 @@ struct CrashVfs::Methods {
     const bool too_many = growth > 0 && vfs.bytes_max_.has_value() &&
                           vfs.Bytes() + static_cast<int64_t>(growth) > *vfs.bytes_max_;
     ++vfs.writes_;
-    if (vfs.write_fault_.Strikes() || too_many) return SQLITE_FULL;
+    if (vfs.write_fault_.Strikes()) return vfs.write_code_;
+    if (too_many) return SQLITE_FULL;
     Undo undo{offset, length, "", bytes.size()};
     if (offset < bytes.size()) undo.old_bytes = bytes.substr(offset, length);
     if (growth > 0) bytes.resize(end);
@@ -477,8 +478,9 @@ bool CrashVfs::is_dying() const {
   return dying_;
 }
 
-void CrashVfs::FailWrite(int64_t nth, Times times) {
+void CrashVfs::FailWrite(int64_t nth, Times times, int code) {
   const std::lock_guard lock(mutex_);
+  write_code_ = code;
   write_fault_ = {nth, times};
 }
 

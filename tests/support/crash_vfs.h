@@ -40,8 +40,8 @@ class CrashVfs {
 
   // --- faults ---
   enum class Times { kOnce, kForGood };
-  // Fails the `nth` write from now on with SQLITE_FULL; nothing of it is written.
-  void FailWrite(int64_t nth, Times times);
+  // Fails the `nth` write from now on with `code`; nothing of it is written.
+  void FailWrite(int64_t nth, Times times, int code = SQLITE_FULL);
   // Fails the `nth` sync from now on with SQLITE_IOERR_FSYNC. Of each sector that was to be synced
   // any content may be durable, and no later sync changes that unless it is written again.
   void FailSync(int64_t nth, Times times, Random random);
@@ -89,6 +89,7 @@ class CrashVfs {
   bool dying_ = false;
   int64_t die_in_ = 0;
   Fault write_fault_, sync_fault_, read_fault_;
+  int write_code_ = SQLITE_FULL;
   Random sync_random_;
   std::optional<int64_t> bytes_max_;
   bool ignores_syncs_ = false;

@@ -40,6 +40,8 @@ struct ServerFacts {
   std::string version, instance;
   std::string state_dir, database;
   UtcTime started;
+  std::string read_only;                           // Why no new work is taken now; empty: it is.
+  std::vector<std::string> quarantined;            // Records that cannot be read and are left out, and why.
 };
 
 // Ends a subscription when destroyed; no callback runs after that.

@@ -98,6 +98,7 @@ struct StoredState {
   std::vector<core::MonitorState> monitors;
   std::map<std::string, int64_t> last_run_number;   // By pipeline.
   std::string id;                                   // Made with the database: another one has another.
+  std::vector<std::string> quarantined;             // Records that cannot be read and are left out, and why.
 };
 
 // Called from the loop's thread only. Only the orchestrator calls Commit.
@@ -117,6 +118,13 @@ class StateStore {
 
   // Returns the run that was started under an idempotency key, or nullopt.
   virtual absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key) = 0;
+
+  // OK while the store takes everything. RESOURCE_EXHAUSTED once its disk has been full: then Commit uses space
+  // that was held back for results and clean-up, as long as that lasts; each call tries to hold it back again,
+  // and the message says what is needed.
+  virtual absl::Status CheckSpace() = 0;
+  // Gives up the space that was held back, because something else found the disk full.
+  virtual void RunShort() = 0;
 
   // Housekeeping when nothing waits (a passive checkpoint). Never fails the caller.
   virtual void Idle() = 0;

@@ -1,6 +1,8 @@
 // Opens the SQLite store: once for the one writer, as often as wanted for readers.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -15,6 +17,10 @@ struct StoreOptions {
   std::string vfs;   // A registered SQLite VFS; then no lock file is taken. Empty: the default.
   bool allow_network_file_system =
       false;  // SQLite's locks do not hold there; two daemons would destroy the store.
+  int64_t ballast = 0;  // Bytes kept in "PATH.ballast" for when the disk is full; at most 1/16 of it.
+  // Told, on any thread, when reading, writing or syncing has failed on any connection of a store
+  // that is open: ends the process at once, because the truth is on disk only.
+  std::function<void(const absl::Status&)> fail_stop;
 };
 
 // Opens, creates or migrates the store and locks it. Everything that Load will need has been

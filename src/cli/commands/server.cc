@@ -21,6 +21,8 @@ int Perform(Invocation& invocation) {
   line("instance", facts->instance);
   line("state", facts->state_dir);
   line("database", facts->database);
+  line("mode", facts->read_only.empty() ? "ready" : "read-only: " + facts->read_only);
+  for (const std::string& record : facts->quarantined) line("left out", record);
   return kExitOk;
 }
 
