@@ -651,9 +651,10 @@ WHERE state = 'queued' OR state = 'running' OR state IS NULL OR state < 'cancell
 ORDER BY id
 LIMIT 1000000)sql";
 
+// What is no number sorts behind all numbers, so the highest one is sought below those that cannot be.
 constexpr char kSelectPipelines[] = R"sql(
 SELECT id, name, repo, branch, file, description, good_commit, bad_commit, problems, registered_ms, checked_ms,
-  (SELECT MAX(number) FROM run WHERE run.pipeline = pipeline.id)
+  (SELECT number FROM run WHERE run.pipeline = pipeline.id AND number < 9007199254740992 ORDER BY number DESC LIMIT 1)
 FROM pipeline
 ORDER BY name
 LIMIT 1000000)sql";
