@@ -134,11 +134,7 @@ void Session::OnFinishAnswered(const FinishAnswered& answered) {
       return Settle(answered.attempt, held, answered.revision);
     case FinishAnswered::Answer::kStale:
       return Settle(answered.attempt, held, 0);
-    case FinishAnswered::Answer::kUnknown:
-      // Either the session is over, which the next one mends, or the attempt is gone for good.
-      if (held.unknown_once) return Settle(answered.attempt, held, 0);
-      held.unknown_once = true;
-      return;
+    case FinishAnswered::Answer::kUnknown:  // The session is over; what is unknown in itself is stale.
     case FinishAnswered::Answer::kNoAnswer:
       return;  // Sent again with the next heartbeat or session.
   }

@@ -116,8 +116,6 @@ class Session {
     bool began = false;
     bool log_delivered = false;
     bool finish_sent = false;
-    bool unknown_once =
-        false;            // The daemon did not know the attempt or the session; ask once more.
     int64_t gone_at = 0;  // kAnswered: the revision that no longer wants it.
   };
 

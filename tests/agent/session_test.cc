@@ -212,7 +212,7 @@ TEST_F(SessionTest, SendsAFinishWithoutAnswerAgainWithTheHeartbeat) {
   EXPECT_THAT(On(TimePassed{}), ElementsAre("finish 1", "report 1+"));
 }
 
-TEST_F(SessionTest, AnAttemptThatTheDaemonDoesNotKnowTwiceIsDropped) {
+TEST_F(SessionTest, AnAttemptIsDroppedWhenItIsStaleAndNotWhenItsSessionIsOver) {
   Open();
   On(DesiredArrived{Want(1, {1})});
   On(AttemptEnded{Id(1)});
@@ -222,7 +222,8 @@ TEST_F(SessionTest, AnAttemptThatTheDaemonDoesNotKnowTwiceIsDropped) {
   now_ = *session_.NextDeadline();
   On(TimePassed{});
   EXPECT_THAT(On(SessionOpened{"s2"}), ElementsAre("finish 1", "report 1+"));
-  EXPECT_THAT(On(FinishAnswered{Id(1), Answer::kUnknown, 0}), ElementsAre("forget 1"));
+  EXPECT_THAT(On(FinishAnswered{Id(1), Answer::kUnknown, 0}), IsEmpty());
+  EXPECT_THAT(On(FinishAnswered{Id(1), Answer::kStale, 0}), ElementsAre("forget 1"));
 }
 
 TEST_F(SessionTest, ARefusedReportOpensAnotherSession) {
