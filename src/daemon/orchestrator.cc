@@ -26,6 +26,11 @@ UtcTime NewestTime(const core::Run& run) {
   return newest;
 }
 
+// To an agent, NOT_FOUND means that its session is over; an attempt that nobody knows is one to be dropped.
+absl::Status Stale(const absl::Status& status) {
+  return absl::IsNotFound(status) ? absl::AbortedError(Message(status)) : status;
+}
+
 }  // namespace
 
 Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History& history, Hooks hooks)
@@ -435,6 +440,16 @@ void Orchestrator::Report(const std::string& session, AgentReport report, DoneSt
     // A stale attempt is refused here; the agent learns of it from its desired state.
     Handle(*run, core::ReportStarted{held.attempt.stage, held.attempt.number, *agent}).IgnoreError();
   }
+  // Cancelled before the agent learned of it, so that nobody else will report its end.
+  for (const core::AttemptId& attempt : roster_.NotHeld(*agent)) {
+    core::Run* run = FindOpen(attempt.run);
+    if (run == nullptr) continue;
+    core::Outcome outcome;
+    outcome.state = core::AttemptState::kCancelled;
+    outcome.reason = core::Reason::kCancelled;
+    outcome.message = "cancelled before it began";
+    Handle(*run, core::ReportFinished{attempt.stage, attempt.number, *agent, outcome}).IgnoreError();
+  }
   // What is not recorded now comes again with the next report.
   Reply([done](const absl::Status&) { done(absl::OkStatus()); });
 }
@@ -454,15 +469,15 @@ void Orchestrator::Finish(const std::string& session, const core::AttemptId& att
   if (run == nullptr) {
     // The run has ended: this is a repeated report, or one of an attempt that was lost.
     const absl::StatusOr<core::Run> ended = history_.GetRun(attempt.run);
-    if (!ended.ok()) return done(ended.status());
+    if (!ended.ok()) return done(Stale(ended.status()));
     const absl::StatusOr<std::vector<core::Event>> repeated =
         core::Decide(*ended, core::ReportFinished{attempt.stage, attempt.number, name, outcome}, now_);
-    if (!repeated.ok()) return done(repeated.status());
+    if (!repeated.ok()) return done(Stale(repeated.status()));
     return answer();
   }
   const absl::StatusOr<size_t> events =
       Handle(*run, core::ReportFinished{attempt.stage, attempt.number, name, std::move(outcome)});
-  if (!events.ok()) return done(events.status());
+  if (!events.ok()) return done(Stale(events.status()));
   answer();
 }
 

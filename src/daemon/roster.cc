@@ -19,6 +19,7 @@ Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
   const bool other_instance = !agent.record.instance.empty() && agent.record.instance != hello.instance;
   if (other_instance) {
     for (const auto& [attempt, task] : agent.leases) opened.orphaned.push_back(attempt);
+    for (const auto& [attempt, ending] : agent.ending) opened.orphaned.push_back(attempt);
   }
   AgentRecord& record = agent.record;
   record.name = hello.name;
@@ -35,6 +36,7 @@ Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
   agent.session = session;
   agent.heard = now;
   agent.report = {};
+  for (auto& [attempt, ending] : agent.ending) ending.unseen = 0;
   agent.on_desired = std::move(on_desired);
   agent.on_lost = std::move(on_lost);
   sessions_[session] = hello.name;
@@ -49,6 +51,11 @@ absl::StatusOr<std::string> Roster::Heard(const std::string& session, const Agen
   agent.heard = now;
   if (report != nullptr) {
     agent.report = *report;
+    for (auto& [attempt, ending] : agent.ending) {
+      const bool held = std::any_of(report->held.begin(), report->held.end(),
+                                    [&id = attempt](const HeldLease& lease) { return lease.attempt == id; });
+      ending.unseen = held ? 0 : ending.unseen + 1;
+    }
     Recount(found->second);
   }
   return found->second;
@@ -98,11 +105,16 @@ void Roster::Lease(const std::string& name, Task task) {
 }
 
 void Roster::Unlease(const std::string& name, const core::AttemptId& attempt) {
-  if (agents_[name].leases.erase(attempt) > 0) Changed(name);
+  Agent& agent = agents_[name];
+  const auto lease = agent.leases.extract(attempt);
+  if (!lease) return;
+  agent.ending[attempt] = {.resources = lease.mapped().resources};
+  Changed(name);
 }
 
 void Roster::End(const std::string& name, const core::AttemptId& attempt) {
   Unlease(name, attempt);
+  agents_[name].ending.erase(attempt);
   std::erase_if(agents_[name].report.held, [&](const HeldLease& held) { return held.attempt == attempt; });
   Recount(name);
 }
@@ -129,9 +141,11 @@ std::vector<Roster::Silent> Roster::Expire(Duration now) {
   std::vector<Silent> silent;
   for (auto& [name, agent] : agents_) {
     const bool open = !agent.session.empty();
-    if ((!open && agent.leases.empty()) || now - agent.heard < ttl_) continue;
+    const bool idle = agent.leases.empty() && agent.ending.empty();
+    if ((!open && idle) || now - agent.heard < ttl_) continue;
     const std::string why = "agent \"" + name + "\" has been silent for " + FormatDuration(now - agent.heard);
     for (const auto& [attempt, task] : agent.leases) silent.push_back({name, attempt, why});
+    for (const auto& [attempt, ending] : agent.ending) silent.push_back({name, attempt, why});
     if (open) {
       const std::function<void(absl::Status)> on_lost = std::move(agent.on_lost);
       Close(agent.session).IgnoreError();
@@ -144,11 +158,23 @@ std::vector<Roster::Silent> Roster::Expire(Duration now) {
 std::optional<Duration> Roster::NextExpiry() const {
   std::optional<Duration> next;
   for (const auto& [name, agent] : agents_) {
-    if (agent.session.empty() && agent.leases.empty()) continue;
+    if (agent.session.empty() && agent.leases.empty() && agent.ending.empty()) continue;
     const Duration at = agent.heard + ttl_;
     if (!next.has_value() || at < *next) next = at;
   }
   return next;
+}
+
+// An agent sends its next report after the answer to the one before, and that after the desired states that
+// came before: the first report may be of the time when the lease was still on its way, the second is not.
+std::vector<core::AttemptId> Roster::NotHeld(const std::string& name) const {
+  std::vector<core::AttemptId> gone;
+  const auto agent = agents_.find(name);
+  if (agent == agents_.end()) return gone;
+  for (const auto& [attempt, ending] : agent->second.ending) {
+    if (ending.unseen >= 2) gone.push_back(attempt);
+  }
+  return gone;
 }
 
 void Roster::Recount(const std::string& name) {
@@ -168,9 +194,10 @@ void Roster::Recount(const std::string& name) {
     free.free -= resources;
   };
   for (const auto& [attempt, task] : agent.leases) take(task.resources);
-  // What is cancelled is no longer leased, but holds its slot until the agent has ended it.
+  // What is cancelled or was lost holds its slot until the agent has ended it.
+  for (const auto& [attempt, ending] : agent.ending) take(ending.resources);
   for (const HeldLease& held : agent.report.held) {
-    if (!agent.leases.contains(held.attempt)) take(held.resources);
+    if (!agent.leases.contains(held.attempt) && !agent.ending.contains(held.attempt)) take(held.resources);
   }
 }
 

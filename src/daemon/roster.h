@@ -43,7 +43,8 @@ class Roster {
   // An operator wants the agent to take nothing new, or to take work again. NOT_FOUND: unknown agent.
   absl::StatusOr<AgentRecord> Drain(const std::string& agent, bool drained, const std::string& reason);
   void Lease(const std::string& agent, Task task);
-  void Unlease(const std::string& agent, const core::AttemptId& attempt);   // Still held by the agent.
+  // No longer desired; it goes on counting until End or until the agent goes silent.
+  void Unlease(const std::string& agent, const core::AttemptId& attempt);
   void End(const std::string& agent, const core::AttemptId& attempt);       // No longer held either.
   void Serve(const std::string& agent, ServiceTask service);
   void Forget();                                        // All leases and services: they are taken up again.
@@ -61,6 +62,8 @@ class Roster {
   // Returns when Expire must be asked again, or nullopt.
   std::optional<Duration> NextExpiry() const;
 
+  // Returns what is no longer desired of the agent and what it does not hold either.
+  std::vector<core::AttemptId> NotHeld(const std::string& agent) const;
   // Agents with an open session, and what each has left.
   const std::map<std::string, core::FreeAgent>& Free() const { return free_; }
   std::vector<AgentView> Views(UtcTime now) const;
@@ -72,6 +75,10 @@ class Roster {
   void Push();
 
  private:
+  struct Ending {
+    core::Resources resources;
+    int unseen = 0;                                     // Reports in a row that did not name it.
+  };
   struct Agent {
     AgentRecord record;
     std::string session;                                // Empty: none open.
@@ -80,6 +87,7 @@ class Roster {
     std::function<void(DesiredState)> on_desired;
     std::function<void(absl::Status)> on_lost;
     std::map<core::AttemptId, Task> leases;
+    std::map<core::AttemptId, Ending> ending;           // No longer desired, not ended yet.
     std::map<std::string, ServiceTask> services;        // By deployment.
     int64_t revision = 0;
   };
