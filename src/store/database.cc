@@ -3,6 +3,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -224,6 +225,22 @@ absl::Status Database::Checkpoint() {
   const int code =
       sqlite3_wal_checkpoint_v2(handle_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   return code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY ? absl::OkStatus() : Error(code);
+}
+
+absl::Status Database::Harden() {
+  sqlite3_file* log = nullptr;
+  sqlite3_file_control(handle_, "main", SQLITE_FCNTL_JOURNAL_POINTER, static_cast<void*>(&log));
+  if (log == nullptr || log->pMethods == nullptr) return absl::OkStatus();
+  sqlite3_int64 size = 0;
+  int code = log->pMethods->xFileSize(log, &size);
+  std::array<char, 65'536> piece;
+  for (sqlite3_int64 at = 0; code == SQLITE_OK && at < size; at += static_cast<int>(piece.size())) {
+    const int length = static_cast<int>(std::min<sqlite3_int64>(size - at, piece.size()));
+    code = log->pMethods->xRead(log, piece.data(), length, at);
+    if (code == SQLITE_OK) code = log->pMethods->xWrite(log, piece.data(), length, at);
+  }
+  if (code == SQLITE_OK && size > 0) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+  return code == SQLITE_OK ? Checkpoint() : Error(code);
 }
 
 absl::Status Database::Error(int code) const {

@@ -101,6 +101,10 @@ class Database {
   bool in_transaction() const;
   int wal_frames() const { return wal_frames_; }
 
+  // Makes durable what this connection sees. An earlier process may have failed to sync it: the system then shows
+  // what was written without ever writing it again, and what is added to the log later would go with it.
+  absl::Status Harden();
+
   // Moves what it can from the log into the database file without waiting for anybody.
   absl::Status Checkpoint();
 

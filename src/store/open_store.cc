@@ -91,6 +91,8 @@ absl::StatusOr<std::unique_ptr<Database>> OpenWriter(const StoreOptions& options
   CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                          Database::Open(options.path, options.vfs, Database::Access::kWrite));
   CD4ML_RETURN_IF_ERROR(CheckSoundness(*database));
+  const absl::Status durable = database->Harden();
+  if (!durable.ok() && !absl::IsResourceExhausted(durable)) return durable;  // A full disk is no reason to stay away.
   CD4ML_RETURN_IF_ERROR(Migrate(*database, Migrations(), [&](int version) {
     return options.vfs.empty() ? BackUp(*database, options.path, version) : absl::OkStatus();
   }));
