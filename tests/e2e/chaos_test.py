@@ -377,7 +377,8 @@ class Cancelled(ChaosTest):
         self.say(f"{count} hostile scripts with up to {most} processes at a time cancelled: {len(survivors)} survivors, "
                  f"{spread(took)} (grace {self.GRACE_MS} ms)")
         self.assertEqual(survivors, {})
-        self.assertLessEqual(sorted(took)[int(0.99 * (len(took) - 1))], self.GRACE_MS + 1000)
+        # The promise's second is held at full size; a machine that tests a commit may be too busy for it.
+        self.assertLessEqual(sorted(took)[int(0.99 * (len(took) - 1))], self.GRACE_MS + figure(4000, 1000))
 
     def survivors(self, numbers) -> dict[int, int]:
         """Returns the processes of these runs, by what they carry: variable, name or folder."""
