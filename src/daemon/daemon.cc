@@ -202,7 +202,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
 
   void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
     // "pipeline/latest" is looked up in the store, which may block.
-    pool_.Post([this, run = std::move(run), reason = std::move(reason), done] {
+    quick_pool_.Post([this, run = std::move(run), reason = std::move(reason), done] {
       const absl::StatusOr<core::RunId> id = queries_.Resolve(run);
       if (!id.ok()) return done(id.status());
       Offer(Urgency::kRequest, done, [this, id = *id, reason, done] {
@@ -257,7 +257,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       const absl::Status allowed = orchestrator_.MayAppend(session, attempt);
       if (!allowed.ok()) return done(allowed);
       // Writing to a log file may block on the disk, so it leaves the loop.
-      pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
+      quick_pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
         absl::StatusOr<int64_t> size = ports_.logs.Append(core::ToText(attempt), offset, bytes);
         if (absl::IsResourceExhausted(size.status())) loop_.Post([this] { orchestrator_.RunShort(); });
         hub_.Wake();
@@ -300,6 +300,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Queries queries_;
   int preparing_ = 0;   // Touched on the loop only.
   Pool pool_{kPoolThreads};
+  Pool quick_pool_{1};  // For logs, which results wait for, and look-ups: they never wait behind git.
 };
 
 }  // namespace

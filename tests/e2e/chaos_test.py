@@ -618,6 +618,7 @@ class Overload(ChaosTest):
         for n in range(count):
             client.send("start", str(n), "p", f"k{n}")
         answers = [client.answer(stack.PATIENCE) for _ in range(count // 2)]
+        released_ms = 1e3 * time.time()
         for name in names:
             (self.dir / f"go-{name}").touch()      # Results come in while the flood lasts.
         answers += client.close()
@@ -626,10 +627,14 @@ class Overload(ChaosTest):
 
         codes = collections.Counter(answer.code for answer in answers)
         attempts = self.stack.query("SELECT state, count(*) FROM attempt GROUP BY state")
+        later, = self.stack.query("SELECT count(*) FROM run WHERE created_ms > (SELECT max(ended_ms) FROM attempt)")[0]
+        results_ms = [ended - released_ms for ended, in self.stack.query("SELECT ended_ms FROM attempt")]
         memory = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{self.stack.daemon.pid}/status").read_text())[1]) >> 10
         self.say(f"{count} triggers in {took:.1f} s over {len(names)} leases: {dict(codes)}, answered after "
-                 f"{spread([a.ms for a in answers])}; attempts {dict(attempts)}; the daemon took {memory} MiB at most")
+                 f"{spread([a.ms for a in answers])}; attempts {dict(attempts)}, recorded {spread(results_ms)} after "
+                 f"they were told to end and before {later} runs; the daemon took {memory} MiB at most")
         self.assertEqual(attempts, [("succeeded", len(names))])
+        self.assertGreater(later, codes["OK"] // 10, "results waited for triggers")
         self.assertLessEqual(set(codes), {"OK", "RESOURCE_EXHAUSTED"})
         self.assertEqual([a.text for a in answers if not a.ok and "try again" not in a.text], [])
         self.assertEqual(self.stack.query("SELECT count(*) - 1 FROM run"), [(codes["OK"],)])    # One is of the pipeline `live`.
