@@ -311,7 +311,7 @@ void AgentLoop::Do(const ForgetAttempt& action) {
   }
   logs_.Drop(action.attempt);
   held_.erase(found);
-  sweeper_.Take(PathsOf(action.attempt).dir);
+  sweeper_.Retire(PathsOf(action.attempt).dir, kAttemptMould);
 }
 
 void AgentLoop::Do(const SendReport& action) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/sweeper.h"
 #include "agent/tools.h"
 #include "cd4ml/core/run.h"
 
@@ -31,6 +32,10 @@ struct AttemptPaths {
   std::string room() const { return dir + "/room"; }  // All that goes when the attempt has ended.
   std::string work() const { return room() + "/work"; }
 };
+
+// What of these folders is used again.
+inline const Mould kAttemptMould{.files = {"task.json", "outcome.json"}, .folders = {}, .log = "log"};
+inline const Mould kRoomMould{.files = {"params.json"}, .folders = {"work"}, .log = ""};
 
 // An attempt in progress. Executors use it on the performer's thread; Cancel comes from another
 // one.

@@ -64,8 +64,12 @@ absl::StatusOr<Value> ReadJson(const std::string& path) {
 
 absl::Status WriteText(const std::string& path, std::string_view text) {
   const std::string next = path + ".next";
-  CD4ML_RETURN_IF_ERROR(Write(next, text, std::ios::trunc));
   std::error_code error;
+  // A file that is there is written over and not emptied first: ext4 begins to write an emptied one to disk at once.
+  const bool is_there = fs::exists(fs::symlink_status(next, error));
+  CD4ML_RETURN_IF_ERROR(Write(next, text, is_there ? std::ios::in | std::ios::out : std::ios::trunc));
+  if (is_there) fs::resize_file(next, text.size(), error);
+  if (error && is_there) return Failed("cannot write", next, error);
   fs::rename(next, path, error);
   return error ? Failed("cannot write", path, error) : absl::OkStatus();
 }

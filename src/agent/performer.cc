@@ -6,7 +6,6 @@
 #include "agent/definitions.h"
 #include "agent/executors/executor.h"
 #include "agent/files.h"
-#include "agent/sweeper.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 
@@ -39,7 +38,6 @@ core::Outcome Execute(Attempt& attempt, const core::PipelineSpec& pipeline,
 }  // namespace
 
 absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths) {
-  CD4ML_RETURN_IF_ERROR(MakeDirs(paths.dir));
   return WriteText(paths.record(),
                    ToJson(Value::Map{{"task", ToValue(record.task)}, {"port", record.port}}));
 }
@@ -101,7 +99,7 @@ void Performer::Run() {
   attempt_.Lap(tools.steps.conclude);
   listener_.on_ended(std::move(outcome));
   attempt_.ForgetProcesses();
-  tools.sweeper.Take(paths.room());
+  tools.sweeper.Retire(paths.room(), kRoomMould);
 }
 
 absl::Status Performer::Prepare() {
@@ -109,6 +107,8 @@ absl::Status Performer::Prepare() {
     attempt_.FindProcesses();
   } else {
     CD4ML_ASSIGN_OR_RETURN(record_.port, attempt_.tools().ports.free_port());
+    const std::string& dir = attempt_.paths().dir;
+    if (!attempt_.tools().sweeper.Reuse(kAttemptMould, dir)) CD4ML_RETURN_IF_ERROR(MakeDirs(dir));
     CD4ML_RETURN_IF_ERROR(Save(record_, attempt_.paths()));
   }
   attempt_.set_port(record_.port);

@@ -89,8 +89,9 @@ std::string Workspace::PathOf(const std::string& reference) const {
 }
 
 absl::Status Workspace::Build() {
-  attempt_.tools().sweeper.Take(room_);
-  CD4ML_RETURN_IF_ERROR(MakeDirs(dir_));
+  Sweeper& sweeper = attempt_.tools().sweeper;
+  sweeper.Take(room_);
+  if (!sweeper.Reuse(kRoomMould, room_)) CD4ML_RETURN_IF_ERROR(MakeDirs(dir_));
   CD4ML_RETURN_IF_ERROR(ExportCode());
   CD4ML_RETURN_IF_ERROR(PlaceInputs());
   CD4ML_RETURN_IF_ERROR(WriteParams());
