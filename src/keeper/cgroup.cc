@@ -1,4 +1,4 @@
-// The few files of cgroup2 that matter here.
+// The few files of control groups that matter here.
 #include "cgroup.h"
 
 #include <dirent.h>
@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <sstream>
 
 #include "process_table.h"
@@ -13,34 +14,63 @@
 namespace cd4ml::keeper {
 namespace {
 
-// Returns where cgroup2 is mounted, with what part of it, or "".
-std::string MountPoint() {
+// How often a freezing group is looked at, which also moves it on; what is not frozen by then is
+// found again in the next round of killing.
+constexpr int kFreezeLooks = 1'000;
+
+// Returns where the hierarchy is mounted, with what part of it, or "". `controller` is "" for
+// cgroup2.
+std::string MountPoint(const std::string& controller) {
   std::istringstream mounts(ReadSmallFile("/proc/self/mounts"));
-  std::string device, folder, type, rest;
-  while (mounts >> device >> folder >> type && std::getline(mounts, rest)) {
-    if (type == "cgroup2") return folder;
+  std::string device, folder, type, options, rest;
+  while (mounts >> device >> folder >> type >> options && std::getline(mounts, rest)) {
+    if (controller.empty() ? type == "cgroup2"
+                           : type == "cgroup" && ("," + options + ",").find("," + controller + ",") !=
+                                                     std::string::npos) {
+      return folder;
+    }
   }
   return "";
 }
 
-// Returns the keeper's own group, "/" for the topmost.
-std::string OwnGroup() {
+// Returns the keeper's own group in that hierarchy, "/" for the topmost.
+std::string OwnGroup(const std::string& controller) {
+  const std::string wanted = ":" + controller + ":/";
   std::istringstream groups(ReadSmallFile("/proc/self/cgroup"));
   for (std::string line; std::getline(groups, line);) {
-    if (line.starts_with("0::/")) return line.substr(3);
+    const size_t at = line.find(wanted);
+    if (at != std::string::npos) return line.substr(at + wanted.size() - 1);
   }
   return "/..";
 }
 
-}  // namespace
-
-std::string MakeCgroupRoot(const std::string& name) {
-  const std::string mount = MountPoint();
-  const std::string own = OwnGroup();
+// Makes the group and returns its folder, if the file that kills it may be written.
+std::string MakeRoot(const std::string& controller, const std::string& name, const char* killer) {
+  const std::string mount = MountPoint(controller);
+  const std::string own = OwnGroup(controller);
   if (mount.empty() || own.find("/..") != std::string::npos) return "";
   const std::string folder = mount + (own == "/" ? "" : own) + "/" + name;
   if (mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return "";
-  return access((folder + "/cgroup.kill").c_str(), W_OK) == 0 ? folder : "";
+  if (access((folder + killer).c_str(), W_OK) == 0) return folder;
+  rmdir(folder.c_str());
+  return "";
+}
+
+bool WriteSmallFile(const std::string& path, std::string_view text) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const ssize_t written = write(fd, text.data(), text.size());
+  close(fd);
+  return written == static_cast<ssize_t>(text.size());
+}
+
+}  // namespace
+
+std::string MakeCgroupRoot(const std::string& name, CgroupUse use) {
+  std::string folder;
+  if (use == CgroupUse::kBest) folder = MakeRoot("", name, "/cgroup.kill");
+  if (folder.empty() && use != CgroupUse::kNone) folder = MakeRoot("freezer", name, "/freezer.state");
+  return folder;
 }
 
 std::string MakeCgroup(const std::string& root, const std::string& id) {
@@ -51,8 +81,11 @@ std::string MakeCgroup(const std::string& root, const std::string& id) {
 }
 
 bool IsPopulated(const std::string& folder) {
-  return !folder.empty() &&
-         ReadSmallFile(folder + "/cgroup.events").find("populated 1") != std::string::npos;
+  if (folder.empty()) return false;
+  const std::string events = ReadSmallFile(folder + "/cgroup.events");
+  // The freezer has no such file.
+  return events.empty() ? !CgroupPids(folder).empty()
+                        : events.find("populated 1") != std::string::npos;
 }
 
 std::vector<pid_t> CgroupPids(const std::string& folder) {
@@ -64,11 +97,12 @@ std::vector<pid_t> CgroupPids(const std::string& folder) {
 }
 
 void KillCgroup(const std::string& folder) {
-  if (folder.empty()) return;
-  const int fd = open((folder + "/cgroup.kill").c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  [[maybe_unused]] const ssize_t written = write(fd, "1", 1);
-  close(fd);
+  if (folder.empty() || WriteSmallFile(folder + "/cgroup.kill", "1")) return;
+  const std::string state = folder + "/freezer.state";
+  if (!WriteSmallFile(state, "FROZEN")) return;
+  for (int look = 0; look < kFreezeLooks && ReadSmallFile(state) != "FROZEN\n"; ++look) continue;
+  for (const pid_t pid : CgroupPids(folder)) kill(pid, SIGKILL);
+  WriteSmallFile(state, "THAWED");
 }
 
 void RemoveCgroup(const std::string& folder) {

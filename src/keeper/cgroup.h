@@ -1,5 +1,5 @@
-// Control groups, version 2, as a net that no process falls through and that is killed at one
-// stroke.
+// Control groups as a net that no process falls through: of version 2, which is killed at one
+// stroke, or the freezer of version 1, which keeps still while it is killed.
 #pragma once
 
 #include <sys/types.h>
@@ -9,9 +9,12 @@
 
 namespace cd4ml::keeper {
 
-// Makes a group `name` below the keeper's own and returns its folder, or "" where that is not
-// possible: no cgroup2, no right to write, or a kernel before 5.14, which lacks cgroup.kill.
-std::string MakeCgroupRoot(const std::string& name);
+enum class CgroupUse { kBest, kFreezer, kNone };
+
+// Makes a group `name` below the keeper's own and returns its folder: of cgroup2, else, or when
+// `use` says so, of the freezer; "" where neither is possible: not mounted, no right to write, and a
+// kernel before 5.14 lacks cgroup.kill.
+std::string MakeCgroupRoot(const std::string& name, CgroupUse use);
 
 // Makes the group of one process below `root`; "" when that fails.
 std::string MakeCgroup(const std::string& root, const std::string& id);

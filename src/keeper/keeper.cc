@@ -286,7 +286,7 @@ void OpenStandardFiles(bool all) {
 }
 
 // The life of the background process. Writes to `ready` once it serves: kReady, or why it cannot.
-int Serve(const std::string& folder, bool use_cgroup, int lock, int ready) {
+int Serve(const std::string& folder, CgroupUse use, int lock, int ready) {
   const auto fail = [&](const absl::Status& status) {
     dprintf(ready, "%s", Message(status).c_str());
     return 1;
@@ -303,7 +303,7 @@ int Serve(const std::string& folder, bool use_cgroup, int lock, int ready) {
   if (stat(".", &facts) != 0) return fail(SystemError("cannot read the folder"));
   const std::string name =
       "cd4ml-keeper-" + std::to_string(facts.st_dev) + "-" + std::to_string(facts.st_ino);
-  const std::string cgroup = use_cgroup ? MakeCgroupRoot(name) : "";
+  const std::string cgroup = MakeCgroupRoot(name, use);
   const std::string pid = std::to_string(getpid()) + "\n";
   if (ftruncate(lock, 0) != 0 || pwrite(lock, pid.data(), pid.size(), 0) < 0) {
     return fail(SystemError("cannot write keeper.lock"));
@@ -327,13 +327,13 @@ int Serve(const std::string& folder, bool use_cgroup, int lock, int ready) {
 }
 
 // Starts the background process and waits until it serves or has said why it cannot.
-int StartServing(const std::string& folder, bool use_cgroup, int lock) {
+int StartServing(const std::string& folder, CgroupUse use, int lock) {
   int ready[2];
   if (pipe2(ready, O_CLOEXEC) != 0) return 1;
   const pid_t child = fork();
   if (child == 0) {
     close(ready[0]);
-    _exit(Serve(folder, use_cgroup, lock, ready[1]));
+    _exit(Serve(folder, use, lock, ready[1]));
   }
   close(ready[1]);
   const std::string where = "cannot serve \"" + folder + "\": ";
@@ -352,9 +352,12 @@ int StartServing(const std::string& folder, bool use_cgroup, int lock) {
 }  // namespace
 
 int Main(int argc, char** argv) {
-  const bool use_cgroup = argc == 2;
-  if (argc < 2 || argc > 3 || (argc == 3 && std::strcmp(argv[2], "--without-cgroup") != 0)) {
-    std::fprintf(stderr, "usage: cd4ml-keeper STATE_DIR [--without-cgroup]\n");
+  const std::string_view flag = argc == 3 ? argv[2] : "";
+  const CgroupUse use = flag == "--without-cgroup"    ? CgroupUse::kNone
+                        : flag == "--without-cgroup2" ? CgroupUse::kFreezer
+                                                      : CgroupUse::kBest;
+  if (argc < 2 || argc > 3 || (argc == 3 && use == CgroupUse::kBest)) {
+    std::fprintf(stderr, "usage: cd4ml-keeper STATE_DIR [--without-cgroup|--without-cgroup2]\n");
     return 2;
   }
   if (chdir(argv[1]) != 0) {
@@ -373,7 +376,7 @@ int Main(int argc, char** argv) {
                  Message(lock.status()).c_str());
     return 1;
   }
-  return *lock < 0 ? 0 : StartServing(folder, use_cgroup, *lock);
+  return *lock < 0 ? 0 : StartServing(folder, use, *lock);
 }
 
 }  // namespace cd4ml::keeper

@@ -1,8 +1,11 @@
-// clone3 rather than posix_spawn: it puts the child into its control group without a race.
+// clone3 rather than posix_spawn: it puts the child into its control group without a race, and is
+// quick about it. Where it is denied, as the usual seccomp profiles of containers do, or the group is
+// of version 1, the child moves there itself before it becomes its program.
 #include "spawn.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,6 +28,7 @@ struct Failure {
 struct Child {
   const ProcessSpec* spec;
   char** argv;
+  int move_to;  // The cgroup.procs that it must write itself into, or -1.
   Failure* failure;
 };
 
@@ -53,6 +57,8 @@ CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
 // Runs in the child, which shares the keeper's memory: it may change nothing there but the failure.
 // Standard input is the keeper's own: /dev/null.
 [[noreturn]] CD4ML_IN_CHILD void RunChild(const Child* child) {
+  // A child that cannot move is still found by its place in the process tree.
+  if (child->move_to >= 0) (void)!write(child->move_to, "0", 1);
   setsid();
   sigset_t none;
   sigemptyset(&none);
@@ -71,16 +77,17 @@ CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
   __builtin_unreachable();
 }
 
+alignas(64) char child_stack[64 * 1024];
+
 // Returns the id of a new process that runs RunChild, when that has become its program or has
 // failed. Nothing of the keeper is copied (CLONE_VM); the child has a stack of its own, and libc
 // has no function that calls clone3 so.
-pid_t Clone(int cgroup, const Child* child) {
-  alignas(64) static char stack[64 * 1024];
+pid_t Clone3(int cgroup, const Child* child) {
   clone_args args{};
   args.flags = CLONE_VM | CLONE_VFORK;
   args.exit_signal = SIGCHLD;
-  args.stack = reinterpret_cast<uint64_t>(stack);
-  args.stack_size = sizeof stack;
+  args.stack = reinterpret_cast<uint64_t>(child_stack);
+  args.stack_size = sizeof child_stack;
   if (cgroup >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(cgroup);
@@ -118,6 +125,23 @@ pid_t Clone(int cgroup, const Child* child) {
   return -1;
 }
 
+CD4ML_IN_CHILD int RunMoved(void* child) { RunChild(static_cast<const Child*>(child)); }
+
+// As Clone3, in the control group `cgroup` unless that is "".
+pid_t Clone(const std::string& cgroup, Child child) {
+  const int group = cgroup.empty() ? -1 : open(cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  pid_t pid = Clone3(group, &child);
+  if (pid < 0 && (errno == ENOSYS || errno == EPERM || errno == EBADF)) {
+    if (group >= 0) child.move_to = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    pid = clone(RunMoved, child_stack + sizeof child_stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &child);
+  }
+  const int error = errno;
+  if (child.move_to >= 0) close(child.move_to);
+  if (group >= 0) close(group);
+  errno = error;
+  return pid;
+}
+
 std::string Explain(const Failure& failure, const ProcessSpec& spec) {
   const std::string reason = std::string(": ") + std::strerror(failure.error);
   switch (failure.step) {
@@ -143,14 +167,10 @@ SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std:
   std::vector<char*> argv = Pointers(spec.argv);
   std::vector<char*> env = Pointers(variables);
   Failure failure{};
-  const Child child{&spec, argv.data(), &failure};
-
-  const int group = cgroup.empty() ? -1 : open(cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   char** const own_environment = std::exchange(environ, env.data());
-  const pid_t pid = Clone(group, &child);
+  const pid_t pid = Clone(cgroup, {&spec, argv.data(), -1, &failure});
   const int error = errno;
   environ = own_environment;
-  if (group >= 0) close(group);
   if (pid < 0) return {-1, std::string("cannot start a process: ") + std::strerror(error)};
   return {pid, Explain(failure, spec)};
 }

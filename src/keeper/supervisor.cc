@@ -3,6 +3,7 @@
 #include "supervisor.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +26,8 @@ constexpr int64_t kPollMs = 50;
 constexpr int64_t kSteadyServiceMs = 10'000;
 constexpr int64_t kRestartDelayMinMs = 100;  // Doubled after each quick exit.
 constexpr int64_t kRestartDelayMaxMs = 10'000;
+// How often a log is looked at: ten times within the silence that is allowed, but at most so often.
+constexpr int64_t kLookMinMs = 10, kLookMaxMs = 1'000;
 constexpr Duration kSpanMax{int64_t{365} * 86'400'000};
 
 int64_t Milliseconds(clockid_t clock) {
@@ -34,6 +37,13 @@ int64_t Milliseconds(clockid_t clock) {
 }
 int64_t SteadyNow() { return Milliseconds(CLOCK_MONOTONIC); }
 UtcTime WallNow() { return {Milliseconds(CLOCK_REALTIME)}; }
+
+int64_t SizeOf(const std::string& path) {
+  struct stat facts {};
+  return stat(path.c_str(), &facts) == 0 ? facts.st_size : 0;
+}
+
+bool IsSpan(Duration span) { return span >= Duration(0) && span <= kSpanMax; }
 
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
@@ -58,9 +68,8 @@ absl::Status CheckSpec(const ProcessSpec& spec) {
     }
   }
   if (has_nul) return refuse("has a NUL in its command, environment or paths");
-  if (spec.timeout < Duration(0) || spec.timeout > kSpanMax || spec.grace < Duration(0) ||
-      spec.grace > kSpanMax) {
-    return refuse("has a timeout or grace that is negative or longer than a year");
+  if (!IsSpan(spec.timeout) || !IsSpan(spec.silence) || !IsSpan(spec.grace)) {
+    return refuse("has a timeout, silence or grace that is negative or longer than a year");
   }
   return absl::OkStatus();
 }
@@ -142,7 +151,7 @@ absl::Status Supervisor::Start(const ProcessSpec& spec) {
 }
 
 absl::Status Supervisor::Launch(Process& process) {
-  process.up_ms = SteadyNow();
+  process.up_ms = process.heard_ms = process.look_ms = SteadyNow();
   SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup);
   process.status.message = std::move(result.message);
   if (result.pid < 0) return absl::UnavailableError(process.status.message);
@@ -237,13 +246,11 @@ void Supervisor::RewriteRecords() {
 }
 
 void Supervisor::TickOne(Process& process, int64_t now) {
-  const bool ran_out = process.timeout_ms != 0 && now >= process.timeout_ms && !process.stopping;
   switch (process.phase) {
     case Phase::kUp:
       if (!process.main_alive) {
         IsAnythingLeft(process) ? BeginEnding(process) : Conclude(process);
-      } else if (ran_out) {
-        process.status.timed_out = true;
+      } else if (HasRunOut(process, now)) {
         Stop(process);
       }
       return;
@@ -256,14 +263,31 @@ void Supervisor::TickOne(Process& process, int64_t now) {
       }
       return;
     case Phase::kWaiting:
-      if (ran_out) {
-        process.status.timed_out = true;
+      if (HasRunOut(process, now)) {
         Stop(process);
       } else if (now >= process.due_ms) {
         Restart(process);
       }
       return;
   }
+}
+
+bool Supervisor::HasRunOut(Process& process, int64_t now) {
+  if (process.stopping) return false;
+  ProcessStatus& status = process.status;
+  status.timed_out = process.timeout_ms != 0 && now >= process.timeout_ms;
+  status.silent = !status.timed_out && process.phase == Phase::kUp && IsSilent(process, now);
+  return status.timed_out || status.silent;
+}
+
+bool Supervisor::IsSilent(Process& process, int64_t now) {
+  const int64_t silence = process.spec.silence.count();
+  if (silence == 0 || now < process.look_ms) return false;
+  process.look_ms = now + std::clamp(silence / 10, kLookMinMs, kLookMaxMs);
+  // The log's size and no time of its file: those follow the wall clock, which jumps.
+  const int64_t size = SizeOf(process.spec.log);
+  if (std::exchange(process.log_size, size) != size) process.heard_ms = now;
+  return now - process.heard_ms >= silence;
 }
 
 int Supervisor::MillisecondsLeft() const {
@@ -277,6 +301,7 @@ int Supervisor::MillisecondsLeft() const {
     if (process.phase == Phase::kEnding) consider(std::min(process.due_ms, now + kPollMs));
     if (process.phase == Phase::kWaiting) consider(process.due_ms);
     if (process.phase != Phase::kEnding && process.timeout_ms != 0) consider(process.timeout_ms);
+    if (process.phase == Phase::kUp && process.spec.silence > Duration(0)) consider(process.look_ms);
   }
   return static_cast<int>(left);
 }

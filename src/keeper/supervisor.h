@@ -61,9 +61,12 @@ class Supervisor {
     bool stopping = false;    // Not started again.
     int quick_exits = 0;      // In a row, of a service.
     Phase phase = Phase::kUp;
-    int64_t up_ms = 0;  // These three: steady clock.
+    int64_t up_ms = 0;  // These, and all below: steady clock.
     int64_t due_ms = 0;
     int64_t timeout_ms = 0;  // 0: none.
+    int64_t log_size = 0;    // When it was last looked at,
+    int64_t look_ms = 0;     // which is done again then,
+    int64_t heard_ms = 0;    // and when it last was another one than before.
   };
 
   absl::Status Launch(Process& process);
@@ -72,6 +75,9 @@ class Supervisor {
   void Stop(Process& process);
   void BeginEnding(Process& process);
   void TickOne(Process& process, int64_t now);
+  // Returns whether its time is over, or it has said nothing for too long; notes which.
+  bool HasRunOut(Process& process, int64_t now);
+  bool IsSilent(Process& process, int64_t now);
   // Moves to what follows the end of everything of `process`.
   void Conclude(Process& process);
   void Restart(Process& process);

@@ -1,5 +1,5 @@
-// The keeper with real processes, through the agent's side of it; once with control groups and once
-// without.
+// The keeper with real processes, through the agent's side of it; once with every way that it has of
+// keeping them together.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -111,7 +111,10 @@ class Signpost {
   int fd_;
 };
 
-class KeeperTest : public testing::TestWithParam<bool> {
+// What the keeper can make use of.
+enum class World { kCgroup2, kDeniedClone3, kFreezer, kNoCgroup };
+
+class KeeperTest : public testing::TestWithParam<World> {
  protected:
   void SetUp() override {
     char folder[] = "/tmp/cd4ml_keeper_XXXXXX";
@@ -120,9 +123,13 @@ class KeeperTest : public testing::TestWithParam<bool> {
     state_ = dir_ + "/state";
     fs::create_directory(state_);
     binary_ = CD4ML_KEEPER;
-    if (GetParam()) return;
+    if (GetParam() == World::kCgroup2) return;
     binary_ = dir_ + "/keeper";
-    WriteFile(binary_, "#!/bin/sh\nexec " CD4ML_KEEPER " \"$@\" --without-cgroup\n");
+    const std::map<World, std::string> commands = {
+        {World::kDeniedClone3, CD4ML_DENY_CLONE3 " " CD4ML_KEEPER " \"$@\""},
+        {World::kFreezer, CD4ML_KEEPER " \"$@\" --without-cgroup2"},
+        {World::kNoCgroup, CD4ML_KEEPER " \"$@\" --without-cgroup"}};
+    WriteFile(binary_, "#!/bin/sh\nexec " + commands.at(GetParam()) + "\n");
     chmod(binary_.c_str(), 0755);
   }
 
@@ -196,9 +203,15 @@ class KeeperTest : public testing::TestWithParam<bool> {
   std::unique_ptr<Agent> agent_;
 };
 
-INSTANTIATE_TEST_SUITE_P(, KeeperTest, testing::Bool(), [](const auto& instance) {
-  return instance.param ? "WithCgroup" : "WithoutCgroup";
-});
+std::string NameOf(const testing::TestParamInfo<World>& instance) {
+  const char* const names[] = {"WithCgroup2", "WithoutClone3", "WithFreezer", "WithoutCgroup"};
+  return names[static_cast<int>(instance.param)];
+}
+
+INSTANTIATE_TEST_SUITE_P(, KeeperTest,
+                         testing::Values(World::kCgroup2, World::kDeniedClone3, World::kFreezer,
+                                         World::kNoCgroup),
+                         NameOf);
 
 TEST_P(KeeperTest, ReportsTheExitCode) {
   for (const int code : {0, 3, 255}) {
@@ -312,6 +325,41 @@ TEST_P(KeeperTest, ACommandThatRunsTooLongIsEnded) {
   EXPECT_TRUE(status.timed_out);
   EXPECT_FALSE(status.killed);
   EXPECT_EQ(status.signal, SIGTERM);
+}
+
+TEST_P(KeeperTest, ACommandThatSaysNothingForTooLongIsEnded) {
+  ProcessSpec spec = Script("silent", "echo one; sleep 0.2; echo two; sleep 1000");
+  spec.silence = Duration(400);
+  spec.timeout = Duration(600'000);
+
+  const ProcessStatus status = Run(spec);
+
+  EXPECT_TRUE(status.silent);
+  EXPECT_FALSE(status.timed_out);
+  EXPECT_FALSE(status.killed);
+  EXPECT_EQ(status.signal, SIGTERM);
+  EXPECT_EQ(Log("silent"), "one\ntwo\n");
+  EXPECT_GE(status.ended.ms - status.started.ms, 600);
+}
+
+TEST_P(KeeperTest, ACommandThatKeepsTalkingIsNotEndedHoweverLongItTakes) {
+  ProcessSpec spec = Script("talks", "for i in 1 2 3 4 5 6 7 8; do printf .; sleep 0.1; done");
+  spec.silence = Duration(500);
+
+  const ProcessStatus status = Run(spec);
+
+  EXPECT_FALSE(status.silent);
+  EXPECT_EQ(status.exit_code, 0);
+}
+
+TEST_P(KeeperTest, TheSilenceIsCountedWhileNoAgentIsThere) {
+  ProcessSpec spec = Script("silent", "sleep 1000");
+  spec.silence = Duration(200);
+  ASSERT_TRUE(runner().Start(spec).ok());
+
+  agent_.reset();
+
+  EXPECT_TRUE(agent().Await("silent").silent);
 }
 
 TEST_P(KeeperTest, ACommandMayEndItselfInItsGrace) {

@@ -86,7 +86,7 @@ inline void Write(WireWriter& writer, const ProcessSpec& spec) {
   writer.Number(static_cast<int64_t>(spec.env.size()));
   for (const auto& [name, value] : spec.env) writer.Text(name).Text(value);
   writer.Text(spec.dir).Text(spec.log).Number(spec.timeout.count()).Number(spec.grace.count());
-  writer.Number(spec.keep_alive ? 1 : 0);
+  writer.Number(spec.keep_alive ? 1 : 0).Number(spec.silence.count());
 }
 
 inline ProcessSpec ReadSpec(WireReader& reader) {
@@ -104,12 +104,13 @@ inline ProcessSpec ReadSpec(WireReader& reader) {
   spec.timeout = Duration(reader.Number());
   spec.grace = Duration(reader.Number());
   spec.keep_alive = reader.Number() != 0;
+  spec.silence = Duration(reader.Number());
   return spec;
 }
 
 inline void Write(WireWriter& writer, const ProcessStatus& status) {
   const int flags = (status.state == ProcessState::kExited ? 1 : 0) | (status.timed_out ? 2 : 0) |
-                    (status.killed ? 4 : 0) | (status.lost ? 8 : 0);
+                    (status.killed ? 4 : 0) | (status.lost ? 8 : 0) | (status.silent ? 16 : 0);
   writer.Text(status.id).Number(flags).Number(status.pid).Number(status.exit_code);
   writer.Number(status.signal).Number(status.restarts).Text(status.message);
   writer.Number(status.started.ms).Number(status.ended.ms).Number(status.max_rss_bytes);
@@ -124,6 +125,7 @@ inline ProcessStatus ReadStatus(WireReader& reader) {
   status.timed_out = (flags & 2) != 0;
   status.killed = (flags & 4) != 0;
   status.lost = (flags & 8) != 0;
+  status.silent = (flags & 16) != 0;
   status.pid = static_cast<int>(reader.Number());
   status.exit_code = static_cast<int>(reader.Number());
   status.signal = static_cast<int>(reader.Number());

@@ -24,6 +24,7 @@ struct ProcessSpec {
   std::string dir;          // Working directory, absolute.
   std::string log;          // Absolute; standard output and error are appended to this file.
   Duration timeout{0};      // 0: none. Then it is killed as by Kill.
+  Duration silence{0};      // Without a byte in its log for so long, the same; 0: however long.
   Duration grace{5'000};    // Between SIGTERM and SIGKILL.
   bool keep_alive = false;  // A service: started again when it exits, with back-off, until killed.
 };
@@ -37,6 +38,7 @@ struct ProcessStatus {
   int exit_code = 0;  // kExited: 0..255; 128+n after signal n; -1 when lost.
   int signal = 0;     // kExited: the signal that ended it, or 0.
   bool timed_out = false;
+  bool silent = false;  // Ended because it wrote nothing for `silence`.
   bool killed = false;  // Ended through Kill.
   bool lost =
       false;  // The keeper died meanwhile or the machine was restarted; ended, exit code unknown.
