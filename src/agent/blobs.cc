@@ -86,7 +86,7 @@ absl::Status Blobs::Persist(const std::function<absl::Status()>& transfer,
 absl::Status Blobs::Fetch(const ArtifactRef& artifact, const std::stop_token& stop) {
   const Near store = near();
   if (store.is_daemons) return absl::OkStatus();
-  return Persist([&] { return CopyArtifact(far_, *store.store, artifact); }, stop);
+  return Persist([&] { return CopyArtifact(far_, *store.store, artifact, stop); }, stop);
 }
 
 absl::StatusOr<std::string> Blobs::Read(const Digest& digest, int64_t size_max,
@@ -106,16 +106,16 @@ absl::StatusOr<std::string> Blobs::Read(const Digest& digest, int64_t size_max,
 absl::Status Blobs::Place(const ArtifactRef& artifact, const std::string& path, bool may_link,
                           const std::stop_token& stop) {
   CD4ML_RETURN_IF_ERROR(Fetch(artifact, stop));
-  return PlaceArtifact(*near().store, artifact, path, may_link);
+  return PlaceArtifact(*near().store, artifact, path, may_link, stop);
 }
 
 absl::StatusOr<ArtifactRef> Blobs::Put(const std::string& path, const std::stop_token& stop) {
   const Near store = near();
   CD4ML_ASSIGN_OR_RETURN(const ArtifactRef artifact,
-                         PutArtifact(*store.store, path, /*may_link=*/true));
+                         PutArtifact(*store.store, path, /*may_link=*/true, stop));
   if (!store.is_daemons) {
     CD4ML_RETURN_IF_ERROR(
-        Persist([&] { return CopyArtifact(*store.store, far_, artifact); }, stop));
+        Persist([&] { return CopyArtifact(*store.store, far_, artifact, stop); }, stop));
   }
   return artifact;
 }

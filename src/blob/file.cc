@@ -49,6 +49,11 @@ int64_t FreeBytes(int fd) {
   return static_cast<int64_t>(vfs.f_bavail) * static_cast<int64_t>(vfs.f_frsize);
 }
 
+absl::Status Cancelled() { return absl::CancelledError("cancelled while its bytes were read"); }
+
+// Copied by the kernel between two looks at whether to go on.
+constexpr size_t kKernelPiece = 64 << 20;
+
 absl::Status NoSpace(int64_t needed, int64_t free) {
   return absl::ResourceExhaustedError("no space left on the device: " + FormatSize(needed) +
                                       " needed, " + FormatSize(free) +
@@ -101,12 +106,13 @@ absl::Status WriteAll(int fd, std::string_view bytes) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Digest> HashFile(int fd) {
+absl::StatusOr<Digest> HashFile(int fd, const std::stop_token& stop) {
   Hasher hasher;
   std::string piece(kPieceSize, '\0');
   for (int64_t offset = 0;;) {
     CD4ML_ASSIGN_OR_RETURN(const size_t count, ReadAt(fd, offset, piece));
     if (count == 0) return hasher.Finish();
+    if (stop.stop_requested()) return Cancelled();
     hasher.Update(std::string_view(piece).substr(0, count));
     offset += static_cast<int64_t>(count);
   }
@@ -114,19 +120,21 @@ absl::StatusOr<Digest> HashFile(int fd) {
 
 bool Clone(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-absl::Status Copy(int from, int to) {
+absl::Status Copy(int from, int to, const std::stop_token& stop) {
   CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(from));
   // Asked first, so that a file that cannot fit does not fill the disk before it fails.
   const int64_t free = FreeBytes(to);
   if (free >= 0 && facts.st_size > free) return NoSpace(facts.st_size, free);
   off64_t offset = 0;
-  while (copy_file_range(from, &offset, to, nullptr, 1 << 30, 0) > 0) {
+  while (copy_file_range(from, &offset, to, nullptr, kKernelPiece, 0) > 0) {
+    if (stop.stop_requested()) return Cancelled();
   }
   // What the kernel would not copy itself; usually nothing.
   std::string piece(kPieceSize, '\0');
   while (true) {
     CD4ML_ASSIGN_OR_RETURN(const size_t count, ReadAt(from, offset, piece));
     if (count == 0) return absl::OkStatus();
+    if (stop.stop_requested()) return Cancelled();
     CD4ML_RETURN_IF_ERROR(WriteAll(to, std::string_view(piece).substr(0, count)));
     offset += static_cast<int64_t>(count);
   }

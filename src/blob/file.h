@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -49,12 +50,14 @@ absl::StatusOr<size_t> ReadAt(int fd, int64_t offset, std::string& bytes);
 absl::Status WriteAll(int fd, std::string_view bytes);
 
 // Returns the digest of the file from its first byte to its end.
-absl::StatusOr<Digest> HashFile(int fd);
+// CANCELLED at `stop`.
+absl::StatusOr<Digest> HashFile(int fd, const std::stop_token& stop);
 
 // Makes the empty file `to` share the bytes of `from`, where the file system can do that.
 bool Clone(int from, int to);
 
 // Writes the bytes of `from` into the empty file `to`, inside of the kernel where it can.
-absl::Status Copy(int from, int to);
+// CANCELLED at `stop`.
+absl::Status Copy(int from, int to, const std::stop_token& stop);
 
 }  // namespace cd4ml::blob

@@ -135,11 +135,13 @@ class FileBlobStore final : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override;
   absl::StatusOr<int64_t> Size(const Digest& digest) override;
   absl::Status Remove(const Digest& digest) override;
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override;
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
+                                 const std::stop_token& stop) override;
   absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
-                                               bool may_link) override;
+                                               bool may_link,
+                                               const std::stop_token& stop) override;
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                           bool may_link) override;
+                           bool may_link, const std::stop_token& stop) override;
 
   absl::Status Publish(std::vector<Staged> batch, std::set<std::string>& folders);
   absl::Status SyncFolders(const std::set<std::string>& folders);
@@ -153,16 +155,19 @@ class FileBlobStore final : public BlobStore {
   void RemoveLeftovers();
   absl::StatusOr<Temp> NewTemp();
   std::optional<Temp> LinkTemp(const std::string& path, int source);
-  absl::StatusOr<Temp> CopyTemp(int source);
-  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link);
+  absl::StatusOr<Temp> CopyTemp(int source, const std::stop_token& stop);
+  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link, const std::stop_token& stop);
   absl::Status Name(Temp& temp, const Digest& digest);
   std::string NextName() {
     return std::to_string(getpid()) + '-' + std::to_string(next_.fetch_add(1));
   }
   absl::StatusOr<Fd> OpenObject(const Digest& digest);
   bool IsThere(const Digest& digest);
-  absl::Status Verify(const Digest& digest, int fd);
-  absl::Status CopyOut(const Digest& digest, int object, const std::string& path, bool executable);
+  absl::Status Verify(const Digest& digest, int fd, const std::stop_token& stop);
+  absl::Status CopyOut(const Digest& digest, int object, const std::string& path, bool executable,
+                       const std::stop_token& stop);
+  absl::Status CopyVerified(const Digest& digest, int object, int file,
+                            const std::stop_token& stop);
 
   std::string dir_;
   OnLostWrites on_lost_writes_;
@@ -359,20 +364,22 @@ absl::Status FileBlobStore::Remove(const Digest& digest) {
   return SystemError("remove blob sha256:" + digest.hex());
 }
 
-absl::StatusOr<Digest> FileBlobStore::PutFile(const std::string& path, bool may_link) {
-  CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, PutFiles({path}, may_link));
+absl::StatusOr<Digest> FileBlobStore::PutFile(const std::string& path, bool may_link,
+                                              const std::stop_token& stop) {
+  CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, PutFiles({path}, may_link, stop));
   return std::move(digests.front());
 }
 
 absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<std::string>& paths,
-                                                            bool may_link) {
+                                                            bool may_link,
+                                                            const std::stop_token& stop) {
   std::vector<Digest> digests;
   std::set<std::string> folders;
   while (digests.size() < paths.size()) {
     std::vector<Staged> batch;
     while (digests.size() < paths.size() && batch.size() < kBatchMax) {
       const std::string& path = paths[digests.size()];
-      auto staged = Stage(path, may_link);
+      auto staged = Stage(path, may_link, stop);
       if (!staged.ok()) return Annotate(staged.status(), "cannot store \"" + path + '"');
       digests.push_back(staged->digest);
       batch.push_back(*std::move(staged));
@@ -384,13 +391,14 @@ absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<st
 }
 
 // Hashes the file and, unless the store has those bytes, brings it below tmp/.
-absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_link) {
+absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_link,
+                                            const std::stop_token& stop) {
   const Fd source(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!source.is_open()) return SystemError("open it");
   CD4ML_ASSIGN_OR_RETURN(const struct stat before, Stat(source.get()));
   if (!S_ISREG(before.st_mode)) return absl::InvalidArgumentError("it is not a regular file");
   const bool can_link = may_link && !can_clone_ && IsLinkable(before) && HasNoWriter(source.get());
-  CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get()));
+  CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get(), stop));
   if (IsThere(digest)) return Staged{std::nullopt, std::move(digest)};
   if (can_link) {
     std::optional<Temp> temp = LinkTemp(path, source.get());
@@ -399,8 +407,8 @@ absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_li
     fchmod(source.get(), before.st_mode & 07777);
   }
   // A copy is nobody else's, so its hash holds whatever happens to the source meanwhile.
-  CD4ML_ASSIGN_OR_RETURN(Temp temp, CopyTemp(source.get()));
-  CD4ML_ASSIGN_OR_RETURN(digest, HashFile(temp.fd()));
+  CD4ML_ASSIGN_OR_RETURN(Temp temp, CopyTemp(source.get(), stop));
+  CD4ML_ASSIGN_OR_RETURN(digest, HashFile(temp.fd(), stop));
   return Staged{std::move(temp), std::move(digest)};
 }
 
@@ -419,9 +427,9 @@ std::optional<Temp> FileBlobStore::LinkTemp(const std::string& path, int source)
   return temp;
 }
 
-absl::StatusOr<Temp> FileBlobStore::CopyTemp(int source) {
+absl::StatusOr<Temp> FileBlobStore::CopyTemp(int source, const std::stop_token& stop) {
   CD4ML_ASSIGN_OR_RETURN(Temp temp, NewTemp());
-  if (!can_clone_ || !Clone(source, temp.fd())) CD4ML_RETURN_IF_ERROR(Copy(source, temp.fd()));
+  if (!can_clone_ || !Clone(source, temp.fd())) CD4ML_RETURN_IF_ERROR(Copy(source, temp.fd(), stop));
   return temp;
 }
 
@@ -491,10 +499,11 @@ absl::Status FileBlobStore::Damaged(const Digest& digest, int fd) {
 }
 
 // Returns OK when the object open as `fd` holds the bytes of `digest`.
-absl::Status FileBlobStore::Verify(const Digest& digest, int fd) {
+absl::Status FileBlobStore::Verify(const Digest& digest, int fd, const std::stop_token& stop) {
   CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd));
   if (IsSealed(facts, digest)) return absl::OkStatus();
-  const auto actual = HashFile(fd);
+  const auto actual = HashFile(fd, stop);
+  if (absl::IsCancelled(actual.status())) return actual.status();
   if (!actual.ok() || *actual != digest) return Damaged(digest, fd);
   // Nothing is lost when it cannot be sealed, say on a file system without such fine times.
   Seal(fd, digest).IgnoreError();
@@ -502,34 +511,42 @@ absl::Status FileBlobStore::Verify(const Digest& digest, int fd) {
 }
 
 absl::Status FileBlobStore::Materialize(const Digest& digest, const std::string& path,
-                                        bool executable, bool may_link) {
+                                        bool executable, bool may_link,
+                                        const std::stop_token& stop) {
   CD4ML_ASSIGN_OR_RETURN(const Fd object, OpenObject(digest));
   if (may_link && !executable && !can_clone_) {
-    CD4ML_RETURN_IF_ERROR(Verify(digest, object.get()));
+    CD4ML_RETURN_IF_ERROR(Verify(digest, object.get(), stop));
     if (linkat(objects_.get(), ObjectName(digest).c_str(), AT_FDCWD, path.c_str(), 0) == 0) {
       return absl::OkStatus();
     }
     if (errno == EEXIST || errno == ENOENT) return SystemError("make \"" + path + '"');
   }
-  return Annotate(CopyOut(digest, object.get(), path, executable), "cannot make \"" + path + '"');
+  return Annotate(CopyOut(digest, object.get(), path, executable, stop),
+                  "cannot make \"" + path + '"');
+}
+
+absl::Status FileBlobStore::CopyVerified(const Digest& digest, int object, int file,
+                                         const std::stop_token& stop) {
+  CD4ML_RETURN_IF_ERROR(Copy(object, file, stop));
+  const auto actual = HashFile(file, stop);
+  if (absl::IsCancelled(actual.status())) return actual.status();
+  if (actual.ok() && *actual == digest) return absl::OkStatus();
+  const auto stored = HashFile(object, stop);
+  if (absl::IsCancelled(stored.status())) return stored.status();
+  return stored.ok() && *stored == digest
+             ? absl::InternalError("the copy reads back different; check that disk")
+             : Damaged(digest, object);
 }
 
 absl::Status FileBlobStore::CopyOut(const Digest& digest, int object, const std::string& path,
-                                    bool executable) {
+                                    bool executable, const std::stop_token& stop) {
   const Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file.is_open()) return SystemError("create the file");
   absl::Status copied;
   if (can_clone_ && Clone(object, file.get())) {
-    copied = Verify(digest, object);
+    copied = Verify(digest, object, stop);
   } else {
-    copied = Copy(object, file.get());
-    const auto actual = HashFile(file.get());
-    if (copied.ok() && (!actual.ok() || *actual != digest)) {
-      const auto stored = HashFile(object);
-      copied = stored.ok() && *stored == digest
-                   ? absl::InternalError("the copy reads back different; check that disk")
-                   : Damaged(digest, object);
-    }
+    copied = CopyVerified(digest, object, file.get(), stop);
   }
   if (copied.ok() && fchmod(file.get(), executable ? 0555 : 0444) != 0) {
     copied = SystemError("set the mode");

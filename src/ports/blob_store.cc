@@ -93,8 +93,8 @@ absl::Status WalkError(const fs::path& path, const std::error_code& error) {
 // Walks one folder, then stores the files it found.
 class FolderPut {
  public:
-  FolderPut(BlobStore& store, fs::path root, bool may_link)
-      : store_(store), root_(std::move(root)), may_link_(may_link) {}
+  FolderPut(BlobStore& store, fs::path root, bool may_link, const std::stop_token& stop)
+      : store_(store), root_(std::move(root)), may_link_(may_link), stop_(stop) {}
 
   absl::Status Walk(const fs::path& dir, const std::string& prefix) {
     const bool is_loop = std::find(above_.begin(), above_.end(), dir) != above_.end();
@@ -120,7 +120,7 @@ class FolderPut {
 
   // Stores what was found.
   absl::StatusOr<std::vector<TreeEntry>> PutFound() {
-    CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, store_.PutFiles(paths_, may_link_));
+    CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, store_.PutFiles(paths_, may_link_, stop_));
     for (size_t i = 0; i < entries_.size(); ++i) {
       entries_[i].digest = std::move(digests[i]);
       CD4ML_ASSIGN_OR_RETURN(entries_[i].size, store_.Size(entries_[i].digest));
@@ -183,6 +183,7 @@ class FolderPut {
   BlobStore& store_;
   const fs::path root_;  // Canonical.
   const bool may_link_;
+  const std::stop_token& stop_;
   std::vector<fs::path> above_;  // The folders being walked, outermost first.
   int64_t visited_ = 0;
   int64_t links_ = 0;
@@ -190,11 +191,12 @@ class FolderPut {
   std::vector<std::string> paths_;  // Where the bytes of each are.
 };
 
-absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link) {
+absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link,
+                                      const std::stop_token& stop) {
   std::error_code error;
   const fs::path root = fs::canonical(path, error);
   if (error) return WalkError(path, error);
-  FolderPut put(store, root, may_link);
+  FolderPut put(store, root, may_link, stop);
   CD4ML_RETURN_IF_ERROR(put.Walk(root, ""));
 
   CD4ML_ASSIGN_OR_RETURN(const std::vector<TreeEntry> entries, put.PutFound());
@@ -220,7 +222,7 @@ absl::StatusOr<std::vector<TreeEntry>> ReadTree(BlobStore& store, const Digest& 
 }
 
 absl::Status PlaceFolder(BlobStore& store, const std::vector<TreeEntry>& entries,
-                         const fs::path& path, bool may_link) {
+                         const fs::path& path, bool may_link, const std::stop_token& stop) {
   std::error_code error;
   fs::path made = path;
   for (const TreeEntry& entry : entries) {
@@ -232,12 +234,13 @@ absl::Status PlaceFolder(BlobStore& store, const std::vector<TreeEntry>& entries
       if (error) return absl::InternalError("cannot make " + Quoted(made) + ": " + error.message());
     }
     CD4ML_RETURN_IF_ERROR(
-        store.Materialize(entry.digest, file.string(), entry.executable, may_link));
+        store.Materialize(entry.digest, file.string(), entry.executable, may_link, stop));
   }
   return absl::OkStatus();
 }
 
-absl::Status CopyBlob(BlobStore& from, BlobStore& to, const Digest& digest) {
+absl::Status CopyBlob(BlobStore& from, BlobStore& to, const Digest& digest,
+                      const std::stop_token& stop) {
   const auto there = to.Size(digest);
   if (there.ok() || there.status().code() != absl::StatusCode::kNotFound) return there.status();
   CD4ML_ASSIGN_OR_RETURN(const auto reader, from.Open(digest, 0));
@@ -245,6 +248,7 @@ absl::Status CopyBlob(BlobStore& from, BlobStore& to, const Digest& digest) {
   while (true) {
     CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
     if (piece.empty()) return writer->Commit(digest).status();
+    if (stop.stop_requested()) return absl::CancelledError("cancelled while it was copied");
     CD4ML_RETURN_IF_ERROR(writer->Append(piece));
   }
 }
@@ -305,16 +309,17 @@ absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes) {
   return writer->Commit(Digest());
 }
 
-absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link) {
+absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link,
+                                        const std::stop_token& stop) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(path, error);
   if (error && status.type() != fs::file_type::not_found) return WalkError(path, error);
   switch (status.type()) {
     case fs::file_type::directory:
-      return PutFolder(store, path, may_link);
+      return PutFolder(store, path, may_link, stop);
     case fs::file_type::regular: {
       ArtifactRef artifact;
-      CD4ML_ASSIGN_OR_RETURN(artifact.digest, store.PutFile(path, may_link));
+      CD4ML_ASSIGN_OR_RETURN(artifact.digest, store.PutFile(path, may_link, stop));
       CD4ML_ASSIGN_OR_RETURN(artifact.size, store.Size(artifact.digest));
       return artifact;
     }
@@ -330,9 +335,9 @@ absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& pat
 }
 
 absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
-                           bool may_link) {
+                           bool may_link, const std::stop_token& stop) {
   if (!artifact.is_tree) {
-    return store.Materialize(artifact.digest, path, /*executable=*/false, may_link);
+    return store.Materialize(artifact.digest, path, /*executable=*/false, may_link, stop);
   }
   CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(store, artifact.digest));
   std::error_code error;
@@ -343,19 +348,20 @@ absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const 
   if (!fs::create_directory(path, error)) {
     return absl::InternalError("cannot make " + Quoted(path) + ": " + error.message());
   }
-  const absl::Status placed = PlaceFolder(store, entries, path, may_link);
+  const absl::Status placed = PlaceFolder(store, entries, path, may_link, stop);
   if (!placed.ok()) fs::remove_all(path, error);
   return placed;
 }
 
-absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact) {
+absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact,
+                          const std::stop_token& stop) {
   if (artifact.is_tree) {
     CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(from, artifact.digest));
     for (const TreeEntry& entry : entries) {
-      CD4ML_RETURN_IF_ERROR(Annotate(CopyBlob(from, to, entry.digest), entry.path));
+      CD4ML_RETURN_IF_ERROR(Annotate(CopyBlob(from, to, entry.digest, stop), entry.path));
     }
   }
-  return CopyBlob(from, to, artifact.digest);
+  return CopyBlob(from, to, artifact.digest, stop);
 }
 
 }  // namespace cd4ml

@@ -176,6 +176,10 @@ class Download : public BlobReader {
   absl::Status end_;
 };
 
+absl::Status GoOn(const std::stop_token& stop) {
+  return stop.stop_requested() ? absl::CancelledError("cancelled") : absl::OkStatus();
+}
+
 // A new file that is removed again unless it is kept.
 class NewFile {
  public:
@@ -244,9 +248,10 @@ class SourceFile {
     }
   }
 
-  absl::StatusOr<Digest> Hash() const {
+  absl::StatusOr<Digest> Hash(const std::stop_token& stop) const {
     Hasher hasher;
     CD4ML_RETURN_IF_ERROR(ForEachChunk([&](std::string_view chunk) {
+      CD4ML_RETURN_IF_ERROR(GoOn(stop));
       hasher.Update(chunk);
       return absl::OkStatus();
     }));
@@ -286,17 +291,18 @@ class BlobClient : public BlobStore {
                                        ", which alone may remove it");
   }
 
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override {
-    CD4ML_ASSIGN_OR_RETURN(const std::vector<Digest> digests, PutFiles({path}, may_link));
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
+                                 const std::stop_token& stop) override {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Digest> digests, PutFiles({path}, may_link, stop));
     return digests.front();
   }
 
   // Asks once for up to a thousand files which ones the daemon lacks, and sends those.
   absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
-                                               bool) override {
+                                               bool, const std::stop_token& stop) override {
     std::vector<Digest> digests;
     for (const std::string& path : paths) {
-      CD4ML_ASSIGN_OR_RETURN(digests.emplace_back(), SourceFile(path).Hash());
+      CD4ML_ASSIGN_OR_RETURN(digests.emplace_back(), SourceFile(path).Hash(stop));
     }
     for (size_t first = 0; first < paths.size(); first += kDigestsMax) {
       const size_t end = std::min(paths.size(), first + kDigestsMax);
@@ -305,20 +311,21 @@ class BlobClient : public BlobStore {
                                    digests.begin() + static_cast<std::ptrdiff_t>(end)}));
       for (size_t i = first; i < end; ++i) {
         if (!found.sizes().contains(digests[i].hex()))
-          CD4ML_RETURN_IF_ERROR(Send(paths[i], digests[i]));
+          CD4ML_RETURN_IF_ERROR(Send(paths[i], digests[i], stop));
       }
     }
     return digests;
   }
 
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                           bool) override {
+                           bool, const std::stop_token& stop) override {
     CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> download, Open(digest, 0));
     NewFile file(path);
     CD4ML_RETURN_IF_ERROR(file.Opened());
     while (true) {
       CD4ML_ASSIGN_OR_RETURN(const std::string chunk, download->Read(kChunkSize));
       if (chunk.empty()) break;
+      CD4ML_RETURN_IF_ERROR(GoOn(stop));
       CD4ML_RETURN_IF_ERROR(file.Append(chunk));
     }
     return file.Keep(executable ? 0555 : 0444);
@@ -336,10 +343,12 @@ class BlobClient : public BlobStore {
     return response;
   }
 
-  absl::Status Send(const std::string& path, const Digest& digest) {
+  absl::Status Send(const std::string& path, const Digest& digest, const std::stop_token& stop) {
     Upload upload(*stub_, address_);
-    CD4ML_RETURN_IF_ERROR(SourceFile(path).ForEachChunk(
-        [&](std::string_view chunk) { return upload.Append(chunk); }));
+    CD4ML_RETURN_IF_ERROR(SourceFile(path).ForEachChunk([&](std::string_view chunk) {
+      CD4ML_RETURN_IF_ERROR(GoOn(stop));
+      return upload.Append(chunk);
+    }));
     return upload.Commit(digest).status();
   }
 

@@ -195,6 +195,29 @@ TEST_F(FileBlobStore, AcceptsAndSealsAgainABlobThatWasOnlyTouched) {
   EXPECT_EQ(ModeOf(harness_.PathOf(digest)), 0444u);
 }
 
+TEST_F(FileBlobStore, WhatIsLongEndsWhenItIsToldAndLeavesNothingBehind) {
+  std::stop_source stop;
+  stop.request_stop();
+  const Digest digest = PutBytes(store(), Noise(1 << 20)).value();
+  const std::string path = dir_.Write("output", Noise(2 << 20));
+
+  const auto put = store().PutFile(path, /*may_link=*/false, stop.get_token());
+  const absl::Status copied =
+      store().Materialize(digest, dir_.At("out"), false, /*may_link=*/false, stop.get_token());
+  // With its seal broken a blob is read before it is linked.
+  fs::last_write_time(harness_.PathOf(digest), fs::file_time_type());
+  const absl::Status linked =
+      store().Materialize(digest, dir_.At("out"), false, /*may_link=*/true, stop.get_token());
+
+  EXPECT_EQ(put.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(copied.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(linked.code(), absl::StatusCode::kCancelled);
+  EXPECT_FALSE(fs::exists(dir_.At("out")));
+  EXPECT_EQ(CountBelow("tmp"), 0u);
+  EXPECT_EQ(CountBelow("quarantine"), 0u);
+  EXPECT_TRUE(store().Size(digest).ok());
+}
+
 TEST_F(FileBlobStore, DetectsEveryRandomBitFlip) {
   std::mt19937 random(42);
   for (int round = 0; round < 200; ++round) {

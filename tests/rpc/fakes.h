@@ -186,12 +186,13 @@ struct ForwardingBlobs : BlobStore {
   }
   absl::StatusOr<int64_t> Size(const Digest& digest) override { return inner.Size(digest); }
   absl::Status Remove(const Digest& digest) override { return inner.Remove(digest); }
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override {
-    return inner.PutFile(path, may_link);
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
+                                 const std::stop_token& stop) override {
+    return inner.PutFile(path, may_link, stop);
   }
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                           bool may_link) override {
-    return inner.Materialize(digest, path, executable, may_link);
+                           bool may_link, const std::stop_token& stop) override {
+    return inner.Materialize(digest, path, executable, may_link, stop);
   }
 
   BlobStore& inner;

@@ -88,7 +88,8 @@ absl::Status MemoryBlobStore::Remove(const Digest& digest) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Digest> MemoryBlobStore::PutFile(const std::string& path, bool /*may_link*/) {
+absl::StatusOr<Digest> MemoryBlobStore::PutFile(const std::string& path, bool /*may_link*/,
+                                                const std::stop_token& /*stop*/) {
   std::error_code error;
   const auto status = std::filesystem::symlink_status(path, error);
   if (!std::filesystem::exists(status))
@@ -100,7 +101,8 @@ absl::StatusOr<Digest> MemoryBlobStore::PutFile(const std::string& path, bool /*
 }
 
 absl::Status MemoryBlobStore::Materialize(const Digest& digest, const std::string& path,
-                                          bool executable, bool /*may_link*/) {
+                                          bool executable, bool /*may_link*/,
+                                          const std::stop_token& /*stop*/) {
   CD4ML_ASSIGN_OR_RETURN(const auto reader, Open(digest, 0));
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) {

@@ -16,9 +16,10 @@ class MemoryBlobStore final : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override;
   absl::StatusOr<int64_t> Size(const Digest& digest) override;
   absl::Status Remove(const Digest& digest) override;
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) override;
+  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
+                                 const std::stop_token& stop) override;
   absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                           bool may_link) override;
+                           bool may_link, const std::stop_token& stop) override;
 
   // Stores `bytes` under `digest`, whether they hash to it or not: damage, for tests.
   void Overwrite(const Digest& digest, std::string bytes);

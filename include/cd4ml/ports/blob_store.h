@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,16 +51,20 @@ class BlobStore {
   // Forgets a blob. Removing what is not there succeeds.
   virtual absl::Status Remove(const Digest& digest) = 0;
 
+  // All below move as many bytes as there are: CANCELLED, soon after `stop`, leaving nothing behind.
+
   // Stores the regular file at `path` without passing its bytes through memory: reflink or hard link where
   // the file system allows and `may_link`, otherwise a copy. A linked file becomes read-only.
-  virtual absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link) = 0;
+  virtual absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
+                                         const std::stop_token& stop = {}) = 0;
   // Like PutFile for each path, in order. A store may make many small files durable together, which is
   // several times faster than one by one.
   virtual absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
-                                                       bool may_link) {
+                                                       bool may_link,
+                                                       const std::stop_token& stop = {}) {
     std::vector<Digest> digests;
     for (const std::string& path : paths) {
-      auto digest = PutFile(path, may_link);
+      auto digest = PutFile(path, may_link, stop);
       if (!digest.ok()) return digest.status();
       digests.push_back(*std::move(digest));
     }
@@ -70,7 +75,7 @@ class BlobStore {
   // `may_link`, else a verified copy. ALREADY_EXISTS when something is there. The file is read-only,
   // and executable when `executable` says so.
   virtual absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                                   bool may_link) = 0;
+                                   bool may_link, const std::stop_token& stop = {}) = 0;
 };
 
 // One line of a tree.
@@ -100,13 +105,15 @@ absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes);
 // Stores the file or folder at `path`. Symbolic links below it are stored as the content they lead to,
 // which must be below it too; `path` itself is no link. Empty folders are not kept, and neither is
 // the executable bit of a single file. Refuses sockets, pipes and devices.
-absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link);
+absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link,
+                                        const std::stop_token& stop = {});
 // Makes the artifact appear at `path`, which must not exist but its parent must. Leaves nothing there
 // when it fails.
 absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
-                           bool may_link);
+                           bool may_link, const std::stop_token& stop = {});
 // Copies what `to` lacks of an artifact from `from`, verifying: files first, the tree last, so that a
 // tree which is there is complete.
-absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact);
+absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact,
+                          const std::stop_token& stop = {});
 
 }  // namespace cd4ml
