@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "cd4ml/base/status.h"
+#include "os/resources.h"
 
 namespace cd4ml::os {
 namespace {
@@ -381,6 +382,46 @@ TEST_F(ProgramTest, TheFactsOfTheHostAreFilledIn) {
   EXPECT_GT(facts.Find("memory_bytes")->number(), 1e6);
   EXPECT_EQ(facts.Find("python")->string().empty(), !fs::exists("/usr/bin/python3"));
   EXPECT_FALSE(HostName().empty());
+}
+
+using ResourcesTest = OsTest;
+
+TEST_F(ResourcesTest, TheLowestQuotaOfAllGroupsAboveCounts) {
+  const core::Resources machine{8'000, int64_t{64} << 30, 0};
+  const auto put = [this](const std::string& name, const std::string& text) {
+    fs::create_directories(fs::path(At(name)).parent_path());
+    Write(name, text);
+  };
+  EXPECT_EQ(WithinCgroups(machine, dir_), machine);
+
+  put("proc/self/cgroup", "0::/ci/agent\n");
+  put("sys/fs/cgroup/ci/cpu.max", "250000 100000\n");
+  put("sys/fs/cgroup/ci/memory.max", "8589934592\n");
+  put("sys/fs/cgroup/ci/agent/cpu.max", "max 100000\n");
+  put("sys/fs/cgroup/ci/agent/memory.max", "17179869184\n");
+
+  EXPECT_EQ(WithinCgroups(machine, dir_), (core::Resources{2'500, int64_t{8} << 30, 0}));
+}
+
+TEST_F(ResourcesTest, GroupsOfVersionOneCountTooAndSoDoTheRootsInsideOfAContainer) {
+  const core::Resources machine{8'000, int64_t{64} << 30, 0};
+  fs::create_directories(At("proc/self"));
+  Write("proc/self/cgroup", "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n");
+  fs::create_directories(At("sys/fs/cgroup/memory"));
+  fs::create_directories(At("sys/fs/cgroup/cpu,cpuacct/docker/abc"));
+  // Of the host's path the container sees nothing; its own group is the topmost folder.
+  Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us", "150000\n");
+  Write("sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us", "100000\n");
+
+  EXPECT_EQ(WithinCgroups(machine, dir_), (core::Resources{1'500, int64_t{2} << 30, 0}));
+}
+
+TEST_F(ResourcesTest, ThisMachineHasSome) {
+  EXPECT_GE(HostResources().cpu_millis, 100);
+  EXPECT_GT(HostResources().memory_bytes, 1'000'000);
 }
 
 TEST_F(ProgramTest, TheClocksGoForward) {

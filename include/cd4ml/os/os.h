@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "cd4ml/base/value.h"
+#include "cd4ml/core/resources.h"
 #include "cd4ml/ports/clock.h"
 #include "cd4ml/ports/file_system.h"
 #include "cd4ml/ports/log_store.h"
@@ -71,5 +73,11 @@ std::string HostName();
 // Returns what of this machine may change a result: {os, kernel, machine, cpus, memory_bytes,
 // python}, for the records of versions. Takes some milliseconds.
 Value HostFacts();
+
+// Returns the cores and the memory that this process and its children may use: what affinity and
+// control groups leave of the machine.
+core::Resources HostResources();
+// Returns the numbers of this machine's GPUs as nvidia-smi lists them; none without it.
+std::vector<std::string> HostGpus();
 
 }  // namespace cd4ml::os
