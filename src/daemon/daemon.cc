@@ -256,7 +256,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
                  done]() mutable {
       const absl::Status allowed = orchestrator_.MayAppend(session, attempt);
       if (!allowed.ok()) return done(allowed);
-      // Writing to a log file may block on the disk, so it leaves the loop.
+      // Writing to a log file may block on the disk, so it leaves the loop. The attempt may end meanwhile; what a stale
+      // agent can then still bring is the rest of its own attempt's log, because each attempt has a file of its own.
       quick_pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
         absl::StatusOr<int64_t> size = ports_.logs.Append(core::ToText(attempt), offset, bytes);
         if (absl::IsResourceExhausted(size.status())) loop_.Post([this] { orchestrator_.RunShort(); });

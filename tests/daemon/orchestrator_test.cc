@@ -221,6 +221,26 @@ TEST_F(Turns, ASilentAgentLosesItsAttemptAndItsLateResultIsRefused) {
   EXPECT_EQ(Finish(run, "a").code(), absl::StatusCode::kAborted);
 }
 
+TEST_F(Turns, ALogIsAppendedToByTheAgentOfTheLatestAttemptAlone) {
+  Connect();
+  core::StagePlan plan = Plan("a");
+  plan.retry.error_limit = 1;
+  const core::RunId run = StartRun({plan});
+  const core::AttemptId first{run, "a", 1}, second{run, "a", 2};
+  const std::string paused = session_;
+  EXPECT_TRUE(orchestrator_->MayAppend(paused, first).ok());
+  Pass(Duration(31'000));
+  Turn();
+  Connect("i2");
+  ASSERT_EQ(Leases(), std::vector<std::string>{core::ToText(second)});
+
+  // The paused agent goes on: neither its old session nor another one brings its attempt back.
+  EXPECT_EQ(orchestrator_->MayAppend(paused, first).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(orchestrator_->MayAppend(paused, second).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(orchestrator_->MayAppend(session_, first).code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(orchestrator_->MayAppend(session_, second).ok());
+}
+
 TEST_F(Turns, AJumpOfTheWallClockLosesNothing) {
   Connect();
   const core::RunId run = StartRun({Plan("a")});
