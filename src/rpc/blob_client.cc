@@ -250,11 +250,12 @@ class SourceFile {
 
   absl::StatusOr<Digest> Hash(const std::stop_token& stop) const {
     Hasher hasher;
-    CD4ML_RETURN_IF_ERROR(ForEachChunk([&](std::string_view chunk) {
+    const absl::Status read = ForEachChunk([&](std::string_view chunk) -> absl::Status {
       CD4ML_RETURN_IF_ERROR(GoOn(stop));
       hasher.Update(chunk);
       return absl::OkStatus();
-    }));
+    });
+    CD4ML_RETURN_IF_ERROR(read);
     return hasher.Finish();
   }
 
@@ -345,10 +346,11 @@ class BlobClient : public BlobStore {
 
   absl::Status Send(const std::string& path, const Digest& digest, const std::stop_token& stop) {
     Upload upload(*stub_, address_);
-    CD4ML_RETURN_IF_ERROR(SourceFile(path).ForEachChunk([&](std::string_view chunk) {
+    const absl::Status sent = SourceFile(path).ForEachChunk([&](std::string_view chunk) -> absl::Status {
       CD4ML_RETURN_IF_ERROR(GoOn(stop));
       return upload.Append(chunk);
-    }));
+    });
+    CD4ML_RETURN_IF_ERROR(sent);
     return upload.Commit(digest).status();
   }
 
