@@ -135,8 +135,39 @@ TEST(Roster, ACancelledStageKeepsItsSlotUntilItsAgentHasEndedIt) {
   ASSERT_TRUE(roster.Heard("s1", nullptr, Duration(2)).ok());
   report.held.clear();
   ASSERT_TRUE(roster.Heard("s1", &report, Duration(3)).ok());
+  EXPECT_EQ(roster.Free().at("a").free_slots, 1);
+  roster.End("a", {"p/1", "train", 1});
 
   EXPECT_EQ(roster.Free().at("a").free_slots, 2);
+}
+
+TEST(Roster, ACancelledStageThatItsAgentNeverLearnedOfIsNotHeld) {
+  Roster roster(kTtl, Duration(0));
+  Heard heard;
+  Open(roster, heard, "s1", Duration(0));
+  roster.Lease("a", TaskOf(1));
+  roster.Unlease("a", {"p/1", "train", 1});
+  const AgentReport nothing;
+
+  // Sent before the agent saw its desired state, perhaps.
+  ASSERT_TRUE(roster.Heard("s1", &nothing, Duration(1)).ok());
+  EXPECT_TRUE(roster.NotHeld("a").empty());
+  ASSERT_TRUE(roster.Heard("s1", &nothing, Duration(2)).ok());
+
+  EXPECT_EQ(roster.NotHeld("a"), (std::vector<core::AttemptId>{{"p/1", "train", 1}}));
+}
+
+TEST(Roster, ACancelledStageIsLostWithItsAgent) {
+  Roster roster(kTtl, Duration(0));
+  Heard heard;
+  Open(roster, heard, "s1", Duration(0));
+  roster.Lease("a", TaskOf(1));
+  roster.Unlease("a", {"p/1", "train", 1});
+
+  const std::vector<Roster::Silent> silent = roster.Expire(kTtl);
+
+  ASSERT_EQ(silent.size(), 1u);
+  EXPECT_EQ(silent[0].attempt.stage, "train");
 }
 
 }  // namespace
