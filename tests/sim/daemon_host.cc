@@ -119,6 +119,8 @@ class DaemonHost::Recorder : public StateStore {
   absl::StatusOr<std::optional<core::RunId>> FindByKey(const std::string& key) override {
     return store_.FindByKey(key);
   }
+  absl::Status CheckSpace() override { return store_.CheckSpace(); }
+  void RunShort() override { store_.RunShort(); }
   void Idle() override { store_.Idle(); }
 
  private:
