@@ -98,13 +98,9 @@ class ChaosTest(StackTest):
         self.stack.session_ttl = self.SESSION_TTL
         self.dir = self.stack.dir
         os.mkfifo(self.dir / "fifo")
-        self.prepare()
         self.stack.start_daemon()
         self.seed = random.randrange(2**32)
         self.random = random.Random(self.seed)
-
-    def prepare(self) -> None:
-        """What is done before the daemon starts."""
 
     def say(self, text: str) -> None:
         print(f"\n    {text} (seed {self.seed})", flush=True)
@@ -515,83 +511,6 @@ class FailedSyncs(ChaosTest):
 
     def has_ended(self, key: str) -> bool:
         return bool(self.stack.query("SELECT 1 FROM run WHERE trigger_key = ? AND state <> 'running'", key))
-
-
-class DiskFull(ChaosTest):
-    """P13: a full disk costs nothing that was acknowledged; results still get in, and new work waits for space."""
-
-    def prepare(self) -> None:
-        said = subprocess.run([stack.BIN / "cd4mld", "--help"], capture_output=True, text=True).stdout
-        if "--ballast" not in said:
-            self.skipTest("this daemon holds no disk space back")
-        state = self.dir / "daemon"
-        state.mkdir()
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", state], capture_output=True).returncode != 0:
-            self.skipTest("mounting a small file system is not permitted here")
-        self.addCleanup(subprocess.run, ["umount", "-l", state])
-
-    def test_a_full_disk_makes_the_daemon_read_only_until_there_is_space_again(self):
-        self.stack.commit({"talk.sh": (HERE / "talk.sh").read_text()})
-        rounds = figure(2, 50)
-        self.stack.register(f"format: 1\npipeline: live\ndefaults: {{env: {{DIR: {self.dir}}}}}\nstages:\n" +
-                            "".join(f"  s{n}: {{run: bash talk.sh}}\n" for n in range(rounds)))
-        self.stack.register(Triggers.PIPELINE, "p2.cd4ml.yaml")
-        self.stack.start_agent("local", "--slots", str(rounds))
-        self.stack.cli("run", "start", "live")
-        self.wait_for_lines("starts", rounds)
-        acknowledged, refused, resumed_ms, keys = {}, 0, [], 0
-
-        def trigger(count: int) -> list[Answer]:
-            nonlocal keys
-            client = self.clients()
-            for keys in range(keys + 1, keys + count + 1):
-                client.send("start", f"k{keys}", "p", f"k{keys}")
-            answers = client.close()
-            acknowledged.update({a.id: a.text for a in answers if a.ok})
-            for answer in answers:
-                if not answer.ok:
-                    self.assertEqual(answer.code, "RESOURCE_EXHAUSTED", answer)
-                    self.assertRegex(answer.text, "disk|space")
-            return answers
-
-        for round in range(rounds):
-            self.assertTrue(all(answer.ok for answer in trigger(20)))
-            filler = self.fill()
-            wait_for("the daemon to refuse", lambda: not trigger(1)[0].ok)
-            self.assertIn("read-only", self.stack.cli("server"))
-            refused += sum(not answer.ok for answer in trigger(20))
-            # What has run meanwhile is recorded in the space held back.
-            (self.dir / f"go-s{round}").touch()
-            wait_for("the result", lambda: self.stack.query(
-                "SELECT count(*) FROM stage_run WHERE state = 'succeeded'") == [(round + 1,)])
-            self.assertIn("read-only", self.stack.cli("server"))
-
-            filler.unlink()
-            freed = time.monotonic()
-            wait_for("the daemon to take work", lambda: trigger(1)[0].ok)
-            resumed_ms.append(1e3 * (time.monotonic() - freed))
-        self.stack.cli("run", "wait", "live/1")
-        self.stack.kill_daemon()
-        runs = dict(self.stack.query("SELECT trigger_key, 'p/' || number FROM run WHERE trigger_by = 'e2e'"))
-        lost = {key: run for key, run in acknowledged.items() if runs.get(key) != run}
-        self.say(f"{rounds} times a full disk: {len(acknowledged)} acknowledged, {len(lost)} lost, {refused} refused; took work again "
-                 f"{spread(resumed_ms)} after space returned")
-        self.assertEqual(lost, {})
-        self.assertEqual(self.stack.query("PRAGMA integrity_check"), [("ok",)])
-        self.assertLessEqual(max(resumed_ms), 5000)
-        self.stack.start_daemon()
-
-    def fill(self) -> pathlib.Path:
-        """Writes a file that takes all the space there is."""
-        path = self.dir / "daemon" / "filler"
-        with open(path, "wb", buffering=0) as file:
-            for size in (1 << 20, 1 << 12):
-                try:
-                    while file.write(bytes(size)) == size:
-                        pass
-                except OSError:
-                    pass
-        return path
 
 
 class Overload(ChaosTest):
