@@ -107,6 +107,10 @@ constexpr CodeExplanation kCodes[] = {
      "empty."},
     {code::kBadDefault, "default does not fit its schema",
      "The default of a parameter has the type, the bounds and the values that its schema demands."},
+    {code::kTimesContradict, "times that contradict each other",
+     "One of the two could never be reached: a stage cannot be silent for longer than it may run "
+     "(`silence_timeout`, `timeout`), all of its attempts together are not shorter than one "
+     "(`timeout`, `total_timeout`), and waiting before a retry grows up to `backoff_max`."},
     {code::kUnknownKey, "unknown key",
      "No key of that name exists here. Misspelt keys are errors, because a key that is ignored "
      "silently is worse. The allowed keys are listed."},
@@ -198,16 +202,12 @@ constexpr CodeExplanation kCodes[] = {
      "from "
      "a hook of the repository or from a timer."},
     {code::kNoRoles, "roles are not available yet", "Whoever reaches the daemon may start runs."},
-    {code::kNoConcurrency, "concurrency is not available yet",
-     "Runs of a pipeline go on at the same time; each deploy locks its environment."},
     {code::kNoMatrix, "a matrix is not available yet",
      "A stage has one set of parameters: start one run for each set with `-p NAME=VALUE`."},
     {code::kNoForEach, "for_each is not available yet", "Write the stages, or the pipelines, out."},
     {code::kNoSecrets, "secrets are not available yet", "The agent's host must hold them for now."},
     {code::kNoRuntime, "a runtime is not available yet",
      "Stages run with what the host of the agent has; choose the host by `agent.labels`."},
-    {code::kNoResources, "asking for processors and memory is not available yet",
-     "Choose agents that are large enough by `agent.labels`."},
     {code::kNoMaterial, "this material is not available yet",
      "Materials are the pipeline's own repository (`git: .`) and data below a path or file:// "
      "URL."},

@@ -13,9 +13,13 @@ namespace cd4ml::yaml {
 // What stages inherit.
 struct StageDefaults {
   std::vector<std::string> labels;
+  core::Resources resources;
   std::map<std::string, std::string> env;
   Duration timeout{0};
   Duration assign_timeout{0};
+  Duration total_timeout{0};
+  Duration silence_timeout{0};
+  Duration grace = core::StageSpec().grace;
   core::RetrySpec retry;
 };
 
@@ -24,7 +28,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root);
 core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,
                           const StageDefaults& defaults);
 
-// Reads `agent`, `env`, `timeout`, `assign_timeout` and `retry` over what `defaults` holds.
+// Reads `agent`, `env`, the timeouts, `grace` and `retry` over what `defaults` holds.
 void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
 
 void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage);

@@ -185,6 +185,22 @@ core::MaterialSpec ReadMaterial(Reader& reader, const std::string& name, const N
   return material;
 }
 
+void ReadPolicy(Reader& reader, Node& node, core::ConcurrencyPolicy& policy) {
+  std::string word;
+  if (reader.ReadWord(node, word, {"queue", "latest", "cancel"})) {
+    policy = *core::ParseConcurrencyPolicy(word);
+  }
+}
+
+void ReadConcurrency(Reader& reader, Node& node, core::ConcurrencySpec& concurrency) {
+  if (!node.is_map()) return ReadPolicy(reader, node, concurrency.policy);
+  Fields fields(reader, node, "\"concurrency\"");
+  fields.Read("group", concurrency.group);
+  if (Node* policy = fields.Take("policy")) ReadPolicy(reader, *policy, concurrency.policy);
+  fields.Read("limit", concurrency.limit, Range{1, 10'000});
+  fields.Finish();
+}
+
 core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, const Node& key,
                                       Node& node) {
   core::EnvironmentSpec environment{.name = name, .place = key.place};
@@ -197,6 +213,9 @@ core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, c
   }
   if (Node* approval = fields.Take("approval"); approval != nullptr && approval->text != "never") {
     reader.NotYet(code::kNoApproval, approval->place, "approval");
+  }
+  if (Node* policy = fields.Take("concurrency")) {
+    ReadPolicy(reader, *policy, environment.concurrency);
   }
   fields.NotYet("windows", code::kNoWindows);
   fields.Finish();
@@ -222,6 +241,11 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
   if (Node* triggers = top.Take("triggers")) ReadTriggers(reader, *triggers, spec.triggers);
   if (Node* params = top.Take("params")) ReadParams(reader, *params, spec.params);
   reader.SetParams(spec.params.schema);
+  top.Read("priority", spec.priority, Range{-100, 100});
+  if (Node* concurrency = top.Take("concurrency")) {
+    spec.concurrency.group = spec.name;
+    ReadConcurrency(reader, *concurrency, spec.concurrency);
+  }
   if (Node* materials = top.Take("materials")) {
     ForEachNamed(reader, *materials, "materials",
                  [&](const std::string& name, const Node& key, Node& value) {
@@ -241,7 +265,6 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
                    spec.stages.push_back(ReadStage(reader, name, key, value, defaults));
                  });
   }
-  top.NotYet("concurrency", code::kNoConcurrency);
   top.NotYet("for_each", code::kNoForEach);
   top.NotYet("secrets", code::kNoSecrets);
   top.NotYet("retention", code::kNoRetention);

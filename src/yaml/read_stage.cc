@@ -1,6 +1,7 @@
 // One stage: what all kinds share, and what each kind adds.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "cd4ml/base/text.h"
 #include "yaml/read.h"
@@ -17,6 +18,7 @@ const Words kKeysOfKinds = {
     "champion", "serve",   "environment",  "deploy",  "strategy",       "service", "apply",
     "rollback", "every",   "window",       "checks",  "on_breach",      "code",    "params",
     "env",      "agent",   "timeout",      "retry",   "assign_timeout", "cache",   "matrix",
+    "grace",    "total_timeout",           "silence_timeout",
     "runtime",  "plots",   "reproducible", "sbom",    "verdict",        "steps",   "route",
     "observe",  "keep",    "ground_truth"};
 
@@ -60,23 +62,48 @@ void ReadEnv(Reader& reader, Node& node, std::map<std::string, std::string>& env
   }
 }
 
-void ReadAgent(Reader& reader, Node& node, std::vector<std::string>& labels) {
+void ReadAgent(Reader& reader, Node& node, StageDefaults& defaults) {
   Fields fields(reader, node, "\"agent\"");
-  if (Node* list = fields.Take("labels")) reader.ReadLiterals(*list, labels);
-  fields.NotYet("cpu", code::kNoResources);
-  fields.NotYet("memory", code::kNoResources);
+  if (Node* list = fields.Take("labels")) reader.ReadLiterals(*list, defaults.labels);
+  double cpu = 0;
+  fields.Read("cpu", cpu, Range{0, 10'000});
+  defaults.resources.cpu_millis = std::llround(cpu * 1000);
+  if (Node* memory = fields.Take("memory")) reader.ReadSize(*memory, defaults.resources.memory_bytes);
+  fields.Read("gpu", defaults.resources.gpus, Range{0, 1'000});
   fields.Finish();
+}
+
+// A value that is not known before a run contradicts nothing yet: it is left at zero.
+void ReadSpan(Fields& fields, std::string_view key, Duration& span) {
+  if (fields.Read(key, span) && fields.HasTemplate(key)) span = Duration(0);
+}
+
+// Reports a span that could never be reached. What has been inherited as it is was reported there.
+void CheckNotLonger(Fields& fields, std::string_view shorter_key, Duration shorter,
+                    std::string_view longer_key, Duration longer) {
+  if (shorter.count() == 0 || longer.count() == 0 || shorter <= longer) return;
+  const bool is_here = fields.Has(shorter_key);
+  if (!is_here && !fields.Has(longer_key)) return;
+  fields.reader().Error(code::kTimesContradict, fields.PlaceOf(is_here ? shorter_key : longer_key),
+                        core::Quoted(shorter_key) + " (" + FormatDuration(shorter) +
+                            ") is longer than " + core::Quoted(longer_key) + " (" +
+                            FormatDuration(longer) + ")");
 }
 
 void ReadRetry(Reader& reader, Node& node, core::RetrySpec& retry) {
   static const Words kReasons = {"agent_lost", "infra", "timeout", "exit_code"};
   Fields fields(reader, node, "\"retry\"");
-  fields.Read("limit", retry.limit, Range{0, 100});
+  if (fields.Read("limit", retry.limit, Range{0, 100})) retry.error_limit = retry.limit;
+  fields.Read("error_limit", retry.error_limit, Range{0, 100});
   if (Node* when = fields.Take("when"); when != nullptr && reader.ReadLiterals(*when, retry.when)) {
     std::string ignored;
     for (Node& word : when->children) reader.ReadWord(word, ignored, kReasons);
   }
-  fields.Read("backoff", retry.backoff);
+  ReadSpan(fields, "backoff", retry.backoff);
+  Duration backoff_max{0};
+  ReadSpan(fields, "backoff_max", backoff_max);
+  CheckNotLonger(fields, "backoff", retry.backoff, "backoff_max", backoff_max);
+  if (backoff_max.count() > 0) retry.backoff_max = backoff_max;
   fields.Finish();
 }
 
@@ -216,6 +243,12 @@ void ReadDeploy(Fields& fields, core::StageSpec& stage) {
   fields.NotYet("route", code::kNoHook);
   fields.NotYet("observe", code::kNoHook);
   fields.NotYet("keep", code::kNoKeep);
+  if (fields.Has("retry")) {
+    reader.Error(code::kKeyOfOtherKind, fields.PlaceOf("retry"),
+                 "\"retry\" cannot stand in " + fields.where() +
+                     ": a deploy is never tried again by itself",
+                 "", "half of it may have happened; `cd4ml run retry` is for people");
+  }
   if (Node* service = fields.Take("service")) {
     Fields inner(reader, *service, "\"service\"");
     ReadService(inner, stage.service.emplace());
@@ -261,9 +294,13 @@ void ReadWork(Fields& fields, core::StageSpec& stage, const StageDefaults& defau
   StageDefaults own = defaults;
   ReadStageDefaults(fields, own);
   stage.labels = std::move(own.labels);
+  stage.resources = own.resources;
   stage.env = std::move(own.env);
   stage.timeout = own.timeout;
   stage.assign_timeout = own.assign_timeout;
+  stage.total_timeout = own.total_timeout;
+  stage.silence_timeout = own.silence_timeout;
+  stage.grace = own.grace;
   stage.retry = std::move(own.retry);
   if (Node* inputs = fields.Take("inputs")) ReadInputs(fields.reader(), *inputs, stage);
   if (Node* code = fields.Take("code")) fields.reader().ReadLiterals(*code, stage.code);
@@ -295,11 +332,17 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults) {
   Reader& reader = fields.reader();
   if (Node* agent = fields.Take("agent")) {
     defaults.labels.clear();
-    ReadAgent(reader, *agent, defaults.labels);
+    defaults.resources = {};
+    ReadAgent(reader, *agent, defaults);
   }
   if (Node* env = fields.Take("env")) ReadEnv(reader, *env, defaults.env);
-  fields.Read("timeout", defaults.timeout);
-  fields.Read("assign_timeout", defaults.assign_timeout);
+  ReadSpan(fields, "timeout", defaults.timeout);
+  ReadSpan(fields, "assign_timeout", defaults.assign_timeout);
+  ReadSpan(fields, "total_timeout", defaults.total_timeout);
+  ReadSpan(fields, "silence_timeout", defaults.silence_timeout);
+  CheckNotLonger(fields, "silence_timeout", defaults.silence_timeout, "timeout", defaults.timeout);
+  CheckNotLonger(fields, "timeout", defaults.timeout, "total_timeout", defaults.total_timeout);
+  fields.Read("grace", defaults.grace);
   if (Node* retry = fields.Take("retry")) {
     defaults.retry = {};
     ReadRetry(reader, *retry, defaults.retry);

@@ -305,26 +305,42 @@ bool Reader::Read(Node& node, int& out, Range range) {
   return true;
 }
 
-bool Reader::Read(Node& node, Duration& out) {
-  constexpr std::string_view kWanted = "a duration like 30s, 10m or 4h";
+bool Reader::ReadWithUnit(Node& node, std::string_view wanted, int64_t& out,
+                          absl::StatusOr<int64_t> (*parse)(std::string_view)) {
   if (node.is_list() || node.is_map() || node.is_null()) {
-    WrongType(node, kWanted);
+    WrongType(node, wanted);
     return false;
   }
   const Resolved resolved = Resolve(node);
   if (resolved == Resolved::kFailed) return false;
   if (resolved == Resolved::kOpen) {
-    out = Duration(1);
+    out = 1;
     return true;
   }
-  const auto duration = ParseDuration(node.text);
-  if (!duration.ok() || duration->count() == 0) {
-    Error(code::kBadUnit, node.place, Quoted(key_) + " wants " + std::string(kWanted),
+  const absl::StatusOr<int64_t> amount = parse(node.text);
+  if (!amount.ok() || *amount == 0) {
+    Error(code::kBadUnit, node.place, Quoted(key_) + " wants " + std::string(wanted),
           ScalarValue(node).is_number() ? "the unit is missing" : "");
     return false;
   }
-  out = *duration;
+  out = *amount;
   return true;
+}
+
+bool Reader::Read(Node& node, Duration& out) {
+  const auto parse = [](std::string_view text) -> absl::StatusOr<int64_t> {
+    const absl::StatusOr<Duration> duration = ParseDuration(text);
+    if (!duration.ok()) return duration.status();
+    return duration->count();
+  };
+  int64_t count = 0;
+  if (!ReadWithUnit(node, "a duration like 30s, 10m or 4h", count, parse)) return false;
+  out = Duration(count);
+  return true;
+}
+
+bool Reader::ReadSize(Node& node, int64_t& out) {
+  return ReadWithUnit(node, "a size like 512MiB or 4GiB", out, ParseSize);
 }
 
 bool Reader::ReadScalarText(Node& node, std::string& out) {

@@ -47,6 +47,7 @@ class Reader {
   bool Read(Node& node, int& out, Range range = {});
   bool Read(Node& node, double& out, Range range = {});
   bool Read(Node& node, Duration& out);                  // Longer than nothing.
+  bool ReadSize(Node& node, int64_t& out);               // In bytes; more than nothing.
   bool Read(Node& node, std::vector<std::string>& out);  // Texts; not empty.
   bool Read(Node& node,
             core::CommandSpec& out);  // A script or an argument list, without templates.
@@ -74,6 +75,10 @@ class Reader {
   core::Diagnostics TakeFindings() { return std::move(findings_); }
 
  private:
+  // Reads a number with a unit by `parse`.
+  bool ReadWithUnit(Node& node, std::string_view wanted, int64_t& out,
+                    absl::StatusOr<int64_t> (*parse)(std::string_view));
+
   enum class Resolved { kValue, kOpen, kFailed };
   // Replaces a node that holds a template by its value. kOpen: there is no scope to do that in.
   Resolved Resolve(Node& node);

@@ -74,6 +74,9 @@ TEST(Parse, ReadsTheTopLevel) {
   EXPECT_EQ(spec.name, "everything");
   EXPECT_EQ(spec.file, "x.cd4ml.yaml");
   EXPECT_EQ(spec.group, "marketplace");
+  EXPECT_EQ(spec.priority, 5);
+  EXPECT_EQ(spec.concurrency.policy, core::ConcurrencyPolicy::kLatest);
+  EXPECT_EQ(spec.concurrency.limit, 2);
   EXPECT_THAT(spec.description, HasSubstr("nothing here is an error"));
   EXPECT_TRUE(spec.triggers.dispatch);
   EXPECT_THAT(spec.triggers.dispatch_lanes, ElementsAre("production", "experiment"));
@@ -107,6 +110,8 @@ TEST(Parse, ReadsMaterialsAndEnvironments) {
   EXPECT_FALSE(spec.FindMaterial("listings")->csv.has_value());
   EXPECT_EQ(spec.FindEnvironment("staging")->target, "http://127.0.0.1:8081");
   EXPECT_THAT(spec.FindEnvironment("production")->lanes, ElementsAre("production"));
+  EXPECT_EQ(spec.FindEnvironment("production")->concurrency, core::ConcurrencyPolicy::kCancel);
+  EXPECT_EQ(spec.FindEnvironment("staging")->concurrency, core::ConcurrencyPolicy::kQueue);
 }
 
 TEST(Parse, ReadsWhatAllStagesShareOverTheDefaults) {
@@ -118,10 +123,25 @@ TEST(Parse, ReadsWhatAllStagesShareOverTheDefaults) {
   EXPECT_THAT(train.labels, ElementsAre("linux", "bigmem"));
   EXPECT_EQ(data.timeout, std::chrono::minutes(30));
   EXPECT_EQ(train.timeout, std::chrono::hours(4));
-  EXPECT_EQ(train.assign_timeout, std::chrono::minutes(10));
-  EXPECT_EQ(train.retry.limit, 2);
-  EXPECT_THAT(train.retry.when, ElementsAre("agent_lost", "infra", "timeout", "exit_code"));
-  EXPECT_EQ(train.retry.backoff, std::chrono::seconds(30));
+  EXPECT_EQ(data.assign_timeout, std::chrono::minutes(10));
+  EXPECT_EQ(train.assign_timeout, std::chrono::hours(1));
+  EXPECT_EQ(data.silence_timeout, std::chrono::minutes(5));
+  EXPECT_EQ(train.silence_timeout, std::chrono::minutes(20));
+  EXPECT_EQ(data.total_timeout, std::chrono::hours(5));
+  EXPECT_EQ(train.total_timeout, std::chrono::hours(12));
+  EXPECT_EQ(data.grace, std::chrono::seconds(20));
+  EXPECT_EQ(train.grace, std::chrono::minutes(1));
+  EXPECT_EQ(data.retry.limit, 2);
+  EXPECT_EQ(data.retry.error_limit, 2) << "limit alone says both";
+  EXPECT_THAT(data.retry.when, ElementsAre("agent_lost", "infra", "timeout", "exit_code"));
+  EXPECT_EQ(data.retry.backoff, std::chrono::seconds(30));
+  EXPECT_EQ(train.retry.limit, 1);
+  EXPECT_EQ(train.retry.error_limit, 5);
+  EXPECT_THAT(train.retry.when, ElementsAre("infra", "exit_code"));
+  EXPECT_EQ(train.retry.backoff_max, std::chrono::minutes(5));
+  EXPECT_EQ(data.resources, (core::Resources{.cpu_millis = 500}));
+  EXPECT_EQ(train.resources.memory_bytes, int64_t{4} << 30);
+  EXPECT_EQ(train.resources.gpus, 1);
   EXPECT_EQ(train.env.at("THREADS"), "4");
   EXPECT_EQ(train.env.at("RATE"), "0.10") << "as it is written";
   EXPECT_EQ(train.env.at("LOUD"), "true");
@@ -234,6 +254,39 @@ TEST(Parse, ReadsDeploysAndMonitors) {
   EXPECT_EQ(Stage(spec, "tell").kind, core::StageKind::kCommand);
 }
 
+TEST(Parse, SaysNothingOfConcurrencyRetriesAndResourcesWhenTheFileDoesNot) {
+  const PipelineSpec spec = Parse(Smallest("")).spec;
+  const StageSpec& stage = Stage(spec, "a");
+
+  EXPECT_EQ(spec.concurrency.group, "") << "no bound";
+  EXPECT_EQ(spec.priority, 0);
+  EXPECT_EQ(stage.retry.limit, 0);
+  EXPECT_EQ(stage.retry.error_limit, 2);
+  EXPECT_EQ(stage.retry.backoff_max, core::RetrySpec().backoff_max);
+  EXPECT_EQ(stage.resources, core::Resources());
+  EXPECT_EQ(stage.silence_timeout.count(), 0);
+  EXPECT_EQ(stage.total_timeout.count(), 0);
+  EXPECT_EQ(stage.grace, core::StageSpec().grace);
+}
+
+TEST(Parse, GivesThePipelinesNameToAGroupThatHasNone) {
+  for (const char* text : {"concurrency: cancel", "concurrency: {policy: cancel}"}) {
+    const PipelineSpec spec = Parse(std::string(text) + "\n" + Smallest("")).spec;
+
+    EXPECT_EQ(spec.concurrency, (core::ConcurrencySpec{"p", core::ConcurrencyPolicy::kCancel, 1}));
+  }
+}
+
+TEST(Parse, HoldsAgainstEachOtherOnlyTimesThatAreKnown) {
+  const std::string text = Smallest(", timeout: 1m, silence_timeout: \"${{ params.silence }}\"");
+  const core::Scope brief = MakeScope(Value::Map{{"silence", "30s"}});
+  const core::Scope long_one = MakeScope(Value::Map{{"silence", "2m"}});
+
+  EXPECT_EQ(Findings(Parse(text)), "");
+  EXPECT_EQ(Findings(Parse(text, &brief)), "");
+  EXPECT_THAT(Findings(Parse(text, &long_one)), HasSubstr("CD0114"));
+}
+
 TEST(Parse, KeepsTheOrderOfTheFile) {
   const PipelineSpec spec = ParseEverything(nullptr).spec;
 
@@ -253,6 +306,8 @@ TEST(Parse, EvaluatesTemplatesToTheTypesThatFieldsWant) {
   EXPECT_EQ(Stage(spec, "validate-data").outputs[0].path, "out/clean.csv");
   EXPECT_EQ(Stage(spec, "train").env.at("DEPTH"), "12");
   EXPECT_EQ(Stage(spec, "train").env.at("LANE"), "production");
+  EXPECT_EQ(Stage(spec, "train").resources.cpu_millis, 3000);
+  EXPECT_EQ(spec.concurrency.group, "prices-production");
 }
 
 TEST(Parse, KeepsConditionsForLater) {
@@ -296,7 +351,11 @@ std::string Described(const PipelineSpec& spec) {
     if (material.csv) out += material.csv->encoding + material.csv->delimiter;
   }
   for (const auto& environment : spec.environments)
-    out += "\n" + environment.name + environment.target;
+    out += "\n" + environment.name + environment.target +
+           std::string(core::ToText(environment.concurrency));
+  out += std::to_string(spec.priority) + spec.concurrency.group +
+         std::string(core::ToText(spec.concurrency.policy)) +
+         std::to_string(spec.concurrency.limit);
   for (const StageSpec& stage : spec.stages) {
     out += "\n" + stage.name + std::string(core::ToText(stage.kind)) + stage.run.script +
            stage.condition + stage.package + stage.environment + stage.champion_environment +
@@ -314,8 +373,14 @@ std::string Described(const PipelineSpec& spec) {
     for (const auto& metrics : stage.metrics)
       out += metrics.file + metrics.name + metrics.pattern + metrics.slice;
     for (const auto& [name, up] : stage.goals) out += name + (up ? "+" : "-");
-    out += std::to_string(stage.timeout.count()) + std::to_string(stage.assign_timeout.count()) +
-           std::to_string(stage.retry.limit) + std::to_string(stage.retry.backoff.count());
+    for (const int64_t number :
+         {stage.timeout.count(), stage.assign_timeout.count(), stage.total_timeout.count(),
+          stage.silence_timeout.count(), stage.grace.count(), int64_t{stage.retry.limit},
+          int64_t{stage.retry.error_limit}, stage.retry.backoff.count(),
+          stage.retry.backoff_max.count(), stage.resources.cpu_millis,
+          stage.resources.memory_bytes, stage.resources.gpus}) {
+      out += std::to_string(number) + ",";
+    }
     for (const auto& rule : stage.rules) {
       out += rule.name + std::string(core::RuleForm(rule.body)) +
              std::string(core::Subject(rule.body)) + (rule.blocks ? "!" : "?");
