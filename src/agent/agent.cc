@@ -15,6 +15,7 @@
 #include "agent/definitions.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gpus.h"
 #include "agent/inbox.h"
 #include "agent/log_pump.h"
 #include "agent/performer.h"
@@ -58,7 +59,9 @@ class AgentLoop : public Agent {
         blobs_(std::move(blobs)),
         definitions_(*blobs_, ports_.parser),
         repos_(ports_.repos),
-        tools_{config_, ports_, exits_, *blobs_, definitions_, services_, sweeper_, repos_, crew_, steps_},
+        gpus_(config_.gpus),
+        tools_{config_,   ports_,   exits_, *blobs_, definitions_, services_,
+               sweeper_,  repos_,   crew_,  gpus_,   steps_},
         services_(tools_,
                   [inbox = inbox_, this] { inbox->Post([this] { Handle(ServicesChanged{}); }); }),
         predictions_(tools_),
@@ -71,10 +74,12 @@ class AgentLoop : public Agent {
   // Finds the attempts of an earlier agent.
   void Load();
   void Run(std::stop_token stop) override;
+  void Drain() override { Post(DrainAsked{}); }
 
  private:
   struct Held {
     Task task;
+    std::string store;  // Of the daemon that gave the task.
     std::unique_ptr<Performer> performer;  // Null once there is an outcome from disk.
     std::optional<core::Outcome> outcome;
     int64_t ended_ticks = 0;
@@ -98,10 +103,13 @@ class AgentLoop : public Agent {
   }
 
   void LoadOne(const std::string& key);
-  void Perform(const core::AttemptId& attempt, std::optional<AttemptRecord> found);
+  void EndOrphans();
+  void Perform(AttemptRecord record, bool is_new);
   void Ended(const core::AttemptId& attempt, core::Outcome outcome, int64_t at);
   void Cancel(const core::AttemptId& attempt);
   void Granted(const SessionGrant& grant);
+  bool DropForeign(const std::string& store);
+  void NotGranted(const absl::Status& why);
   void CloseSession();
   AttemptPaths PathsOf(const core::AttemptId& attempt) const {
     return {config_.state_dir + "/attempts/" + KeyOf(attempt)};
@@ -113,13 +121,15 @@ class AgentLoop : public Agent {
   std::shared_ptr<Inbox> inbox_ = std::make_shared<Inbox>();
   Session session_;
   int64_t generation_ = 0;  // Of sessions: what an older one says is not listened to.
-  bool told_unreachable_ = false;
+  std::string store_;       // The daemon's, in this session.
+  std::string no_session_;  // Why there is none, as it was told.
 
   Exits exits_;
   Sweeper sweeper_;
   std::unique_ptr<Blobs> blobs_;
   Definitions definitions_;
   Repos repos_;
+  Gpus gpus_;
   Steps steps_;
   const Tools tools_;
   Services services_;
@@ -131,6 +141,30 @@ class AgentLoop : public Agent {
 
 void AgentLoop::Load() {
   for (const std::string& key : ListNames(config_.state_dir + "/attempts")) LoadOne(key);
+  EndOrphans();
+}
+
+// Ends processes of attempts that nobody will ask for any more, and drops records of those whose
+// outcome is on disk: the earlier agent died before it could.
+void AgentLoop::EndOrphans() {
+  std::vector<std::string> wanted;
+  for (const auto& [attempt, held] : held_) {
+    if (held.performer != nullptr) wanted.push_back(KeyOf(attempt));
+  }
+  const absl::StatusOr<std::vector<ProcessStatus>> processes = ports_.processes.List();
+  for (const ProcessStatus& process : processes.value_or(std::vector<ProcessStatus>())) {
+    if (Services::IsProcess(process.id)) continue;
+    const auto is_its = [&](const std::string& key) {
+      return process.id == key || process.id.starts_with(key + ".");
+    };
+    if (std::any_of(wanted.begin(), wanted.end(), is_its)) continue;
+    if (process.state == ProcessState::kExited) {
+      exits_.Forget(process.id);
+    } else {
+      LogWarn("a process of no attempt is ended", {{"process", process.id}});
+      (void)ports_.processes.Kill(process.id);
+    }
+  }
 }
 
 void AgentLoop::LoadOne(const std::string& key) {
@@ -144,11 +178,15 @@ void AgentLoop::LoadOne(const std::string& key) {
   const core::AttemptId attempt = record->task.attempt;
   Held& held = held_[attempt];
   held.task = record->task;
+  held.store = record->store;
   if (!held.task.deployment.empty()) services_.Claim(attempt, EnvironmentKey(held.task));
   const bool ended = Exists(paths.outcome());
   session_.Found(attempt, ended);
   logs_.Follow(attempt, paths.log());
-  if (!ended) return Perform(attempt, *std::move(record));
+  if (!ended) {
+    gpus_.Claim(record->gpus);
+    return Perform(*std::move(record), /*is_new=*/false);
+  }
   const absl::StatusOr<Value> value = ReadJson(paths.outcome());
   absl::StatusOr<core::Outcome> outcome = value.ok() ? OutcomeFromValue(*value) : value.status();
   held.outcome =
@@ -158,7 +196,7 @@ void AgentLoop::LoadOne(const std::string& key) {
 
 void AgentLoop::Run(std::stop_token stop) {
   Handle(TimePassed{});
-  while (!stop.stop_requested()) {
+  while (!stop.stop_requested() && !session_.drained()) {
     std::optional<Duration> patience = session_.NextDeadline();
     if (patience) patience = std::max(Duration(0), *patience - ports_.clock.Steady());
     std::deque<Inbox::Work> works = inbox_->Take(patience, stop);
@@ -222,34 +260,67 @@ void AgentLoop::Do(const OpenSession&) {
       [this, post](absl::StatusOr<SessionGrant> grant) {
         post([this, grant = std::move(grant)] {
           if (grant.ok()) return Granted(*grant);
-          if (!told_unreachable_)
-            LogWarn("no session with the daemon yet", {{"why", Message(grant.status())}});
-          told_unreachable_ = true;
-          Handle(SessionEnded{});
+          NotGranted(grant.status());
         });
       });
 }
 
+// An agent that the daemon refuses as it is goes on trying, because the daemon may be upgraded yet.
+void AgentLoop::NotGranted(const absl::Status& why) {
+  const bool refused = absl::IsFailedPrecondition(why) || absl::IsInvalidArgument(why);
+  if (Message(why) != no_session_) {
+    no_session_ = Message(why);
+    refused ? LogError("the daemon refuses this agent, which goes on trying", {{"why", no_session_}})
+            : LogWarn("no session with the daemon yet", {{"why", no_session_}});
+  }
+  Handle(SessionEnded{refused});
+}
+
+// Ends and drops attempts that another database's daemon gave: this one may use their names for
+// others. Returns whether there are any.
+bool AgentLoop::DropForeign(const std::string& store) {
+  std::vector<core::AttemptId> foreign;
+  for (const auto& [attempt, held] : held_) {
+    const bool known = !held.store.empty() && !store.empty();  // Not by a program before this one.
+    if (known && held.store != store) foreign.push_back(attempt);
+  }
+  for (const core::AttemptId& attempt : foreign) {
+    LogWarn("an attempt of another database is dropped", {{"attempt", core::ToText(attempt)}});
+    Handle(AttemptStale{attempt});
+  }
+  return std::any_of(foreign.begin(), foreign.end(),
+                     [this](const core::AttemptId& attempt) { return held_.contains(attempt); });
+}
+
 void AgentLoop::Granted(const SessionGrant& grant) {
+  if (DropForeign(grant.store)) {
+    // Nothing of this session is heard until they have ended.
+    ++generation_;
+    ports_.daemon.CloseSession(grant.session, [](absl::Status) {});
+    return Handle(SessionEnded{});
+  }
   LogInfo("session opened", {{"session", grant.session}});
-  told_unreachable_ = false;
+  no_session_.clear();
+  store_ = grant.store;
   services_.OnSession();
   blobs_->OnSession(grant);
   logs_.SetSession(grant.session);
-  Handle(SessionOpened{grant.session, grant.heartbeat});
+  Handle(SessionOpened{grant.session, grant.heartbeat, grant.ttl});
 }
 
 void AgentLoop::Do(const StartAttempt& action) {
   const Task& task = action.task;
-  held_[task.attempt].task = task;
+  Held& held = held_[task.attempt];
+  held.task = task;
+  held.store = store_;
   // Before the services of the same desired state are looked at.
   if (!task.deployment.empty()) services_.Claim(task.attempt, EnvironmentKey(task));
   logs_.Follow(task.attempt, PathsOf(task.attempt).log());
-  Perform(task.attempt, std::nullopt);
+  Perform({task, 0, {}, store_}, /*is_new=*/true);
 }
 
-void AgentLoop::Perform(const core::AttemptId& attempt, std::optional<AttemptRecord> found) {
-  Held& held = held_[attempt];
+void AgentLoop::Perform(AttemptRecord record, bool is_new) {
+  const core::AttemptId attempt = record.task.attempt;
   Performer::Listener listener;
   listener.on_began = [this, attempt] { Post(AttemptBegan{attempt}); };
   listener.on_ended = [this, attempt](core::Outcome outcome) {
@@ -257,13 +328,8 @@ void AgentLoop::Perform(const core::AttemptId& attempt, std::optional<AttemptRec
       Ended(attempt, outcome, at);
     });
   };
-  if (found) {
-    held.performer = std::make_unique<Performer>(tools_, *std::move(found), PathsOf(attempt),
-                                                 std::move(listener));
-  } else {
-    held.performer =
-        std::make_unique<Performer>(tools_, held.task, PathsOf(attempt), std::move(listener));
-  }
+  held_[attempt].performer = std::make_unique<Performer>(tools_, std::move(record), is_new,
+                                                         PathsOf(attempt), std::move(listener));
 }
 
 void AgentLoop::Ended(const core::AttemptId& attempt, core::Outcome outcome, int64_t at) {
@@ -310,6 +376,7 @@ void AgentLoop::Do(const ForgetAttempt& action) {
     services_.Release(action.attempt, action.revision);
   }
   logs_.Drop(action.attempt);
+  if (found->second.performer != nullptr) found->second.performer->Forget();
   held_.erase(found);
   sweeper_.Retire(PathsOf(action.attempt).dir, kAttemptMould);
 }
@@ -321,7 +388,7 @@ void AgentLoop::Do(const SendReport& action) {
     const auto found = held_.find(lease.attempt);
     if (found != held_.end()) lease.resources = found->second.task.resources;
   }
-  ports_.daemon.Report(session_.session(), {std::move(leases), services_.Held(), /*draining=*/false},
+  ports_.daemon.Report(session_.session(), {std::move(leases), services_.Held(), action.draining},
                        [inbox = inbox_, this, generation](absl::Status status) {
                          inbox->Post([this, generation, ok = status.ok()] {
                            if (generation == generation_) Handle(ReportAnswered{ok});
@@ -358,6 +425,7 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Open(AgentConfig config, AgentPort
   }
   CD4ML_ASSIGN_OR_RETURN(std::string instance, InstanceOf(config, ports));
   CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Blobs> blobs, Blobs::Open(config.state_dir, ports));
+  config.resources.gpus = static_cast<int64_t>(config.gpus.size());
   auto agent = std::make_unique<AgentLoop>(std::move(config), std::move(ports), std::move(blobs),
                                            std::move(instance));
   agent->Load();

@@ -50,6 +50,8 @@ class Attempt {
   const AttemptPaths& paths() const { return paths_; }
   int port() const { return port_; }  // Free for whatever it starts.
   void set_port(int port) { port_ = port; }
+  const std::vector<std::string>& gpus() const { return gpus_; }  // Its own, and only these.
+  void set_gpus(std::vector<std::string> gpus) { gpus_ = std::move(gpus); }
 
   // Kills what runs and makes every wait end.
   void Cancel();
@@ -88,6 +90,7 @@ class Attempt {
   const Tools& tools_;
   const Task& task_;
   int port_ = 0;
+  std::vector<std::string> gpus_;
   const AttemptPaths paths_;
   const std::stop_token quit_;
   const std::function<void()> on_began_;

@@ -6,6 +6,7 @@
 #include "agent/definitions.h"
 #include "agent/executors/executor.h"
 #include "agent/files.h"
+#include "agent/gpus.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 
@@ -38,8 +39,12 @@ core::Outcome Execute(Attempt& attempt, const core::PipelineSpec& pipeline,
 }  // namespace
 
 absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths) {
-  return WriteText(paths.record(),
-                   ToJson(Value::Map{{"task", ToValue(record.task)}, {"port", record.port}}));
+  Value::List gpus;
+  for (const std::string& gpu : record.gpus) gpus.emplace_back(gpu);
+  return WriteText(paths.record(), ToJson(Value::Map{{"task", ToValue(record.task)},
+                                                     {"port", record.port},
+                                                     {"gpus", std::move(gpus)},
+                                                     {"store", record.store}}));
 }
 
 absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths) {
@@ -52,19 +57,17 @@ absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths) {
   AttemptRecord record;
   CD4ML_ASSIGN_OR_RETURN(record.task, TaskFromValue(*task));
   record.port = static_cast<int>(port->number());
+  if (const Value* gpus = value.Find("gpus"); gpus != nullptr && gpus->is_list()) {
+    for (const Value& gpu : gpus->list()) record.gpus.push_back(ToText(gpu));
+  }
+  if (const Value* store = value.Find("store")) record.store = ToText(*store);
   return record;
 }
 
-Performer::Performer(const Tools& tools, Task task, AttemptPaths paths, Listener listener)
-    : record_{std::move(task), 0},
-      is_new_(true),
-      listener_(std::move(listener)),
-      attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
-      done_(tools.crew.Start([this] { Run(); })) {}
-
-Performer::Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths, Listener listener)
-    : record_(std::move(found)),
-      is_new_(false),
+Performer::Performer(const Tools& tools, AttemptRecord record, bool is_new, AttemptPaths paths,
+                     Listener listener)
+    : record_(std::move(record)),
+      is_new_(is_new),
       listener_(std::move(listener)),
       attempt_(tools, record_.task, std::move(paths), quit_.get_token(), listener_.on_began),
       done_(tools.crew.Start([this] { Run(); })) {}
@@ -92,14 +95,24 @@ void Performer::Run() {
   outcome.environment = std::move(facts);
   outcome.log_bytes = FileSize(paths.log());
   if (absl::Status saved = WriteText(paths.outcome(), ToJson(ToValue(outcome))); !saved.ok()) {
-    // It is still told from memory; only a restart of the agent before the answer would lose it.
+    // It is told from memory. Should the agent be restarted before the answer, the next one finds it
+    // again in what its processes left, which therefore stays.
     LogError("an outcome could not be written down",
              {{"attempt", core::ToText(record_.task.attempt)}, {"why", Message(saved)}});
+  } else {
+    is_saved_ = true;
   }
   attempt_.Lap(tools.steps.conclude);
+  tools.gpus.Release(record_.gpus);
   listener_.on_ended(std::move(outcome));
+  if (!is_saved_) return;
   attempt_.ForgetProcesses();
   tools.sweeper.Retire(paths.room(), kRoomMould);
+}
+
+void Performer::Forget() {
+  done_.wait();
+  if (!is_saved_) attempt_.ForgetProcesses();
 }
 
 absl::Status Performer::Prepare() {
@@ -107,11 +120,14 @@ absl::Status Performer::Prepare() {
     attempt_.FindProcesses();
   } else {
     CD4ML_ASSIGN_OR_RETURN(record_.port, attempt_.tools().ports.free_port());
+    CD4ML_ASSIGN_OR_RETURN(
+        record_.gpus, attempt_.tools().gpus.Take(record_.task.resources.gpus, attempt_.halt()));
     const std::string& dir = attempt_.paths().dir;
     if (!attempt_.tools().sweeper.Reuse(kAttemptMould, dir)) CD4ML_RETURN_IF_ERROR(MakeDirs(dir));
     CD4ML_RETURN_IF_ERROR(Save(record_, attempt_.paths()));
   }
   attempt_.set_port(record_.port);
+  attempt_.set_gpus(record_.gpus);
   return absl::OkStatus();
 }
 

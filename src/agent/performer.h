@@ -14,6 +14,8 @@ namespace cd4ml::agent {
 struct AttemptRecord {
   Task task;
   int port = 0;
+  std::vector<std::string> gpus;
+  std::string store;  // Of the daemon that gave the task: see SessionGrant.
 };
 absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths);
 absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths);
@@ -25,26 +27,28 @@ class Performer {
     std::function<void(core::Outcome)> on_ended;
   };
 
-  // Begins to perform a new task.
-  Performer(const Tools& tools, Task task, AttemptPaths paths, Listener listener);
-  // Goes on where an earlier agent stopped: its command is taken up when it was started, and
-  // started when it was not.
-  Performer(const Tools& tools, AttemptRecord found, AttemptPaths paths, Listener listener);
+  // Begins to perform a task; with `is_new` false, goes on where an earlier agent stopped: its
+  // command is taken up when it was started, and started when it was not.
+  Performer(const Tools& tools, AttemptRecord record, bool is_new, AttemptPaths paths,
+            Listener listener);
   // Stops waiting and leaves everything to the next agent.
   ~Performer();
 
   // Kills what runs; the outcome will be `cancelled`.
   void Cancel() { attempt_.Cancel(); }
+  // Drops what was kept to find the outcome again. REQUIRES: on_ended was called.
+  void Forget();
 
  private:
   void Run();
   core::Outcome Perform();
   absl::Status Prepare();
 
-  AttemptRecord record_;  // Its thread fills in the port of a new one.
+  AttemptRecord record_;  // Its thread fills in port and GPUs of a new one.
   const bool is_new_;
   const Listener listener_;
   std::stop_source quit_;
+  bool is_saved_ = false;  // The outcome is on disk.
   Attempt attempt_;
   std::future<void> done_;  // Last: what is under way uses the others.
 };

@@ -10,6 +10,7 @@
 #include "agent/definitions.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gpus.h"
 #include "agent/service_process.h"
 #include "agent/sweeper.h"
 #include "agent/workspace.h"
@@ -20,6 +21,7 @@ namespace cd4ml::agent {
 namespace {
 
 constexpr Duration kLook{2'000};  // How often services are looked at when nothing changes.
+constexpr const char* kProcess = "service.";  // Begins the ids of their processes.
 constexpr int64_t kLogMax = int64_t{64} << 20;
 
 bool Runs(const absl::StatusOr<ProcessStatus>& status) {
@@ -33,8 +35,10 @@ std::string EnvironmentKey(const std::string& pipeline, const std::string& envir
 }
 
 std::string Services::ProcessOf(const std::string& deployment) {
-  return "service." + KeyOf(deployment);
+  return kProcess + KeyOf(deployment);
 }
+
+bool Services::IsProcess(const std::string& id) { return id.starts_with(kProcess); }
 
 ServicePaths Services::PathsOf(const std::string& deployment) const {
   return {tools_.config.state_dir + "/services/" + KeyOf(deployment)};
@@ -171,6 +175,7 @@ std::map<std::string, std::string> Services::EnvOf(const ServiceTask& service,
   env["CD4ML_DEPLOYMENT"] = service.deployment;
   env["CD4ML_MODEL_DIGEST"] = service.model_digest;
   env["CD4ML_PREDICTIONS"] = PathsOf(service.deployment).predictions();
+  ShowGpus({}, tools_.config.gpus, env);  // They belong to attempts, and services outlive theirs.
   return env;
 }
 
@@ -196,6 +201,7 @@ absl::Status Services::Start(const ServiceTask& service, const std::stop_token& 
   spec.dir = paths.package();
   spec.log = paths.log();
   spec.keep_alive = true;
+  spec.grace = stage.grace;
   return tools_.ports.processes.Start(spec);
 }
 

@@ -92,6 +92,8 @@ class Services {
 
   ServicePaths PathsOf(const std::string& deployment) const;
   static std::string ProcessOf(const std::string& deployment);
+  // Returns whether a process is that of a service.
+  static bool IsProcess(const std::string& id);
 
  private:
   struct Service {

@@ -10,8 +10,9 @@ namespace {
 
 // What changes within so short a time is told together: a stage that ends sooner is told of by its result alone.
 constexpr Duration kTogether{5};
-constexpr Duration kBackOffMin{100};
-constexpr Duration kBackOffMax{5'000};
+constexpr Duration kBackOffMin{500};
+constexpr Duration kBackOffMax{30'000};
+constexpr int kDoublingsMax = 10;
 
 template <class... Ts>
 struct Overloaded : Ts... {
@@ -32,8 +33,12 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
   actions_.clear();
   now_ = now;
   std::visit(Overloaded{
-                 [&](const SessionOpened& opened) { OnSessionOpened(opened); },
-                 [&](const SessionEnded&) { OnSessionEnded(now, random); },
+                 [&](const SessionOpened& opened) { OnSessionOpened(opened, now); },
+                 [&](const SessionEnded& ended) { OnSessionEnded(ended.refused, now, random); },
+                 [&](const DrainAsked&) {
+                   if (drain_ == Drain::kNo) drain_ = Drain::kAsked;
+                   Changed();
+                 },
                  [&](const DesiredArrived& arrived) { Converge(arrived.desired); },
                  [&](const AttemptBegan& began) {
                    auto found = attempts_.find(began.attempt);
@@ -61,7 +66,8 @@ std::vector<SessionAction> Session::Handle(const SessionEvent& event, Duration n
                  },
                  [&](const ReportAnswered& answered) {
                    report_sent_ = false;
-                   if (!answered.accepted) OnSessionEnded(now, random);
+                   if (!answered.accepted) OnSessionEnded(/*refused=*/false, now, random);
+                   if (answered.accepted && drain_ == Drain::kTold) drain_ = Drain::kKnown;
                  },
                  [&](const ServicesChanged&) { Changed(); },
                  [&](const TimePassed&) {},
@@ -140,27 +146,34 @@ void Session::OnFinishAnswered(const FinishAnswered& answered) {
   }
 }
 
-void Session::OnSessionOpened(const SessionOpened& opened) {
+void Session::OnSessionOpened(const SessionOpened& opened, Duration now) {
   link_ = Link::kOpen;
   session_ = opened.session;
   heartbeat_ = opened.heartbeat;
-  failures_ = 0;
+  ttl_ = opened.ttl;
+  opened_at_ = now;
   changed_ = true;
   tell_at_ = now_;
   report_sent_ = false;
   revision_ = 0;  // A restarted daemon counts anew.
-  for (auto& [attempt, held] : attempts_) {
-    held.finish_sent = false;
-    held.gone_at = 0;
-  }
+  // What this session desires was decided after every answer: a name that it holds again means
+  // another attempt, of another database.
+  std::erase_if(attempts_, [](const auto& entry) { return entry.second.phase == Phase::kAnswered; });
+  for (auto& [attempt, held] : attempts_) held.finish_sent = false;
 }
 
-void Session::OnSessionEnded(Duration now, double random) {
+void Session::OnSessionEnded(bool refused, Duration now, double random) {
   if (link_ == Link::kDown) return;
+  // Two agents of one name supersede each other: sessions that open and end at once are failures.
+  if (link_ == Link::kOpen && now - opened_at_ >= heartbeat_) failures_ = 0;
+  if (refused) failures_ = kDoublingsMax;
+  if (drain_ != Drain::kNo) drain_ = Drain::kAsked;
   link_ = Link::kDown;
   session_.clear();
   report_sent_ = false;
-  const Duration most = std::min(kBackOffMax, kBackOffMin * (1 << std::min(failures_, 10)));
+  // Well within the time that a daemon gives its agents to come back after it was restarted.
+  const Duration most = std::min({kBackOffMax, std::max(kBackOffMin, ttl_ / 3),
+                                  kBackOffMin * (1 << std::min(failures_, kDoublingsMax))});
   ++failures_;
   retry_at_ = now + Duration(static_cast<int64_t>(random * static_cast<double>(most.count())));
 }
@@ -180,6 +193,8 @@ void Session::SendWhatIsDue(Duration now) {
   }
   if (report_sent_ || !((changed_ && now >= tell_at_) || heartbeat_due)) return;
   SendReport report;
+  report.draining = drain_ != Drain::kNo;
+  if (drain_ == Drain::kAsked) drain_ = Drain::kTold;
   for (const auto& [attempt, held] : attempts_) {
     if (held.phase == Phase::kAnswered || held.phase == Phase::kDropping) continue;
     report.held.push_back({attempt, held.began});
@@ -188,6 +203,12 @@ void Session::SendWhatIsDue(Duration now) {
   report_sent_ = true;
   report_at_ = now + heartbeat_;
   actions_.push_back(std::move(report));
+}
+
+bool Session::drained() const {
+  return drain_ == Drain::kKnown &&
+         std::all_of(attempts_.begin(), attempts_.end(),
+                     [](const auto& entry) { return entry.second.phase == Phase::kAnswered; });
 }
 
 std::optional<Duration> Session::NextDeadline() const {

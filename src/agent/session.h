@@ -24,8 +24,12 @@ namespace cd4ml::agent {
 struct SessionOpened {
   std::string session;
   Duration heartbeat{5'000};
+  Duration ttl{30'000};
 };
-struct SessionEnded {};  // Could not be opened, broke or was superseded.
+struct SessionEnded {    // Could not be opened, broke or was superseded.
+  bool refused = false;  // The daemon does not want this agent as it is; only an upgrade mends that.
+};
+struct DrainAsked {};  // Take nothing new; see `drained`.
 struct DesiredArrived {
   DesiredState desired;
 };
@@ -53,7 +57,7 @@ struct ReportAnswered {
 struct ServicesChanged {};  // The report would say something new about them.
 struct TimePassed {};
 
-using SessionEvent = std::variant<SessionOpened, SessionEnded, DesiredArrived, AttemptBegan,
+using SessionEvent = std::variant<SessionOpened, SessionEnded, DrainAsked, DesiredArrived, AttemptBegan,
                                   AttemptEnded, LogDelivered, FinishAnswered, AttemptStale,
                                   ReportAnswered, ServicesChanged, TimePassed>;
 
@@ -78,6 +82,7 @@ struct ForgetAttempt {  // The daemon has answered for it: remove its records.
 };
 struct SendReport {
   std::vector<HeldLease> held;
+  bool draining = false;
 };
 struct ReconcileServices {
   int64_t revision = 0;
@@ -99,11 +104,14 @@ class Session {
   // Returns when TimePassed must be handled next, or nullopt when nothing waits for time.
   std::optional<Duration> NextDeadline() const;
 
+  // Returns whether it was asked to drain, and the daemon knows so and has answered for everything.
+  bool drained() const;
   bool is_open() const { return link_ == Link::kOpen; }
   const std::string& session() const { return session_; }
 
  private:
   enum class Link { kDown, kOpening, kOpen };
+  enum class Drain { kNo, kAsked, kTold, kKnown };  // By whom: us, a report, the daemon's answer.
   enum class Phase {
     kPerforming,
     kStopping,  // No longer desired; ends with an outcome.
@@ -125,8 +133,8 @@ class Session {
   void Settle(const core::AttemptId& attempt, Held& held, int64_t revision);
   void OnFinishAnswered(const FinishAnswered& answered);
   void OnEnded(const core::AttemptId& attempt);
-  void OnSessionEnded(Duration now, double random);
-  void OnSessionOpened(const SessionOpened& opened);
+  void OnSessionEnded(bool refused, Duration now, double random);
+  void OnSessionOpened(const SessionOpened& opened, Duration now);
   void SendWhatIsDue(Duration now);
 
   Link link_ = Link::kDown;
@@ -137,7 +145,10 @@ class Session {
   Duration report_at_{0};
   Duration tell_at_{0};       // When what has changed is told at the latest.
   int64_t revision_ = 0;      // Of the newest desired state of this session.
-  int failures_ = 0;          // Openings in a row that led to nothing.
+  Duration ttl_{30'000};
+  Duration opened_at_{0};
+  int failures_ = 0;          // Openings in a row that led to no session of some length.
+  Drain drain_ = Drain::kNo;
   bool changed_ = true;       // Something since the last report.
   bool report_sent_ = false;  // A report waits for its answer.
   std::map<core::AttemptId, Held> attempts_;

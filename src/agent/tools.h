@@ -10,6 +10,7 @@ class Blobs;
 class Crew;
 class Definitions;
 class Exits;
+class Gpus;
 class Repos;
 class Services;
 class Sweeper;
@@ -35,6 +36,7 @@ struct Tools {
   Sweeper& sweeper;
   Repos& repos;
   Crew& crew;
+  Gpus& gpus;
   Steps& steps;
 };
 

@@ -7,6 +7,7 @@
 
 #include "agent/blobs.h"
 #include "agent/files.h"
+#include "agent/gpus.h"
 #include "agent/repos.h"
 #include "agent/sweeper.h"
 #include "cd4ml/base/status.h"
@@ -257,6 +258,7 @@ std::map<std::string, std::string> Workspace::Env() const {
     env["CD4ML_ENVIRONMENT"] = task.environment;
     env["CD4ML_TARGET"] = task.target;
   }
+  ShowGpus(attempt_.gpus(), attempt_.tools().config.gpus, env);
   return env;
 }
 

@@ -1,7 +1,11 @@
 // The agent's program: finds its keeper, opens every adapter, performs leases until it is told to end.
 #include <CLI/CLI.hpp>
+#include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
+#include <sstream>
 #include <thread>
 
 #include "cd4ml/agent/agent.h"
@@ -21,12 +25,18 @@
 namespace cd4ml {
 namespace {
 
+constexpr Duration kDrainLook{100};  // How often it is looked whether a draining agent is done.
+
 struct Flags {
   std::string server = "127.0.0.1:7420";
   std::string name;
   std::string state_dir;
   std::vector<std::string> labels;
-  int slots = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  int slots = static_cast<int>(std::max<int64_t>(1, os::HostResources().cpu_millis / 1000));
+  std::optional<double> cpus;
+  std::string memory;
+  std::optional<int> gpus;
+  bool drain_on_stop = false;
   std::string keeper;
   std::string duckdb;
   std::string log_level = "info";
@@ -44,7 +54,31 @@ std::string NameOfHost() {
   return IsName(name) ? name : "agent";
 }
 
-agent::AgentConfig MakeConfig(const Flags& flags) {
+// Returns the GPUs that stages may be given: those of the flag, else those that this process may see,
+// else those of the host.
+std::vector<std::string> GpusOf(const Flags& flags) {
+  std::vector<std::string> gpus;
+  if (flags.gpus) {
+    for (int gpu = 0; gpu < *flags.gpus; ++gpu) gpus.push_back(std::to_string(gpu));
+    return gpus;
+  }
+  std::istringstream visible(os::Environment("CUDA_VISIBLE_DEVICES"));
+  for (std::string gpu; std::getline(visible, gpu, ',');) gpus.push_back(gpu);
+  return gpus.empty() ? os::HostGpus() : gpus;
+}
+
+absl::StatusOr<core::Resources> ResourcesOf(const Flags& flags) {
+  core::Resources resources = os::HostResources();
+  if (flags.cpus) resources.cpu_millis = std::llround(*flags.cpus * 1000);
+  if (!flags.memory.empty()) {
+    absl::StatusOr<int64_t> bytes = ParseSize(flags.memory);
+    if (!bytes.ok()) return Annotate(bytes.status(), "--memory");
+    resources.memory_bytes = *bytes;
+  }
+  return resources;
+}
+
+absl::StatusOr<agent::AgentConfig> MakeConfig(const Flags& flags) {
   agent::AgentConfig config;
   config.name = flags.name;
   config.state_dir = flags.state_dir;
@@ -52,6 +86,8 @@ agent::AgentConfig MakeConfig(const Flags& flags) {
   config.version = bin::kVersion;
   config.labels = flags.labels;
   config.slots = flags.slots;
+  config.gpus = GpusOf(flags);
+  CD4ML_ASSIGN_OR_RETURN(config.resources, ResourcesOf(flags));
   config.facts = os::HostFacts();
   for (const std::string name : {"PATH", "HOME", "LANG", "TMPDIR"}) {
     if (std::string value = os::Environment(name); !value.empty()) config.env[name] = std::move(value);
@@ -60,6 +96,7 @@ agent::AgentConfig MakeConfig(const Flags& flags) {
 }
 
 absl::Status Work(const Flags& flags, os::StopSignal& signals) {
+  CD4ML_ASSIGN_OR_RETURN(agent::AgentConfig config, MakeConfig(flags));
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
   CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir + "/spill"));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<os::DirLock> lock, os::LockDir(flags.state_dir));
@@ -88,12 +125,21 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals) {
                           .free_port = os::FreePort,
                           .random = [] { return std::stoul(os::RandomHex(4), nullptr, 16) / 4294967296.0; }};
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<agent::Agent> agent,
-                         agent::Agent::Open(MakeConfig(flags), std::move(ports)));
+                         agent::Agent::Open(std::move(config), std::move(ports)));
   std::printf("cd4ml-agent %s \"%s\" serves %s with %d slots, state in %s\n", bin::kVersion, flags.name.c_str(),
               flags.server.c_str(), flags.slots, flags.state_dir.c_str());
   std::fflush(stdout);
-  std::jthread work([&agent](std::stop_token stop) { agent->Run(stop); });
+  std::atomic<bool> drained = false;
+  std::jthread work([&agent, &drained](std::stop_token stop) {
+    agent->Run(stop);
+    drained = true;
+  });
   while (signals.Wait(Duration(3'600'000)) == 0) continue;
+  if (flags.drain_on_stop) {
+    LogInfo("draining; ends when nothing is held, or at once when it is told again");
+    agent->Drain();
+    while (!drained.load() && signals.Wait(kDrainLook) == 0) continue;
+  }
   LogInfo("ending; stages and services go on under the keeper");
   return absl::OkStatus();
 }
@@ -110,6 +156,13 @@ int main(int argc, char** argv) {
   app.add_option("--state", flags.state_dir, "Folder of workspaces, results and services")->envname("CD4ML_AGENT_STATE");
   app.add_option("--label", flags.labels, "A label that stages may ask for; repeat for more");
   app.add_option("--slots", flags.slots, "Stages at a time")->check(CLI::Range(1, 1024))->capture_default_str();
+  app.add_option("--cpus", flags.cpus, "Cores that stages may ask for; default: those of this process")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--memory", flags.memory, "Memory that stages may ask for, as 16GiB; default: that of this process");
+  app.add_option("--gpus", flags.gpus, "GPUs that stages may ask for; default: those that nvidia-smi lists")
+      ->check(CLI::Range(0, 1024));
+  app.add_flag("--drain-on-stop", flags.drain_on_stop,
+               "When told to end, first finish what is held; told again, end at once");
   app.add_option("--keeper", flags.keeper, "Path of cd4ml-keeper; default: beside this program");
   app.add_option("--duckdb", flags.duckdb, "Path of libduckdb.so; default: what scripts/setup installed")
       ->envname("CD4ML_DUCKDB");

@@ -25,10 +25,47 @@ std::string Stage(const std::string& script, const std::string& more = "",
          more;
 }
 
+// A parser whose stages are changed by `change`: for what a test needs sooner than a person would.
+class ChangingParser : public PipelineParser {
+ public:
+  using Change = std::function<void(core::StageSpec&)>;
+  ChangingParser(std::unique_ptr<PipelineParser> inner, Change change)
+      : inner_(std::move(inner)), change_(std::move(change)) {}
+
+  ParsedPipeline Parse(std::string_view text, std::string_view file,
+                       const core::Scope* scope) const override {
+    ParsedPipeline parsed = inner_->Parse(text, file, scope);
+    for (core::StageSpec& stage : parsed.spec.stages) change_(stage);
+    return parsed;
+  }
+  absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
+    return inner_->ParseParams(text, file);
+  }
+  absl::StatusOr<std::string> WriteParams(const Value& params,
+                                          std::string_view file) const override {
+    return inner_->WriteParams(params, file);
+  }
+
+ private:
+  const std::unique_ptr<PipelineParser> inner_;
+  const Change change_;
+};
+
+std::unique_ptr<PipelineParser> Changing(std::unique_ptr<PipelineParser> inner,
+                                         ChangingParser::Change change) {
+  return std::make_unique<ChangingParser>(std::move(inner), std::move(change));
+}
+
 class AttemptTest : public ::testing::Test {
  protected:
   core::Outcome Run(const std::string& definition) {
     return world_.Perform(world_.TaskOf(definition, "train"));
+  }
+  // Returns whether an attempt whose outcome was not written down is done all the same.
+  bool IsConcluded() {
+    const std::vector<ProcessStatus> all = world_.Processes();
+    return !all.empty() && all[0].state == ProcessState::kExited &&
+           fs::exists(world_.dir.At("daemon/objects/" + Sha256("m\n").hex().substr(0, 2)));
   }
   std::string AttemptDir() { return world_.dir.At("agent/attempts/shop.1.train.1"); }
 
@@ -142,6 +179,31 @@ TEST_F(AttemptTest, ATimeoutNamesTheBound) {
   const core::Outcome outcome = world_.Perform(task);
   EXPECT_EQ(outcome.reason, core::Reason::kTimeout);
   EXPECT_THAT(outcome.message, HasSubstr("took longer than 150ms"));
+}
+
+TEST_F(AttemptTest, ASilenceNamesItsBoundAndIsNoTimeout) {
+  world_.parser = Changing(std::move(world_.parser), [](core::StageSpec& stage) {
+    stage.silence_timeout = Duration(200);
+  });
+  const core::Outcome outcome = Run(Stage("echo one; sleep 60"));
+  EXPECT_EQ(outcome.reason, core::Reason::kSilenceTimeout);
+  EXPECT_EQ(outcome.message,
+            "stage \"train\" wrote nothing for 200ms and was stopped; its last line: one");
+}
+
+TEST_F(AttemptTest, TheGraceIsThatOfTheStage) {
+  world_.parser = Changing(std::move(world_.parser),
+                           [](core::StageSpec& stage) { stage.grace = Duration(100); });
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(world_.TaskOf(
+      Stage("trap 'echo told' TERM; touch " + ran + "; while true; do sleep 0.1; done"), "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  const Duration start = world_.clock->Steady();
+  world_.daemon.Unwant(id_);
+  EXPECT_EQ(world_.daemon.Outcome(id_).state, core::AttemptState::kCancelled);
+  EXPECT_LT(world_.clock->Steady() - start, Duration(4'000));  // Five seconds are the default.
+  EXPECT_EQ(world_.daemon.Log(id_), "told\n");
 }
 
 TEST_F(AttemptTest, AMissingOutputIsNamedAndAlwaysOutputsAreKept) {
@@ -269,6 +331,23 @@ TEST_F(AttemptTest, CancelMeansDead) {
   EXPECT_FALSE(fs::exists("/proc/" + std::to_string(std::stoi(FileBytes(pid)))));
 }
 
+TEST_F(AttemptTest, ACancelDoesNotWaitForAHugeOutput) {
+  world_.Start();
+  const std::string done = world_.dir.At("done");
+  world_.daemon.Want(world_.TaskOf(Stage("truncate -s 900G huge; touch " + done,
+                                         "    outputs: {huge: {path: huge}}\n"),
+                                   "train"));
+  ASSERT_TRUE(world_.WaitForFile(done));
+  for (int i = 0; i < 6'000 && world_.Processes()[0].state != ProcessState::kExited; ++i) {
+    World::Pause();
+  }
+  const Duration start = world_.clock->Steady();
+  world_.daemon.Unwant(id_);
+  EXPECT_EQ(world_.daemon.Outcome(id_).state, core::AttemptState::kCancelled);
+  EXPECT_LT(world_.clock->Steady() - start, Duration(5'000));
+  EXPECT_TRUE(fs::is_empty(world_.dir.At("daemon/tmp")));
+}
+
 TEST_F(AttemptTest, AStaleAttemptIsKilledAndNothingIsReported) {
   world_.Start();
   world_.daemon.Forbid(id_);
@@ -376,6 +455,157 @@ TEST_F(AttemptTest, AnOutcomeThatWasNotAnsweredIsReportedByTheNextAgent) {
   world_.Start();
   EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
   EXPECT_EQ(world_.daemon.Log(id_), "out\n");
+}
+
+TEST_F(AttemptTest, AnOutcomeThatDidNotFitOnTheDiskIsFoundAgainByTheNextAgent) {
+  world_.Start();
+  const std::string ran = world_.dir.At("ran"), in_the_way = AttemptDir() + "/outcome.json.next";
+  world_.daemon.Want(world_.TaskOf(Stage("mkdir " + in_the_way + "; echo run >> " + ran +
+                                             "; echo m > m; until [ -e " + ran +
+                                             ".go ]; do sleep 0.01; done",
+                                         "    outputs: {model: {path: m}}\n"),
+                                   "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.daemon.SetAway(true);
+  world_.dir.Write("ran.go", "");
+  for (int i = 0; i < 6'000 && !IsConcluded(); ++i) World::Pause();
+  for (int i = 0; i < 20; ++i) World::Pause();  // Nothing tells that it could not be written.
+  world_.Stop();
+  EXPECT_FALSE(fs::exists(AttemptDir() + "/outcome.json"));
+  fs::remove(in_the_way);
+  world_.daemon.SetAway(false);
+  world_.Start();
+  const core::Outcome outcome = world_.daemon.Outcome(id_);
+  EXPECT_EQ(outcome.message, "");
+  EXPECT_EQ(world_.Bytes(outcome.outputs.at(0).artifact), "m\n");
+  EXPECT_EQ(FileBytes(ran), "run\n");
+}
+
+TEST_F(AttemptTest, AProcessOfAnAttemptThatCannotBeReadIsEnded) {
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(world_.TaskOf(Stage("touch " + ran + "; sleep 600"), "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.Stop();
+  world_.daemon.Unwant(id_);
+  fs::resize_file(AttemptDir() + "/task.json", 3);
+  world_.Start();
+  const auto runs = [this] {
+    const std::vector<ProcessStatus> all = world_.Processes();
+    return std::any_of(all.begin(), all.end(), [](const ProcessStatus& process) {
+      return process.state == ProcessState::kRunning;
+    });
+  };
+  for (int i = 0; i < 6'000 && runs(); ++i) World::Pause();
+  EXPECT_FALSE(runs());
+}
+
+// --- the daemon's state was wiped ---
+
+TEST_F(AttemptTest, AttemptsOfAnotherDatabaseAreEndedAndNeverAnsweredFor) {
+  world_.daemon.grant.store = "old";
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(world_.TaskOf(Stage("echo old; touch " + ran + "; sleep 600"), "train"));
+  const core::AttemptId second{"shop/1", "train", 2};
+  world_.daemon.Want(world_.TaskOf(Stage("echo also old"), "train", 2));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.daemon.SetAway(true);
+  if (!world_.daemon.HasOutcome(second)) {
+    ASSERT_TRUE(
+        world_.WaitForFile(world_.dir.At("agent/attempts/shop.1.train.2/outcome.json")));
+  }
+  world_.daemon.Wipe();
+  world_.daemon.grant.store = "new";
+  // The new daemon counts from one again, so that the names are those of the old attempts.
+  world_.daemon.Want(world_.TaskOf(Stage("echo new"), "train"));
+  world_.daemon.SetAway(false);
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
+  EXPECT_EQ(world_.daemon.Log(id_), "new\n");
+  EXPECT_EQ(world_.daemon.Finishes(id_), 1);
+  EXPECT_FALSE(world_.daemon.HasOutcome(second));
+}
+
+TEST_F(AttemptTest, AttemptsOfAnotherDatabaseAreDroppedByTheNextAgentToo) {
+  world_.daemon.grant.store = "old";
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  world_.daemon.Want(world_.TaskOf(Stage("touch " + ran + "; sleep 600"), "train"));
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.Stop();
+  world_.daemon.Wipe();
+  world_.daemon.grant.store = "new";
+  world_.daemon.Want(world_.TaskOf(Stage("echo new"), "train"));
+  world_.Start();
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
+  EXPECT_EQ(world_.daemon.Log(id_), "new\n");
+}
+
+// --- GPUs ---
+
+TEST_F(AttemptTest, EachStageSeesItsOwnGpusAndNoOthers) {
+  world_.config.gpus = {"0", "1", "2"};
+  world_.Start();
+  const std::string go = world_.dir.At("go");
+  const std::string script = "echo \"[$CUDA_VISIBLE_DEVICES]\"; until [ -e " + go +
+                             " ]; do sleep 0.01; done";
+  for (int number = 1; number <= 4; ++number) {
+    Task task = world_.TaskOf(Stage("touch " + world_.dir.At("ran") + "$CD4ML_ATTEMPT; " + script),
+                              "train", number);
+    task.resources.gpus = number == 1 ? 2 : number == 3 ? 0 : 1;
+    world_.daemon.Want(task);
+    if (number < 4) {
+      ASSERT_TRUE(world_.daemon.WaitUntilStarted({"shop/1", "train", number}));
+    }
+  }
+  // The fourth waits for a GPU, also across a restart of the agent, which doubles none.
+  world_.Stop();
+  world_.Start();
+  EXPECT_EQ(world_.daemon.hello().resources.gpus, 3);
+  world_.Perform(world_.TaskOf(Stage("sleep 0.2"), "train", 5));
+  EXPECT_TRUE(fs::exists(world_.dir.At("ran3")));
+  EXPECT_FALSE(fs::exists(world_.dir.At("ran4")));
+  world_.dir.Write("go", "");
+  std::vector<std::string> seen;
+  for (int number = 1; number <= 4; ++number) {
+    EXPECT_EQ(world_.daemon.Outcome({"shop/1", "train", number}).message, "");
+    seen.push_back(world_.daemon.Log({"shop/1", "train", number}));
+  }
+  EXPECT_THAT(seen, ElementsAre("[0,1]\n", "[2]\n", "[]\n", ::testing::AnyOf("[0]\n", "[1]\n", "[2]\n")));
+}
+
+TEST_F(AttemptTest, MoreGpusThanThereAreIsOurSide) {
+  Task task = world_.TaskOf(Stage("true"), "train");
+  task.resources.gpus = 1;
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kInfra);
+  EXPECT_EQ(outcome.message, "the stage needs 1 GPUs and this agent has 0");
+}
+
+// --- the end of an agent ---
+
+TEST_F(AttemptTest, ADrainingAgentFinishesWhatItHoldsAndThenEnds) {
+  world_.Start();
+  const std::string go = world_.dir.At("go");
+  world_.daemon.Want(
+      world_.TaskOf(Stage("until [ -e " + go + " ]; do sleep 0.01; done"), "train"));
+  ASSERT_TRUE(world_.daemon.WaitUntilStarted(id_));
+  world_.Drain();
+  for (int i = 0; i < 6'000 && !world_.daemon.LastReport().draining; ++i) World::Pause();
+  EXPECT_TRUE(world_.daemon.LastReport().draining);
+  EXPECT_FALSE(world_.daemon.HasOutcome(id_));
+  world_.dir.Write("go", "");
+  world_.AwaitEnd();
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
+}
+
+TEST_F(AttemptTest, AnAgentThatIsRefusedWorksOnceTheDaemonIsUpgraded) {
+  world_.daemon.refusal = absl::FailedPreconditionError("this daemon speaks 2");
+  world_.daemon.Want(world_.TaskOf(Stage("true"), "train"));
+  world_.Start();
+  ASSERT_TRUE(world_.daemon.WaitFor([&] { return world_.daemon.refused == 1; }));
+  world_.daemon.Accept();
+  EXPECT_EQ(world_.daemon.Outcome(id_).message, "");
 }
 
 TEST_F(AttemptTest, AnAttemptWithoutACommandYetIsStartedByTheNextAgent) {

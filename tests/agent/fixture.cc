@@ -207,6 +207,19 @@ void FakeDaemon::SetAway(bool away) {
   if (lost) lost(absl::UnavailableError("the daemon is away"));
 }
 
+void FakeDaemon::Accept() {
+  std::lock_guard lock(mutex_);
+  refusal = absl::OkStatus();
+}
+
+void FakeDaemon::Wipe() {
+  std::lock_guard lock(mutex_);
+  desired_ = {};
+  outcomes_.clear();
+  finishes_.clear();
+  logs_.clear();
+}
+
 void FakeDaemon::Forbid(const core::AttemptId& attempt) {
   std::lock_guard lock(mutex_);
   forbidden_.insert(attempt);
@@ -285,9 +298,12 @@ absl::Status FakeDaemon::Check(const std::string& session) {
 void FakeDaemon::OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
                              std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) {
   SessionGrant granted;
+  absl::Status refused_with;
   {
     std::lock_guard lock(mutex_);
-    if (away_) {
+    refused_with = refusal;
+    if (!refusal.ok()) ++refused;
+    if (away_ || !refusal.ok()) {
       granted.session = "";
     } else {
       granted = grant;
@@ -298,6 +314,7 @@ void FakeDaemon::OpenSession(AgentHello hello, std::function<void(DesiredState)>
     }
     changed_.notify_all();
   }
+  if (!refused_with.ok()) return done(refused_with);
   if (granted.session.empty()) return done(absl::UnavailableError("the daemon is away"));
   done(granted);
   Push();
@@ -459,6 +476,8 @@ void World::Start() {
   agent_ = *std::move(agent);
   thread_ = std::jthread([this](std::stop_token stop) { agent_->Run(stop); });
 }
+
+void World::Drain() { agent_->Drain(); }
 
 void World::Stop() {
   thread_ = {};

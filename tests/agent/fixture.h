@@ -29,6 +29,9 @@ class FakeDaemon : public AgentApi {
   void WantServices(std::vector<ServiceTask> services);
   // While it is away every call fails and open sessions break.
   void SetAway(bool away);
+  void Accept();  // No longer refuses.
+  // Forgets everything that it desired and knew.
+  void Wipe();
   // Refuses everything about an attempt as stale.
   void Forbid(const core::AttemptId& attempt);
 
@@ -49,6 +52,8 @@ class FakeDaemon : public AgentApi {
 
   size_t log_max = size_t{1} << 30;  // To be set before, too: what a log may hold.
   SessionGrant grant;                // To be set before the agent starts.
+  absl::Status refusal;              // To be set before, too: what opening a session is answered with.
+  int refused = 0;                   // How often it was.
 
   // --- AgentApi ---
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
@@ -104,6 +109,9 @@ class World {
   void Start();
   // Ends the agent as SIGTERM does; processes go on.
   void Stop();
+  void Drain();
+  // Waits until a draining agent has ended by itself.
+  void AwaitEnd() { thread_.join(); }
 
   // Makes a task of one stage of a definition (YAML).
   Task TaskOf(const std::string& definition, const std::string& stage, int number = 1);

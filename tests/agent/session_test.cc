@@ -51,7 +51,7 @@ std::vector<std::string> Words(const std::vector<SessionAction>& actions) {
             for (const HeldLease& lease : one.held) {
               held += " " + std::to_string(lease.attempt.number) + (lease.started ? "+" : "");
             }
-            words.push_back("report" + held);
+            words.push_back("report" + held + (one.draining ? " draining" : ""));
           }
         },
         action);
@@ -234,7 +234,7 @@ TEST_F(SessionTest, ARefusedReportOpensAnotherSession) {
   EXPECT_THAT(On(ReportAnswered{false}), ElementsAre("open"));
 }
 
-TEST_F(SessionTest, BacksOffWithFullJitterUpToFiveSeconds) {
+TEST_F(SessionTest, BacksOffWithFullJitterWithinAThirdOfWhatTheDaemonWaits) {
   On(TimePassed{});
   random_ = 0.999;
   std::vector<int64_t> waits;
@@ -244,7 +244,88 @@ TEST_F(SessionTest, BacksOffWithFullJitterUpToFiveSeconds) {
     now_ = *session_.NextDeadline();
     EXPECT_THAT(On(TimePassed{}), ElementsAre("open"));
   }
-  EXPECT_THAT(waits, ElementsAre(99, 199, 399, 799, 1598, 3196, 4995, 4995, 4995));
+  EXPECT_THAT(waits, ElementsAre(499, 999, 1998, 3996, 7992, 9990, 9990, 9990, 9990));
+}
+
+TEST_F(SessionTest, BacksOffUpToThirtySecondsWhereTheDaemonWaitsLong) {
+  On(TimePassed{});
+  On(SessionOpened{"s1", Duration(5'000), Duration(600'000)});
+  for (int i = 0; i < 12; ++i) {
+    On(SessionEnded{});
+    now_ = *session_.NextDeadline();
+    On(TimePassed{});
+  }
+  random_ = 0.999;
+  On(SessionEnded{});
+  EXPECT_EQ(*session_.NextDeadline() - now_, Duration(29'970));
+}
+
+TEST_F(SessionTest, ASessionOfSomeLengthMakesTheNextWaitShortAndOneThatEndsAtOnceDoesNot) {
+  random_ = 0.999;
+  On(TimePassed{});
+  for (const int64_t expected : {499, 999, 1998}) {
+    On(SessionOpened{"superseded at once"});
+    On(SessionEnded{});
+    EXPECT_EQ((*session_.NextDeadline() - now_).count(), expected);
+    now_ = *session_.NextDeadline();
+    On(TimePassed{});
+  }
+  On(SessionOpened{"s"});
+  now_ += Duration(5'000);
+  On(SessionEnded{});
+  EXPECT_EQ((*session_.NextDeadline() - now_).count(), 499);
+}
+
+TEST_F(SessionTest, ARefusedAgentGoesOnTryingSlowly) {
+  random_ = 0.999;
+  On(TimePassed{});
+  On(SessionEnded{.refused = true});
+  EXPECT_EQ((*session_.NextDeadline() - now_).count(), 9'990);
+  now_ = *session_.NextDeadline();
+  EXPECT_THAT(On(TimePassed{}), ElementsAre("open"));
+  EXPECT_THAT(On(SessionOpened{"after the upgrade"}), ElementsAre("report"));
+}
+
+TEST_F(SessionTest, ADrainingAgentIsDoneWhenTheDaemonKnowsAndHasAnsweredForEverything) {
+  Open();
+  AllOn(DesiredArrived{Want(1, {1})});
+  On(ReportAnswered{true});
+  EXPECT_THAT(AllOn(DrainAsked{}), ElementsAre("report 1 draining"));
+  EXPECT_THAT(On(AttemptEnded{Id(1)}), IsEmpty());
+  EXPECT_THAT(On(LogDelivered{Id(1)}), ElementsAre("finish 1"));
+  On(FinishAnswered{Id(1), Answer::kAccepted, 2});
+  EXPECT_FALSE(session_.drained());  // A lease may have been granted meanwhile.
+  On(ReportAnswered{true});
+  EXPECT_TRUE(session_.drained());
+}
+
+TEST_F(SessionTest, ADrainingAgentFinishesWhatWasGrantedBeforeTheDaemonKnew) {
+  Open();
+  EXPECT_THAT(AllOn(DrainAsked{}), ElementsAre("report draining"));
+  EXPECT_THAT(On(DesiredArrived{Want(1, {1})}), ElementsAre("start 1", "services"));
+  EXPECT_THAT(AllOn(ReportAnswered{true}), ElementsAre("report 1 draining"));
+  EXPECT_FALSE(session_.drained());
+}
+
+TEST_F(SessionTest, TheNextDaemonIsToldOfTheDrainingToo) {
+  Open();
+  AllOn(DrainAsked{});
+  On(ReportAnswered{true});
+  EXPECT_TRUE(session_.drained());
+  On(SessionEnded{});
+  EXPECT_FALSE(session_.drained());
+  now_ = *session_.NextDeadline();
+  On(TimePassed{});
+  EXPECT_THAT(On(SessionOpened{"s2"}), ElementsAre("report draining"));
+}
+
+TEST_F(SessionTest, ANameOfADroppedAttemptIsFreeInTheNextSession) {
+  session_.Found(Id(1), /*ended=*/false);
+  On(TimePassed{});
+  EXPECT_THAT(On(AttemptStale{Id(1)}), ElementsAre("drop 1"));
+  EXPECT_THAT(On(AttemptEnded{Id(1)}), ElementsAre("forget 1"));
+  On(SessionOpened{"s1"});
+  EXPECT_THAT(On(DesiredArrived{Want(1, {1})}), ElementsAre("start 1", "services"));
 }
 
 TEST_F(SessionTest, AttemptsFoundOnDiskAreHeldAndAreNotStarted) {

@@ -28,7 +28,8 @@ struct AgentConfig {
   std::string host;       // Shown to people.
   std::string version;    // Of cd4ml.
   std::vector<std::string> labels;
-  core::Resources resources;  // What stages may take together.
+  core::Resources resources;      // What stages may take together; its gpus are those of `gpus`.
+  std::vector<std::string> gpus;  // What CUDA_VISIBLE_DEVICES may say of them.
   int slots = 1;
   Value facts;  // CPU, memory, system, interpreters: a map.
   std::map<std::string, std::string>
@@ -68,6 +69,10 @@ class Agent {
   // Performs leases until `stop`; then closes the session and returns. What runs under the keeper
   // goes on, and the next agent on the same state folder takes it up. Call it once.
   virtual void Run(std::stop_token stop) = 0;
+
+  // Takes nothing new: Run returns when the daemon knows so and has answered for all that is held.
+  // Thread-safe.
+  virtual void Drain() = 0;
 };
 
 }  // namespace cd4ml::agent

@@ -158,7 +158,8 @@ std::string LastWords(const Attempt& attempt) {
 }
 
 // Returns the outcome of a command that has ended: success, or the reason why not in one sentence.
-core::Outcome OutcomeOf(const Attempt& attempt, const ProcessStatus& status) {
+core::Outcome OutcomeOf(const Attempt& attempt, const core::StageSpec& spec,
+                        const ProcessStatus& status) {
   core::Outcome outcome;
   outcome.exit_code = status.exit_code;
   outcome.cpu_seconds = status.cpu_seconds;
@@ -171,10 +172,17 @@ core::Outcome OutcomeOf(const Attempt& attempt, const ProcessStatus& status) {
   };
   if (status.lost)
     return fail(Reason::kInfra, stage + "was lost: its keeper or its machine was restarted");
+  // Not by us: a cancelled attempt does not come here.
+  if (status.killed) return fail(Reason::kInfra, stage + "was ended because its keeper was");
   if (status.timed_out) {
     return fail(Reason::kTimeout, stage + "took longer than " +
                                       FormatDuration(attempt.task().timeout) + " and was stopped" +
                                       LastWords(attempt));
+  }
+  if (status.silent) {
+    return fail(Reason::kSilenceTimeout, stage + "wrote nothing for " +
+                                             FormatDuration(spec.silence_timeout) +
+                                             " and was stopped" + LastWords(attempt));
   }
   if (status.exit_code == 0) {
     outcome.state = core::AttemptState::kSucceeded;
@@ -195,8 +203,9 @@ core::Outcome OutcomeOf(const Attempt& attempt, const ProcessStatus& status) {
               stage + "exited with " + std::to_string(status.exit_code) + LastWords(attempt));
 }
 
-ProcessSpec SpecOf(const Attempt& attempt, const core::CommandSpec& command, std::string_view role,
-                   const std::string& dir, const std::map<std::string, std::string>& env) {
+ProcessSpec SpecOf(const Attempt& attempt, const core::StageSpec& stage,
+                   const core::CommandSpec& command, std::string_view role, const std::string& dir,
+                   const std::map<std::string, std::string>& env) {
   ProcessSpec spec;
   spec.id = attempt.ProcessId(role);
   spec.argv = Argv(command);
@@ -204,6 +213,8 @@ ProcessSpec SpecOf(const Attempt& attempt, const core::CommandSpec& command, std
   spec.dir = dir;
   spec.log = attempt.paths().log();
   spec.timeout = attempt.task().timeout;
+  spec.silence = stage.silence_timeout;
+  spec.grace = stage.grace;
   return spec;
 }
 
@@ -227,7 +238,7 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
   if (stage.run.empty()) {
     attempt.Began();
   } else {
-    outcome = RunCommand(attempt, stage.run, "", workspace.dir(), workspace.Env());
+    outcome = RunCommand(attempt, stage, stage.run, "", workspace.dir(), workspace.Env());
     if (attempt.halted()) return outcome;
   }
   if (absl::Status unchanged = workspace.CheckInputs(); !unchanged.ok()) {
@@ -237,9 +248,10 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
   return harvest.Collect(std::move(outcome));
 }
 
-core::Outcome RunCommand(Attempt& attempt, const core::CommandSpec& command, std::string_view role,
+core::Outcome RunCommand(Attempt& attempt, const core::StageSpec& stage,
+                         const core::CommandSpec& command, std::string_view role,
                          const std::string& dir, const std::map<std::string, std::string>& env) {
-  ProcessSpec spec = SpecOf(attempt, command, role, dir, env);
+  ProcessSpec spec = SpecOf(attempt, stage, command, role, dir, env);
   Steps& steps = attempt.tools().steps;
   attempt.Lap(steps.prepare);
   if (absl::Status started = attempt.Start(spec); !started.ok()) {
@@ -251,17 +263,18 @@ core::Outcome RunCommand(Attempt& attempt, const core::CommandSpec& command, std
   attempt.Lap(steps.process);
   if (ended && attempt.cancelled())
     return Failed(Reason::kCancelled, "cancelled while it was running");
-  return ended ? OutcomeOf(attempt, *ended) : core::Outcome();
+  return ended ? OutcomeOf(attempt, stage, *ended) : core::Outcome();
 }
 
-core::Outcome RunRegardless(Attempt& attempt, const core::CommandSpec& command,
-                            std::string_view role, const std::string& dir,
+core::Outcome RunRegardless(Attempt& attempt, const core::StageSpec& stage,
+                            const core::CommandSpec& command, std::string_view role,
+                            const std::string& dir,
                             const std::map<std::string, std::string>& env) {
-  ProcessSpec spec = SpecOf(attempt, command, role, dir, env);
+  ProcessSpec spec = SpecOf(attempt, stage, command, role, dir, env);
   if (absl::Status started = attempt.StartRegardless(spec); !started.ok())
     return Failed(Reason::kInfra, started);
   const std::optional<ProcessStatus> ended = attempt.tools().exits.Wait(spec.id, attempt.quit());
-  return ended ? OutcomeOf(attempt, *ended) : core::Outcome();
+  return ended ? OutcomeOf(attempt, stage, *ended) : core::Outcome();
 }
 
 core::Outcome OutcomeOf(core::Verdict verdict) {

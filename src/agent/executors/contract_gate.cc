@@ -10,6 +10,7 @@
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gpus.h"
 #include "agent/service_process.h"
 #include "agent/sweeper.h"
 #include "agent/workspace.h"
@@ -317,6 +318,8 @@ absl::Status Serve(Attempt& attempt, const core::StageSpec& stage, const std::st
   spec.dir = package;
   spec.log = attempt.paths().log();
   spec.timeout = attempt.task().timeout;
+  spec.grace = stage.grace;
+  ShowGpus(attempt.gpus(), attempt.tools().config.gpus, spec.env);
   if (absl::Status started = attempt.Start(spec); !started.ok())
     return absl::InternalError(Message(started));
   attempt.Began();

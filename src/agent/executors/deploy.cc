@@ -26,7 +26,7 @@ core::Outcome DeployByHooks(Attempt& attempt, const core::PipelineSpec& pipeline
     return Failed(Reason::kInfra, ready);
   }
   core::Outcome outcome =
-      RunCommand(attempt, stage.hooks.apply, "apply", workspace.dir(), workspace.Env());
+      RunCommand(attempt, stage, stage.hooks.apply, "apply", workspace.dir(), workspace.Env());
   if (attempt.quitting()) return outcome;
   if (outcome.state == core::AttemptState::kSucceeded) {
     const absl::Status there = workspace.CheckOutputs();
@@ -42,7 +42,7 @@ core::Outcome DeployByHooks(Attempt& attempt, const core::PipelineSpec& pipeline
   // Also after a cancellation: what was applied by half is worse than either.
   attempt.Say("apply did not succeed; running rollback");
   const core::Outcome rollback =
-      RunRegardless(attempt, stage.hooks.rollback, "rollback", workspace.dir(), workspace.Env());
+      RunRegardless(attempt, stage, stage.hooks.rollback, "rollback", workspace.dir(), workspace.Env());
   outcome.message += rollback.state == core::AttemptState::kSucceeded
                          ? "; rolled back"
                          : "; rollback failed too: " + rollback.message;

@@ -22,12 +22,14 @@ core::Outcome PerformDeploy(Attempt& attempt, const core::PipelineSpec& pipeline
 
 // Runs one command of a stage in `dir` to its end, its output going to the attempt's log. `role`
 // tells several commands of one attempt apart.
-core::Outcome RunCommand(Attempt& attempt, const core::CommandSpec& command, std::string_view role,
+core::Outcome RunCommand(Attempt& attempt, const core::StageSpec& stage,
+                         const core::CommandSpec& command, std::string_view role,
                          const std::string& dir, const std::map<std::string, std::string>& env);
 
 // The same for what has to be done although the attempt was cancelled.
-core::Outcome RunRegardless(Attempt& attempt, const core::CommandSpec& command,
-                            std::string_view role, const std::string& dir,
+core::Outcome RunRegardless(Attempt& attempt, const core::StageSpec& stage,
+                            const core::CommandSpec& command, std::string_view role,
+                            const std::string& dir,
                             const std::map<std::string, std::string>& env);
 
 // Returns the outcome of a gate with this verdict.
