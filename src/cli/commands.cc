@@ -5,10 +5,12 @@ namespace cd4ml::cli {
 
 const std::vector<Command>& AllCommands() {
   static const std::vector<Command> kCommands = {
-      RunStart(),  RunWatch(),    RunShow(),        RunLogs(),      RunList(),     RunWait(),
-      RunCancel(), PipelineAdd(), PipelineList(),   PipelineShow(), Lint(),        Plan(),
-      Explain(),   DeployList(),  DeployHistory(),  Lineage(),      MonitorList(), MonitorShow(),
-      AgentList(), Server(),      VersionCommand(), Help()};
+      RunStart(),     RunWatch(),  RunShow(),       RunLogs(),        RunList(),
+      RunWait(),      RunRetry(),  RunCancel(),     Why(),            PipelineAdd(),
+      PipelineList(), PipelineShow(), Lint(),       Plan(),           Explain(),
+      DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
+      AgentList(),    AgentDrain(), AgentUndrain(), Server(),         VersionCommand(),
+      Help()};
   return kCommands;
 }
 

@@ -161,7 +161,12 @@ int ReportEnd(const Invocation& invocation, const Terminal& screen, const core::
 
 std::vector<Hint> NextSteps(const core::Run& run) {
   if (!core::IsTerminal(run.state)) {
-    return {{"Follow it", "cd4ml run watch " + run.id}, {"Stop it", "cd4ml run cancel " + run.id}};
+    std::vector<Hint> hints = {{"Follow it", "cd4ml run watch " + run.id},
+                               {"Stop it", "cd4ml run cancel " + run.id}};
+    if (run.state == core::RunState::kQueued) {
+      hints.push_back({"Why it waits", "cd4ml why " + run.id});
+    }
+    return hints;
   }
   if (run.state == core::RunState::kSucceeded) {
     return {{"What it was made from", "cd4ml lineage " + run.id},
@@ -172,7 +177,11 @@ std::vector<Hint> NextSteps(const core::Run& run) {
   if (stage != nullptr && !stage->attempts.empty()) {
     hints.push_back({"Its whole output", "cd4ml run logs " + run.id + " " + stage->plan.name});
   }
-  hints.push_back({"Try again", "cd4ml run start " + run.pipeline});
+  if (!run.superseded_by.empty()) {
+    hints.push_back({"What took its place", "cd4ml run show " + run.superseded_by});
+  } else {
+    hints.push_back({"Do again what did not pass", "cd4ml run retry " + run.id});
+  }
   return hints;
 }
 

@@ -32,7 +32,7 @@ run logs --follow):
 
   10   a stage failed
   11   a gate rejected
-  12   cancelled
+  12   cancelled, or superseded by a newer run
   13   infrastructure failed: no agent, an agent lost, a disk full
   130  interrupted with Ctrl-C; the run goes on
 )"},

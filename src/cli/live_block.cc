@@ -163,13 +163,16 @@ std::vector<std::string> LayOutBlock(const BlockContent& content, const Terminal
   const core::Run& run = content.view.run;
   const StateWord word = WordOf(core::Word(run));
   std::vector<std::string> lines;
+  const std::string age = FormatDuration(std::max(Duration(0), content.now - run.created));
+  const bool is_queued = run.state == core::RunState::kQueued;
   const std::string when =
-      core::IsTerminal(run.state)
-          ? "took " + FormatDuration(run.ended - run.created)
-          : "started " + FormatDuration(std::max(Duration(0), content.now - run.created)) + " ago";
+      core::IsTerminal(run.state) ? "took " + FormatDuration(run.ended - run.created)
+      : is_queued                 ? "for " + age
+                                  : "started " + age + " ago";
   lines.push_back(Fit(SafeLine(run.id + "  " + word.text() + "  " + when + "  " +
                                CommitText(run.pins.commit, run.pins.commit_subject)),
                       width));
+  if (is_queued && height >= 3) lines.push_back(Fit("  " + SafeLine(content.view.queued_behind), width));
   const bool is_roomy = height >= 8;
   if (is_roomy) lines.emplace_back();
   const size_t fixed = lines.size() + (content.is_final ? 0 : 1);

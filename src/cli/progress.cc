@@ -58,6 +58,16 @@ void AddStage(const RunView& view, const core::StageRun& stage, UtcTime now,
   }
 }
 
+// When its turn came: a run that waited for others has had ready stages only since then.
+UtcTime BeginOf(const core::Run& run) {
+  UtcTime begin;
+  for (const core::StageRun& stage : run.stages) {
+    if (!stage.first_ready.is_set()) continue;
+    if (!begin.is_set() || stage.first_ready < begin) begin = stage.first_ready;
+  }
+  return begin.is_set() ? begin : run.created;
+}
+
 // Prints one line, or one JSON object, per change.
 class TransitionLines : public RunObserver {
  public:
@@ -77,6 +87,9 @@ class TransitionLines : public RunObserver {
   void Tick() override {
     if (as_json_ || invocation_.ports.clock.Steady() - printed_ < kHeartbeat) return;
     const UtcTime now = invocation_.ports.clock.Now();
+    if (view_.run.state == core::RunState::kQueued) {
+      Print({now, "", "", 0, "queued", "", view_.queued_behind});
+    }
     size_t shown = 0;
     for (const core::StageRun& stage : view_.run.stages) {
       const auto waiting = view_.waiting.find(stage.plan.name);
@@ -145,8 +158,13 @@ class Silence : public RunObserver {
 std::vector<Transition> TransitionsOf(const RunView& view, UtcTime now) {
   const core::Run& run = view.run;
   std::vector<Transition> transitions;
-  transitions.push_back({run.created, "started", "", 0, "started", "",
-                         CommitText(run.pins.commit, run.pins.commit_subject)});
+  if (run.state == core::RunState::kQueued) {
+    transitions.push_back({run.created, "queued", "", 0, "queued", "", view.queued_behind});
+  }
+  if (HasBegun(run)) {
+    transitions.push_back({BeginOf(run), "started", "", 0, "started", "",
+                           CommitText(run.pins.commit, run.pins.commit_subject)});
+  }
   if (run.cancel_requested) {
     transitions.push_back({now, "cancelling", "", 0, "cancelling", "", run.cancel_reason});
   }

@@ -19,6 +19,12 @@ StateWord FailedWord(core::Reason reason) {
   return {"✗", "failed", Style::kBad};
 }
 
+Duration AttemptTime(const core::Attempt& attempt, UtcTime now) {
+  const UtcTime begin = attempt.started.is_set() ? attempt.started : attempt.granted;
+  const UtcTime end = attempt.ended.is_set() ? attempt.ended : now;
+  return std::max(Duration(0), end - begin);
+}
+
 std::string UnmetNeeds(const core::Run& run, const core::StageRun& stage) {
   std::vector<std::string> needs;
   for (const std::string& need : stage.plan.needs) {
@@ -84,7 +90,8 @@ StateWord WordOf(std::string_view run_word) {
   const std::string word(run_word);
   if (word == "passed") return {"✔", word, Style::kGood};
   if (word == "running" || word == "cancelling") return {"●", word, Style::kBusy};
-  if (word == "cancelled") return {"–", word, Style::kDim};
+  if (word == "queued") return {"○", word, Style::kDim};
+  if (word == "cancelled" || word == "superseded") return {"–", word, Style::kDim};
   if (word == "infra error") return {"!", word, Style::kWarn};
   return {"✗", word, Style::kBad};
 }
@@ -138,6 +145,7 @@ std::string StageDetail(const core::Run& run, const core::StageRun& stage,
     case core::StageState::kRunning:
       return latest == nullptr ? "" : latest->agent + again;
     case core::StageState::kSucceeded:
+      if (stage.carried) return "taken over from " + stage.carried->from.run;
       return stage.result() == nullptr ? stage.message : ResultText(*stage.result());
     case core::StageState::kFailed:
     case core::StageState::kCancelled:
@@ -147,12 +155,19 @@ std::string StageDetail(const core::Run& run, const core::StageRun& stage,
   return "";
 }
 
+std::string AttemptText(const core::Attempt& attempt) {
+  std::string text = "attempt " + std::to_string(attempt.number) + " " +
+                     std::string(core::ToText(attempt.state)) + " on " + attempt.agent + " after " +
+                     FormatDuration(AttemptTime(attempt, attempt.ended));
+  for (const std::string& cause :
+       {std::string(core::ToText(attempt.outcome.reason)), attempt.outcome.message}) {
+    if (!cause.empty() && cause != "none") text += ": " + cause;
+  }
+  return text;
+}
+
 Duration StageTime(const core::StageRun& stage, UtcTime now) {
-  const core::Attempt* latest = stage.latest();
-  if (latest == nullptr) return Duration(0);
-  const UtcTime begin = latest->started.is_set() ? latest->started : latest->granted;
-  const UtcTime end = latest->ended.is_set() ? latest->ended : now;
-  return std::max(Duration(0), end - begin);
+  return stage.latest() == nullptr ? Duration(0) : AttemptTime(*stage.latest(), now);
 }
 
 const core::StageRun* FailedStage(const core::Run& run) {
@@ -206,6 +221,14 @@ std::string AgeText(UtcTime then, UtcTime now) {
   if (seconds < 3600) return std::to_string(seconds / 60) + "m";
   if (seconds < 86'400) return std::to_string(seconds / 3600) + "h";
   return std::to_string(seconds / 86'400) + "d";
+}
+
+bool HasBegun(const core::Run& run) {
+  if (run.state == core::RunState::kQueued) return false;
+  return run.state != core::RunState::kCancelled ||
+         std::any_of(run.stages.begin(), run.stages.end(), [](const core::StageRun& stage) {
+           return stage.first_ready.is_set() || !stage.attempts.empty();
+         });
 }
 
 std::string BriefCommit(const std::string& commit) { return commit.substr(0, 7); }

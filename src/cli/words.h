@@ -49,6 +49,10 @@ StateWord WordOf(core::VerdictOutcome outcome);
 std::string StageDetail(const core::Run& run, const core::StageRun& stage,
                         const std::string& waiting);
 
+// Returns how an attempt ended: "attempt 1 failed on agent-a after 12s: exit_code: the command exited
+// with 3".
+std::string AttemptText(const core::Attempt& attempt);
+
 // Returns how long a stage's latest attempt has taken or took; zero when none has begun.
 Duration StageTime(const core::StageRun& stage, UtcTime now);
 
@@ -58,6 +62,9 @@ const core::StageRun* FailedStage(const core::Run& run);
 // Returns why a run did not pass in one line, with its stage: rule, observed value and bound for
 // gates.
 std::string WhyNotPassed(const core::Run& run);
+
+// Returns whether a run has had its turn: it neither waits for it nor ended before.
+bool HasBegun(const core::Run& run);
 
 // Returns "used-car-price/2 GATE REJECTED after 4m32s (exit 11)". REQUIRES: the run has ended.
 std::string VerdictLine(const core::Run& run);

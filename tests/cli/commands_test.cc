@@ -6,6 +6,7 @@
 #include "cli/fake_daemon.h"
 #include "cli/golden.h"
 #include "cli/help_text.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/words.h"
 
@@ -186,10 +187,25 @@ TEST(Golden, ListsAndPages) {
       {"explain", {"explain", "cd0121"}},
       {"help", {"help"}},
       {"help_run_start", {"run", "start", "--help"}},
+      {"help_run_retry", {"run", "retry", "--help"}},
       {"help_exit_codes", {"help", "exit-codes"}},
+      {"run_show_queued", {"run", "show", "used-car-price/6"}},
+      {"run_show_retried", {"run", "show", "used-car-price/7"}},
+      {"run_show_superseded", {"run", "show", "used-car-price/8"}},
+      {"run_watch_superseded", {"run", "watch", "used-car-price/8"}},
+      {"why_waiting", {"why", "used-car-price/5/train"}},
+      {"why_queued", {"why", "used-car-price/6"}},
+      {"why_retried", {"why", "used-car-price/7"}},
+      {"why_failed", {"why", "used-car-price/3"}},
+      {"why_json", {"why", "used-car-price/7/train", "-o", "json"}},
+      {"agent_drain", {"agent", "drain", "agent-a", "--reason", "new memory"}},
+      {"agent_undrain", {"agent", "undrain", "agent-a"}},
   };
   for (const auto& [name, words] : lines) {
     FakeWorld world = FullWorld();
+    for (const RunView& view : {QueuedRun(), RetriedRun(), SupersededRun()}) {
+      if (words[1] != "start") world.daemon.runs[view.run.id] = view;
+    }
     world.files = {{"bad.cd4ml.yaml", "bad"}, {"cars.cd4ml.yaml", "good"}};
     ExpectGolden(name, Transcript(world.Run(words)));
   }
@@ -205,6 +221,19 @@ TEST(Golden, RunListAtThreeWidths) {
   ExpectGolden("run_list_widths", text);
 }
 
+TEST(Golden, AgentListWithResourcesAndADrainedOne) {
+  FakeWorld world = FullWorld();
+  AgentView& busy = world.daemon.agents[0];
+  busy.agent.resources = {.cpu_millis = 8000, .memory_bytes = int64_t{32} << 30, .gpus = 2};
+  busy.free = {.cpu_millis = 5500, .memory_bytes = int64_t{28} << 30, .gpus = 1};
+  busy.agent.drained = true;
+  busy.agent.drain_reason = "new memory";
+  busy.state = "draining";
+  world.daemon.agents[1].agent.resources = {.cpu_millis = 500};
+  ExpectGolden("agent_list_resources", Transcript(world.Run({"agent", "list"})) +
+                                           Transcript(world.Run({"agent", "list", "-o", "wide"})));
+}
+
 // --- all commands --------------------------------------------------------------------------------
 
 const std::vector<std::vector<std::string>>& EveryAnswer() {
@@ -212,6 +241,8 @@ const std::vector<std::vector<std::string>>& EveryAnswer() {
       {"run", "list"},
       {"run", "show", "used-car-price/2"},
       {"run", "watch", "used-car-price/2"},
+      {"why", "used-car-price/5"},
+      {"why", "used-car-price/3"},
       {"pipeline", "list"},
       {"agent", "list"},
       {"deploy", "list"},
@@ -342,6 +373,8 @@ TEST(ExitCode, FollowsTheTable) {
                                                {"run", "show", "used-car-price/1"},
                                                {"run", "watch", "used-car-price/1"},
                                                {"run", "list"},
+                                               {"run", "retry", "used-car-price/3"},
+                                               {"why", "used-car-price/1"},
                                                {"plan", "cars"},
                                                {"pipeline", "add", "."}}) {
       const CliResult result = world.Run(words);
@@ -368,6 +401,8 @@ TEST(ExitCode, SaysHowARunEnded) {
   EXPECT_EQ(world.Run({"run", "wait", "used-car-price/3"}).code, 10);
   EXPECT_EQ(world.Run({"run", "wait", "cars/1"}).code, 13);
   EXPECT_EQ(world.Run({"run", "wait", "cars/2"}).code, 12);
+  world.daemon.runs["used-car-price/8"] = SupersededRun();
+  EXPECT_EQ(world.Run({"run", "wait", "used-car-price/8"}).code, 12);
   EXPECT_EQ(world.Run({"run", "show", "used-car-price/3"}).code, 0);
 }
 
@@ -419,6 +454,9 @@ TEST(Errors, OfUsageSayWhereHelpIs) {
   EXPECT_EQ(world.Run({"lineage", "x", "--up", "--down"}).code, 2);
   EXPECT_EQ(world.Run({"run", "logs", "a/1", "-f", "--tail", "3"}).code, 2);
   EXPECT_EQ(world.Run({"plan", "x.cd4ml.yaml", "-p", "a=1"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "start", "a", "--priority", "101"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "retry", "a/1", "--failed", "--only", "x"}).code, 2);
+  EXPECT_EQ(world.Run({"run", "retry", "a/1", "--from", "x", "--only", "x"}).code, 2);
 }
 
 TEST(Errors, OfUnknownThingsSuggestNearOnes) {
@@ -428,6 +466,10 @@ TEST(Errors, OfUnknownThingsSuggestNearOnes) {
   EXPECT_THAT(world.Run({"monitor", "show", "used-car-price/wacth"}).err,
               HasSubstr("did you mean \"used-car-price/watch\"?"));
   EXPECT_THAT(world.Run({"explain", "CD0132"}).err, HasSubstr("did you mean \"CD01"));
+  EXPECT_THAT(world.Run({"why", "used-car-price/2/trian"}).err,
+              HasSubstr("did you mean \"train\"?"));
+  EXPECT_EQ(world.Run({"why", "used-car-price/2/trian"}).code, 4);
+  EXPECT_EQ(world.Run({"agent", "drain", "agent-z"}).code, 4);
   EXPECT_THAT(world.Run({"help", "exit-code"}).err, HasSubstr("did you mean \"exit-codes\"?"));
 }
 
@@ -447,6 +489,92 @@ TEST(RunStart, PassesEverythingOn) {
   EXPECT_EQ(request.reason, "why");
   EXPECT_EQ(request.by, "ana@laptop");
   EXPECT_EQ(request.key, "key-1");
+}
+
+TEST(RunStart, PassesThePriorityOnOnlyWhenItIsGiven) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "start", "cars"});
+  world.Run({"run", "start", "cars", "--priority", "-5"});
+  EXPECT_EQ(world.daemon.started.at(0).priority, std::nullopt);
+  EXPECT_EQ(world.daemon.started.at(1).priority, -5);
+}
+
+TEST(RunRetry, PassesEverythingOn) {
+  FakeWorld world = FullWorld();
+
+  world.Run({"run", "retry", "cars/4", "--from", "train", "-p", "a.b=1", "--reason", "why",
+             "--priority", "7", "--key", "k"});
+
+  const RetryRequest& request = world.daemon.retried.at(0);
+  EXPECT_EQ(request.run, "cars/4");
+  EXPECT_EQ(request.scope, core::RetryScope::kFrom);
+  EXPECT_EQ(request.stage, "train");
+  EXPECT_THAT(request.params, ElementsAre(Pair("a.b", "1")));
+  EXPECT_EQ(request.reason, "why");
+  EXPECT_EQ(request.by, "ana@laptop");
+  EXPECT_EQ(request.key, "k");
+  EXPECT_EQ(request.priority, 7);
+}
+
+TEST(RunRetry, MeansAllThatDidNotPassUnlessItIsSaid) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "retry", "cars/4"});
+  world.Run({"retry", "cars/4", "--failed"});
+  world.Run({"run", "retry", "cars/4", "--only", "package"});
+  EXPECT_EQ(world.daemon.retried.at(0).scope, core::RetryScope::kFailed);
+  EXPECT_EQ(world.daemon.retried.at(1).scope, core::RetryScope::kFailed);
+  EXPECT_EQ(world.daemon.retried.at(2).scope, core::RetryScope::kOnly);
+  EXPECT_EQ(world.daemon.retried.at(2).stage, "package");
+}
+
+TEST(RunRetry, SaysWhatTheNewRunTakesOver) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/7"] = RetriedRun();
+  EXPECT_THAT(world.Run({"run", "retry", "used-car-price/3"}).out,
+              HasSubstr("retry of used-car-price/3, takes over validate-data\n"));
+}
+
+TEST(RunRetry, TellsHowToRepeatSafelyWhenTheDaemonIsGone) {
+  FakeWorld world = FullWorld();
+  world.daemon.failure = absl::UnavailableError("connection reset");
+  EXPECT_THAT(world.Run({"run", "retry", "cars/4", "--only", "a"}).err,
+              HasSubstr("cd4ml run retry cars/4 --only a --idempotency-key key-1"));
+}
+
+TEST(RunStart, SaysThatARunIsQueued) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/6"] = QueuedRun();
+  const CliResult result = world.Run({"run", "start", "used-car-price"});
+  EXPECT_THAT(result.out, StartsWith("✔ Queued used-car-price/6 at 9f2c1aa"));
+  EXPECT_THAT(result.err, HasSubstr("cd4ml why used-car-price/6"));
+}
+
+TEST(Transitions, TellThatARunStartedOnlyWhenItsTurnHadCome) {
+  const auto words = [](const RunView& view) {
+    std::vector<std::string> out;
+    for (const Transition& one : TransitionsOf(view, kStart)) {
+      if (one.stage.empty()) out.push_back(one.word);
+    }
+    return out;
+  };
+  EXPECT_THAT(words(QueuedRun()), ElementsAre("queued"));
+  EXPECT_THAT(words(RunningRun()), ElementsAre("started"));
+  EXPECT_THAT(words(SupersededRun()), ElementsAre("cancelling"));
+}
+
+TEST(RunShow, AddsToTheJsonWhatAQueuedRunWaitsFor) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/6"] = QueuedRun();
+  EXPECT_THAT(world.Run({"run", "show", "used-car-price/6", "-o", "json"}).out,
+              HasSubstr("\"queued_behind\": \"waits for used-car-price/4"));
+}
+
+TEST(AgentDrain, RecordsWhoWhenNobodySaysWhy) {
+  FakeWorld world = FullWorld();
+  world.Run({"agent", "drain", "agent-a"});
+  world.Run({"agent", "undrain", "agent-a"});
+  EXPECT_THAT(world.daemon.drained,
+              ElementsAre("agent-a: drained by ana@laptop", "agent-a undrained"));
 }
 
 TEST(RunStart, TakesAKeyUnderBothNames) {
@@ -516,6 +644,12 @@ TEST(RunList, PassesTheFilterOn) {
   EXPECT_EQ(filter.state, core::RunState::kSucceeded);
   EXPECT_EQ(filter.limit, 5);
   EXPECT_EQ(filter.before, "cars/9");
+}
+
+TEST(RunList, FiltersForQueuedRuns) {
+  FakeWorld world = FullWorld();
+  world.Run({"run", "list", "--state", "queued"});
+  EXPECT_EQ(world.daemon.filters.at(0).state, core::RunState::kQueued);
 }
 
 TEST(RunList, SaysHowToSeeOlderRuns) {

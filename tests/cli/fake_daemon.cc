@@ -439,4 +439,46 @@ RunView FailedRun() {
   return {run, {}};
 }
 
+RunView QueuedRun() {
+  core::Run run = MakeRun(6);
+  run.state = core::RunState::kQueued;
+  run.priority = 5;
+  run.concurrency = {.group = "prices", .policy = core::ConcurrencyPolicy::kLatest, .limit = 1};
+  return {run, {}, "waits for used-car-price/4: concurrency group \"prices\" lets 1 run at a time"};
+}
+
+RunView RetriedRun() {
+  core::Run run = MakeRun(7);
+  run.retry_of = "used-car-price/3";
+  run.trigger.kind = core::TriggerKind::kRetry;
+  core::StageRun& validated = run.stages[0];
+  validated.carried = core::Carried{{"used-car-price/3", "validate-data", 1}, Passed()};
+  End(run, "validate-data", Duration(0), Passed());
+  Begin(run, "train", Duration(100));
+  core::Attempt& lost = run.FindStage("train")->attempts.back();
+  lost.state = lost.outcome.state = core::AttemptState::kLost;
+  lost.ended = kStart + Duration(20'000);
+  lost.outcome.reason = core::Reason::kAgentLost;
+  lost.outcome.message = "agent \"agent-a\" has been silent for 10s";
+  Begin(run, "train", Duration(21'000));
+  return {run, {}};
+}
+
+RunView SupersededRun() {
+  core::Run run = MakeRun(8);
+  run.state = core::RunState::kCancelled;
+  run.reason = core::Reason::kSuperseded;
+  run.cancel_requested = true;
+  run.cancel_reason = run.message = "superseded by run used-car-price/9";
+  run.superseded_by = "used-car-price/9";
+  run.ended = kStart + Duration(3'000);
+  for (core::StageRun& stage : run.stages) {
+    stage.state = core::StageState::kCancelled;
+    stage.reason = run.reason;
+    stage.message = run.message;
+    stage.ended = run.ended;
+  }
+  return {run, {}};
+}
+
 }  // namespace cd4ml::cli

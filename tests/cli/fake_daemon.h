@@ -98,5 +98,8 @@ RunView WaitingRun();   // used-car-price/5: train waits for an agent.
 RunView PassedRun();    // used-car-price/1
 RunView RejectedRun();  // used-car-price/2: the error gate says no.
 RunView FailedRun();    // used-car-price/3: train exits with 3.
+RunView QueuedRun();    // used-car-price/6: waits for its turn behind the fourth.
+RunView RetriedRun();   // used-car-price/7: the third again, from train, at the second attempt.
+RunView SupersededRun();   // used-car-price/8: overtaken by the ninth before it had begun.
 
 }  // namespace cd4ml::cli

@@ -117,5 +117,13 @@ TEST(LayOutBlock, MakesHostileNamesHarmless) {
   }
 }
 
+TEST(LayOutBlock, SaysWhatAQueuedRunWaitsFor) {
+  const std::vector<std::string> lines = LayOut(QueuedRun(), 60, 24);
+
+  EXPECT_THAT(lines[0], HasSubstr("○ queued  for 1m52s"));
+  EXPECT_THAT(lines[1], StartsWith("  waits for used-car-price/4: concurrency group"));
+  for (const std::string& line : lines) EXPECT_THAT(DisplayWidth(line), Le(60u));
+}
+
 }  // namespace
 }  // namespace cd4ml::cli

@@ -87,7 +87,7 @@ Command RunList() {
                        "STATE",
                        "only in this state",
                        false,
-                       {"running", "passed", "failed", "cancelled"}},
+                       {"queued", "running", "passed", "failed", "cancelled"}},
                       {"--limit", "N", "at most so many (1 to 1000); without it: 20"},
                       {"--before", "RUN", "only runs older than this one"}},
           .perform = Perform};

@@ -28,7 +28,9 @@ class Page {
     Headline();
     Origin();
     StageChain();
+    TakenOver();
     Waiting();
+    Attempts();
     for (const core::StageRun& stage : run_.stages) Gate(stage);
     Results();
     LastOutput(query);
@@ -63,9 +65,25 @@ class Page {
     }
     if (!overridden.empty()) Line("  params  " + Join(overridden, " "));
     Line("  lane    " + run_.lane);
+    const std::string turn = TurnText();
+    if (!turn.empty()) Line("  turn    " + turn);
+    if (!run_.retry_of.empty()) Line("  retry   of " + run_.retry_of);
     const bool by_monitor = run_.trigger.kind == core::TriggerKind::kMonitor;
     Line("  by      " + std::string(by_monitor ? "monitor " : "") + run_.trigger.by +
          (run_.trigger.reason.empty() ? "" : ": " + run_.trigger.reason));
+  }
+
+  // "priority 5, group "prices" (latest, 1 at a time)"; empty when nothing was asked for.
+  std::string TurnText() const {
+    std::vector<std::string> parts;
+    if (run_.priority != 0) parts.push_back("priority " + std::to_string(run_.priority));
+    const core::ConcurrencySpec& concurrency = run_.concurrency;
+    if (!concurrency.group.empty()) {
+      parts.push_back("group \"" + concurrency.group + "\" (" +
+                      std::string(core::ToText(concurrency.policy)) + ", " +
+                      std::to_string(concurrency.limit) + " at a time)");
+    }
+    return Join(parts, ", ");
   }
 
   // "validate-data ✔ passed 12s ─ train ● running 3s", broken between stages.
@@ -90,7 +108,26 @@ class Page {
     out_.Line(line);
   }
 
+  void TakenOver() const {
+    std::map<core::RunId, std::vector<std::string>> stages;
+    for (const core::StageRun& stage : run_.stages) {
+      if (stage.carried) stages[stage.carried->from.run].push_back(stage.plan.name);
+    }
+    for (const auto& [run, names] : stages) Line("  taken over from " + run + ": " + Join(names, ", "));
+  }
+
+  // How the attempts of stages with several ended.
+  void Attempts() const {
+    for (const core::StageRun& stage : run_.stages) {
+      if (stage.attempts.size() < 2) continue;
+      for (const core::Attempt& attempt : stage.attempts) {
+        if (core::IsTerminal(attempt.state)) Line("  " + stage.plan.name + " " + AttemptText(attempt));
+      }
+    }
+  }
+
   void Waiting() const {
+    if (!view_.queued_behind.empty()) Line("  " + view_.queued_behind, Style::kWarn);
     for (const auto& [stage, why] : view_.waiting)
       Line("  " + stage + " waits: " + why, Style::kWarn);
   }
@@ -165,14 +202,20 @@ class Page {
   const UtcTime now_;
 };
 
-// Returns the run's JSON with `waiting` added: why its ready stages have no agent.
+// Returns the run's JSON with what only the view knows: why its ready stages have no agent, and why
+// the run is queued.
 std::string JsonOf(const Invocation& invocation, const RunView& view) {
   const std::string json = invocation.ports.json.run(view.run);
   absl::StatusOr<Value> value = ParseJson(json);
-  if (view.waiting.empty() || !value.ok() || !value->is_map()) return json;
-  Value::Map waiting;
-  for (const auto& [stage, why] : view.waiting) waiting[stage] = why;
-  SetPath(*value, "waiting", std::move(waiting));
+  if ((view.waiting.empty() && view.queued_behind.empty()) || !value.ok() || !value->is_map()) {
+    return json;
+  }
+  if (!view.waiting.empty()) {
+    Value::Map waiting;
+    for (const auto& [stage, why] : view.waiting) waiting[stage] = why;
+    SetPath(*value, "waiting", std::move(waiting));
+  }
+  if (!view.queued_behind.empty()) SetPath(*value, "queued_behind", view.queued_behind);
   return ToJson(*value);
 }
 
@@ -188,6 +231,7 @@ int Perform(Invocation& invocation) {
     Page(invocation, *view).Print(invocation.Query());
     if (!invocation.quiet) invocation.err.Line();
     std::vector<Hint> hints = NextSteps(view->run);
+    if (!view->waiting.empty()) hints.push_back({"Why it waits", "cd4ml why " + view->run.id});
     if (hints.front().command == "cd4ml run show " + view->run.id) hints.erase(hints.begin());
     invocation.Hints(hints);
   }
