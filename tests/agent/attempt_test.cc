@@ -56,6 +56,15 @@ std::unique_ptr<PipelineParser> Changing(std::unique_ptr<PipelineParser> inner,
   return std::make_unique<ChangingParser>(std::move(inner), std::move(change));
 }
 
+// Returns whether this process, and so the agent in it, has a file open whose path ends so.
+bool IsOpenHere(std::string_view end) {
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    if (fs::read_symlink(entry.path(), error).string().ends_with(end)) return true;
+  }
+  return false;
+}
+
 class AttemptTest : public ::testing::Test {
  protected:
   core::Outcome Run(const std::string& definition) {
@@ -338,9 +347,8 @@ TEST_F(AttemptTest, ACancelDoesNotWaitForAHugeOutput) {
                                          "    outputs: {huge: {path: huge}}\n"),
                                    "train"));
   ASSERT_TRUE(world_.WaitForFile(done));
-  for (int i = 0; i < 6'000 && world_.Processes()[0].state != ProcessState::kExited; ++i) {
-    World::Pause();
-  }
+  for (int i = 0; i < 6'000 && !IsOpenHere("/huge"); ++i) World::Pause();
+  ASSERT_TRUE(IsOpenHere("/huge"));
   const Duration start = world_.clock->Steady();
   world_.daemon.Unwant(id_);
   EXPECT_EQ(world_.daemon.Outcome(id_).state, core::AttemptState::kCancelled);
