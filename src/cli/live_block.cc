@@ -172,7 +172,9 @@ std::vector<std::string> LayOutBlock(const BlockContent& content, const Terminal
   lines.push_back(Fit(SafeLine(run.id + "  " + word.text() + "  " + when + "  " +
                                CommitText(run.pins.commit, run.pins.commit_subject)),
                       width));
-  if (is_queued && height >= 3) lines.push_back(Fit("  " + SafeLine(content.view.queued_behind), width));
+  if (is_queued && height >= 3) {
+    lines.push_back(Fit("  " + SafeLine(content.view.queued_behind), width));
+  }
   const bool is_roomy = height >= 8;
   if (is_roomy) lines.emplace_back();
   const size_t fixed = lines.size() + (content.is_final ? 0 : 1);

@@ -157,8 +157,8 @@ std::string StageDetail(const core::Run& run, const core::StageRun& stage,
 
 std::string AttemptText(const core::Attempt& attempt) {
   std::string text = "attempt " + std::to_string(attempt.number) + " " +
-                     std::string(core::ToText(attempt.state)) + " on " + attempt.agent + " after " +
-                     FormatDuration(AttemptTime(attempt, attempt.ended));
+                     std::string(core::ToText(attempt.state)) + " on " + attempt.agent +
+                     " after " + FormatDuration(AttemptTime(attempt, attempt.ended));
   for (const std::string& cause :
        {std::string(core::ToText(attempt.outcome.reason)), attempt.outcome.message}) {
     if (!cause.empty() && cause != "none") text += ": " + cause;

@@ -49,8 +49,8 @@ StateWord WordOf(core::VerdictOutcome outcome);
 std::string StageDetail(const core::Run& run, const core::StageRun& stage,
                         const std::string& waiting);
 
-// Returns how an attempt ended: "attempt 1 failed on agent-a after 12s: exit_code: the command exited
-// with 3".
+// Returns how an attempt ended: "attempt 1 failed on agent-a after 12s: exit_code: the command
+// exited with 3".
 std::string AttemptText(const core::Attempt& attempt);
 
 // Returns how long a stage's latest attempt has taken or took; zero when none has begun.

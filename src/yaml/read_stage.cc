@@ -68,7 +68,9 @@ void ReadAgent(Reader& reader, Node& node, StageDefaults& defaults) {
   double cpu = 0;
   fields.Read("cpu", cpu, Range{0, 10'000});
   defaults.resources.cpu_millis = std::llround(cpu * 1000);
-  if (Node* memory = fields.Take("memory")) reader.ReadSize(*memory, defaults.resources.memory_bytes);
+  if (Node* memory = fields.Take("memory")) {
+    reader.ReadSize(*memory, defaults.resources.memory_bytes);
+  }
   fields.Read("gpu", defaults.resources.gpus, Range{0, 1'000});
   fields.Finish();
 }

@@ -204,7 +204,7 @@ TEST(Golden, ListsAndPages) {
   for (const auto& [name, words] : lines) {
     FakeWorld world = FullWorld();
     for (const RunView& view : {QueuedRun(), RetriedRun(), SupersededRun()}) {
-      if (words[1] != "start") world.daemon.runs[view.run.id] = view;
+      if (name != "run_start") world.daemon.runs[view.run.id] = view;
     }
     world.files = {{"bad.cd4ml.yaml", "bad"}, {"cars.cd4ml.yaml", "good"}};
     ExpectGolden(name, Transcript(world.Run(words)));
@@ -466,7 +466,7 @@ TEST(Errors, OfUnknownThingsSuggestNearOnes) {
   EXPECT_THAT(world.Run({"monitor", "show", "used-car-price/wacth"}).err,
               HasSubstr("did you mean \"used-car-price/watch\"?"));
   EXPECT_THAT(world.Run({"explain", "CD0132"}).err, HasSubstr("did you mean \"CD01"));
-  EXPECT_THAT(world.Run({"why", "used-car-price/2/trian"}).err,
+  EXPECT_THAT(world.Run({"why", "used-car-price/2/trainn"}).err,
               HasSubstr("did you mean \"train\"?"));
   EXPECT_EQ(world.Run({"why", "used-car-price/2/trian"}).code, 4);
   EXPECT_EQ(world.Run({"agent", "drain", "agent-z"}).code, 4);

@@ -97,8 +97,8 @@ TEST(ParseLine, SuggestsNearCommandsAndFlags) {
 
 TEST(ParseLine, RefusesWhatIsNotAvailable) {
   for (const char* line :
-       {"approve cars/1", "rollback prod", "run retry cars/1", "run diff a b", "dev", "why x",
-        "agent drain a", "run list --columns id", "lint --fix"}) {
+       {"approve cars/1", "rollback prod", "run diff a b", "dev", "agent show a",
+        "run list --columns id", "lint --fix"}) {
     EXPECT_THAT(ErrorOf(line), HasSubstr("unknown")) << line;
   }
 }

@@ -63,21 +63,28 @@ std::vector<Part> PartsOf(UtcTime now) {
        }},
       {{"RUNNING", 1}, [](const AgentView& view) { return Cell(RunningText(view)); }},
       {{"CPU", 4},
-       [](const AgentView& view) { return Cell(Share(view, &core::Resources::cpu_millis, CoresText)); },
+       [](const AgentView& view) {
+         return Cell(Share(view, &core::Resources::cpu_millis, CoresText));
+       },
        true},
       {{"MEMORY", 5},
-       [](const AgentView& view) { return Cell(Share(view, &core::Resources::memory_bytes, FormatSize)); },
+       [](const AgentView& view) {
+         return Cell(Share(view, &core::Resources::memory_bytes, FormatSize));
+       },
        true},
       {{"GPU", 4},
        [](const AgentView& view) {
-         return Cell(Share(view, &core::Resources::gpus, [](int64_t n) { return std::to_string(n); }));
+         return Cell(Share(view, &core::Resources::gpus,
+                           [](int64_t count) { return std::to_string(count); }));
        },
        true},
       {{"LABELS", 6}, [](const AgentView& view) { return Cell(Join(view.agent.labels, ",")); }},
       {{"HOST", 7}, [](const AgentView& view) { return Cell(view.agent.host); }},
-      {{"SEEN", 2}, [now](const AgentView& view) { return Cell(AgeText(view.agent.last_seen, now)); }},
+      {{"SEEN", 2},
+       [now](const AgentView& view) { return Cell(AgeText(view.agent.last_seen, now)); }},
       {{"VERSION", kOnlyWide}, [](const AgentView& view) { return Cell(view.agent.version); }},
-      {{"FACTS", kOnlyWide}, [](const AgentView& view) { return Cell(FactsText(view.agent.facts)); }}};
+      {{"FACTS", kOnlyWide},
+       [](const AgentView& view) { return Cell(FactsText(view.agent.facts)); }}};
 }
 
 Table TableOf(const std::vector<AgentView>& agents, UtcTime now) {

@@ -71,8 +71,8 @@ Command RunRetry() {
           .operands = {{"RUN", "a run that has ended, like used-car-price/2 (cd4ml help refs)"}},
           .options = std::move(options),
           .perform = Perform,
-          .details = "The new run has the commit, the data and the parameters of the old one, which "
-                     "stays as it is. Results that it does not make again it takes over.",
+          .details = "The new run has the commit, the data and the parameters of the old one, "
+                     "which stays as it is. Results that it does not make again it takes over.",
           .alias = "retry"};
 }
 

@@ -113,7 +113,9 @@ class Page {
     for (const core::StageRun& stage : run_.stages) {
       if (stage.carried) stages[stage.carried->from.run].push_back(stage.plan.name);
     }
-    for (const auto& [run, names] : stages) Line("  taken over from " + run + ": " + Join(names, ", "));
+    for (const auto& [run, names] : stages) {
+      Line("  taken over from " + run + ": " + Join(names, ", "));
+    }
   }
 
   // How the attempts of stages with several ended.
@@ -121,7 +123,8 @@ class Page {
     for (const core::StageRun& stage : run_.stages) {
       if (stage.attempts.size() < 2) continue;
       for (const core::Attempt& attempt : stage.attempts) {
-        if (core::IsTerminal(attempt.state)) Line("  " + stage.plan.name + " " + AttemptText(attempt));
+        if (!core::IsTerminal(attempt.state)) continue;
+        Line("  " + stage.plan.name + " " + AttemptText(attempt));
       }
     }
   }

@@ -32,8 +32,9 @@ std::string Because(const RunView& view, const core::StageRun& stage) {
 Answer Ask(const RunView& view, const core::StageRun& stage) {
   Answer answer{&stage, Because(view, stage), {}};
   for (const core::Attempt& attempt : stage.attempts) {
-    const bool is_all = attempt.state == core::AttemptState::kSucceeded && stage.attempts.size() == 1;
-    if (core::IsTerminal(attempt.state) && !is_all) answer.attempts.push_back(AttemptText(attempt));
+    const bool went_well = attempt.state == core::AttemptState::kSucceeded;
+    if (!core::IsTerminal(attempt.state) || (went_well && stage.attempts.size() == 1)) continue;
+    answer.attempts.push_back(AttemptText(attempt));
   }
   return answer;
 }
@@ -124,7 +125,9 @@ Command Why() {
           .group = "Runs",
           .summary = "say why a run and its stages wait, or ended as they did",
           .examples = {"why used-car-price/2", "why used-car-price/latest/train"},
-          .operands = {{"RUN", "a run, like used-car-price/2, or a stage of it, like used-car-price/2/train"}},
+          .operands = {{"RUN",
+                        "a run, like used-car-price/2, or a stage of it, like "
+                        "used-car-price/2/train"}},
           .perform = Perform};
 }
 
