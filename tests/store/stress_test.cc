@@ -265,7 +265,9 @@ TEST_F(FullDisk, AtAnyWriteRefusesAndGoesOn) {
         for (int i = 0; i < 8; ++i) (void)Try(**store);
         (*store)->Idle();
         const bool was_full = (*store)->CheckSpace().code() == absl::StatusCode::kResourceExhausted;
-        if (times == CrashVfs::Times::kForGood && tally_.refused > refused_before) EXPECT_TRUE(was_full);
+        if (times == CrashVfs::Times::kForGood && tally_.refused > refused_before) {
+          EXPECT_TRUE(was_full);
+        }
         vfs_.Heal();
         ASSERT_OK((*store)->CheckSpace());
         ASSERT_OK(Try(**store));
@@ -298,7 +300,9 @@ TEST_F(FullDisk, ThatFillsAndEmptiesAtRandomLosesNothing) {
       (void)Try(**store);
       if (random_() % 8 == 0) (void)(*store)->CheckSpace();
     }
-    if (!loses_power) EXPECT_EQ(stops_, 0);
+    if (!loses_power) {
+      EXPECT_EQ(stops_, 0);
+    }
     stops_ = 0;
     vfs_.PowerCut(std::ref(random_));
     *store = nullptr;

@@ -47,12 +47,13 @@ Value ToValue(const RunView& view, const std::vector<Answer>& answers) {
   Value::List stages;
   for (const Answer& answer : answers) {
     Value::List attempts;
-    for (const std::string& attempt : answer.attempts) attempts.push_back(attempt);
-    stages.push_back(Value::Map{{"stage", answer.stage->plan.name},
-                                {"state", WordOf(*answer.stage).word},
-                                {"reason", core::ToText(answer.stage->reason)},
-                                {"because", answer.because},
-                                {"attempts", std::move(attempts)}});
+    for (const std::string& attempt : answer.attempts) attempts.emplace_back(attempt);
+    Value::Map stage{{"stage", answer.stage->plan.name},
+                     {"state", WordOf(*answer.stage).word},
+                     {"reason", core::ToText(answer.stage->reason)},
+                     {"because", answer.because},
+                     {"attempts", std::move(attempts)}};
+    stages.emplace_back(std::move(stage));
   }
   return Value::Map{{"run", view.run.id},
                     {"state", core::Word(view.run)},
