@@ -159,7 +159,7 @@ void Session::OnSessionOpened(const SessionOpened& opened, Duration now) {
   // What this session desires was decided after every answer: a name that it holds again means
   // another attempt, of another database.
   std::erase_if(attempts_, [](const auto& entry) { return entry.second.phase == Phase::kAnswered; });
-  for (auto& [attempt, held] : attempts_) held.finish_sent = false;
+  for (auto& [attempt, held] : attempts_) held.finish_at.reset();
 }
 
 void Session::OnSessionEnded(bool refused, Duration now, double random) {
@@ -187,8 +187,8 @@ void Session::SendWhatIsDue(Duration now) {
   const bool heartbeat_due = now >= report_at_;
   for (auto& [attempt, held] : attempts_) {
     if (held.phase != Phase::kEnded || !held.log_delivered) continue;
-    if (held.finish_sent && !heartbeat_due) continue;
-    held.finish_sent = true;
+    if (now < held.finish_at.value_or(now)) continue;
+    held.finish_at = now + heartbeat_;
     actions_.push_back(SendFinish{attempt});
   }
   if (report_sent_ || !((changed_ && now >= tell_at_) || heartbeat_due)) return;
@@ -218,10 +218,19 @@ std::optional<Duration> Session::NextDeadline() const {
     case Link::kOpening:
       return std::nullopt;
     case Link::kOpen:
-      if (report_sent_) return std::nullopt;
-      return changed_ ? std::min(report_at_, tell_at_) : report_at_;
+      return NextOfSession();
   }
   return std::nullopt;
+}
+
+std::optional<Duration> Session::NextOfSession() const {
+  std::optional<Duration> next;
+  if (!report_sent_) next = changed_ ? std::min(report_at_, tell_at_) : report_at_;
+  for (const auto& [attempt, held] : attempts_) {
+    if (held.phase != Phase::kEnded || !held.finish_at) continue;
+    next = std::min(*held.finish_at, next.value_or(*held.finish_at));
+  }
+  return next;
 }
 
 }  // namespace cd4ml::agent

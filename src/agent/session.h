@@ -123,12 +123,13 @@ class Session {
     Phase phase = Phase::kPerforming;
     bool began = false;
     bool log_delivered = false;
-    bool finish_sent = false;
+    std::optional<Duration> finish_at;  // Sent in this session, and to be sent again then.
     int64_t gone_at = 0;  // kAnswered: the revision that no longer wants it.
   };
 
   // Notes that the next report would say something new.
   void Changed();
+  std::optional<Duration> NextOfSession() const;
   void Converge(const DesiredState& desired);
   void Settle(const core::AttemptId& attempt, Held& held, int64_t revision);
   void OnFinishAnswered(const FinishAnswered& answered);

@@ -99,6 +99,7 @@ class Applier {
     run_.cancel_requested = true;
     run_.cancel_reason = event.reason;
     run_.superseded_by = event.superseded_by;
+    while (!run_.deadlines.empty()) UpdateDeadline(run_, run_.deadlines.begin()->second);
   }
 
   void operator()(const RunEnded& event) {

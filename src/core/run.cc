@@ -106,7 +106,9 @@ void UpdateDeadline(Run& run, int position, UtcTime resumed) {
     if (span.count() == 0) return;
     if (!stage.deadline.is_set() || from + span < stage.deadline) stage.deadline = from + span;
   };
-  if (IsTerminal(stage.state) || !stage.first_ready.is_set() || stage.stop.has_value()) return;
+  // What is told to end has no time left to run out.
+  const bool ending = stage.stop.has_value() || run.cancel_requested;
+  if (IsTerminal(stage.state) || !stage.first_ready.is_set() || ending) return;
   if (stage.state == StageState::kReady) {
     consider(std::max({stage.ready, stage.not_before, resumed}), stage.plan.assign_timeout);
   }

@@ -107,6 +107,10 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
                                      !pipeline.problems.empty())) {
           orchestrator_.PutPipelines({prepared->pipeline}, [](const absl::Status&) {});
         }
+        if (absl::IsResourceExhausted(prepared.status())) {
+          orchestrator_.RunShort();
+          if (!orchestrator_.read_only().ok()) return done(orchestrator_.read_only());
+        }
         if (!prepared.ok()) return done(prepared.status());
         done(std::move(prepared->run));
       });

@@ -610,8 +610,12 @@ void Orchestrator::FireDeadlines() {
     if (run == nullptr) continue;
     Handle(*run, core::LoseLease{silent.attempt.stage, silent.attempt.number, silent.why}).IgnoreError();
   }
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_) {
-    const core::RunId id = deadlines_.begin()->second;
+  std::vector<core::RunId> due;
+  for (const auto& [at, id] : deadlines_) {
+    if (at > now_) break;
+    due.push_back(id);
+  }
+  for (const core::RunId& id : due) {
     core::Run& run = *FindOpen(id);
     const std::set<std::string> hopeful = HopefulStages(run);
     Handle(run, core::Tick{hopeful}).IgnoreError();

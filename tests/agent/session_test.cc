@@ -212,6 +212,22 @@ TEST_F(SessionTest, SendsAFinishWithoutAnswerAgainWithTheHeartbeat) {
   EXPECT_THAT(On(TimePassed{}), ElementsAre("finish 1", "report 1+"));
 }
 
+TEST_F(SessionTest, AFinishThatIsRefusedAgainAndAgainIsNotSentMoreOftenBecauseAReportIsUnderWay) {
+  Open();
+  On(DesiredArrived{Want(1, {1})});
+  On(AttemptEnded{Id(1)});
+  ASSERT_EQ(On(LogDelivered{Id(1)}).front(), "finish 1");
+  now_ += Duration(5'000);
+  On(TimePassed{});   // The heartbeat, whose report gets no answer; the result goes with it once more.
+
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_TRUE(On(FinishAnswered{Id(1), FinishAnswered::Answer::kNoAnswer, 0}).empty());
+  }
+  EXPECT_EQ(session_.NextDeadline(), now_ + Duration(5'000));
+  now_ += Duration(5'000);
+  EXPECT_EQ(On(TimePassed{}), std::vector<std::string>{"finish 1"});
+}
+
 TEST_F(SessionTest, AnAttemptIsDroppedWhenItIsStaleAndNotWhenItsSessionIsOver) {
   Open();
   On(DesiredArrived{Want(1, {1})});

@@ -344,6 +344,19 @@ TEST(Decide, AStoppedStageWhoseAgentIsLostIsNotTriedAgain) {
   EXPECT_EQ(f.run.reason, Reason::kTotalTimeout);
 }
 
+TEST(Decide, NothingIsDueAnyMoreOfWhatIsCancelledAndStillRuns) {
+  StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(60'000);
+  Fixture f({plan});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+
+  ASSERT_TRUE(f.Do(CancelRun{"enough"}).ok());
+
+  EXPECT_EQ(NextDeadline(f.run), std::nullopt) << "or somebody would look again and again";
+  Reindex(f.run);
+  EXPECT_EQ(NextDeadline(f.run), std::nullopt) << "also after a restart";
+}
+
 TEST(Decide, AQueuedRunDoesNothingUntilItIsAdmitted) {
   StartRun command;
   command.queued = true;

@@ -22,7 +22,7 @@ stages:
       echo after
       echo done > out.txt
     outputs: {{out: {{path: out.txt}}}}
-  second:
+{extra}  second:
     inputs: {{out: first.out}}
     run: |
       echo second >> {dir}/starts
@@ -74,9 +74,9 @@ def answers(url: str) -> str:
 
 
 class Crashes(StackTest):
-    def start_slow(self) -> None:
+    def start_slow(self, extra: str = "") -> None:
         os.mkfifo(self.stack.dir / "gate")
-        self.stack.register(SLOW.format(dir=self.stack.dir))
+        self.stack.register(SLOW.format(dir=self.stack.dir, extra=extra))
         self.stack.cli("run", "start", "slow")
         wait_for("the first stage", lambda: (self.stack.dir / "starts").exists())
 
@@ -102,7 +102,7 @@ class Crashes(StackTest):
 
     def test_a_killed_agent_takes_its_stage_up_again(self):
         self.stack.start_agent()
-        self.start_slow()
+        self.start_slow(extra="    retry: {limit: 0}\n")
 
         self.stack.kill_agent()
         self.let_go()

@@ -298,7 +298,8 @@ void DaemonHost::Turn() {
   if (dying_ || vfs_.is_dying()) {
     return Crash(room_.faults.daemon_power && room_.random.Percent(50) ? Death::kPower : Death::kKill);
   }
-  oracle_.TurnEnded();
+  // On a full disk nothing can be recorded, not even that an agent is silent.
+  if (orchestrator_->read_only().ok()) oracle_.TurnEnded();
   if (spins_ > 200) oracle_.Fail("the loop turns without anything to do");
   if (room_.random.Percent(5)) store_->Idle();
   WatchTime();

@@ -62,6 +62,7 @@ Value ToValue(const RunView& view, const std::vector<Answer>& answers) {
 }
 
 void PrintWrapped(const Terminal& out, const std::string& text) {
+  if (text.empty()) return;
   for (const std::string& line : Wrap(SafeLine(text), out.width() - 4)) out.Line("    " + line);
 }
 
