@@ -102,7 +102,7 @@ class Crashes(StackTest):
 
     def test_a_killed_agent_takes_its_stage_up_again(self):
         self.stack.start_agent()
-        self.start_slow(extra="    retry: {limit: 0}\n")
+        self.start_slow()
 
         self.stack.kill_agent()
         self.let_go()
@@ -113,7 +113,7 @@ class Crashes(StackTest):
 
     def test_an_agent_that_never_comes_back_loses_its_stage(self):
         self.stack.start_agent()
-        self.start_slow()
+        self.start_slow(extra="    retry: {limit: 0}\n")
 
         self.stack.kill_agent()
 

@@ -1,6 +1,8 @@
 // Who lives in a world, what they ask for, what goes wrong, and when it is over.
 #include "tests/sim/world.h"
 
+#include <algorithm>
+
 #include <map>
 #include <memory>
 #include <set>
@@ -367,7 +369,9 @@ void World::Settle() {
     bool asked = true;
     for (const Client& client : clients_) asked &= client.tries > 0;
     if (!asked || !oracle_.OpenRuns().empty()) continue;
-    if (ended == 0) ended = kernel.now();
+    // Whoever is down has not been told yet.
+    const bool all_up = std::all_of(agents_.begin(), agents_.end(), [](const auto& agent) { return agent->up(); });
+    if (ended == 0 || !all_up) ended = kernel.now();
     if (IsQuiet()) return;
     if (kernel.now() > ended + kQuiet) return oracle_.Fail("an agent still holds something of what has ended");
   }
