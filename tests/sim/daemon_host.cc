@@ -57,37 +57,42 @@ class DaemonHost::LazyHistory : public History {
  public:
   explicit LazyHistory(const CrashVfs& vfs) : vfs_(vfs) {}
 
-  absl::StatusOr<core::Run> GetRun(const core::RunId& id) override { return Opened().GetRun(id); }
+  absl::StatusOr<core::Run> GetRun(const core::RunId& id) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->GetRun(id);
+  }
   absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) override {
-    return Opened().ListRuns(filter);
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->ListRuns(filter);
   }
   absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
                                                                 UtcTime at, int limit) override {
-    return Opened().ListDeployments(environment, at, limit);
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->ListDeployments(environment, at, limit);
   }
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                             int depth_max) override {
-    return Opened().TraceLineage(reference, direction, depth_max);
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->TraceLineage(reference, direction, depth_max);
   }
   absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment, UtcTime from,
                                                             UtcTime to, int limit) override {
-    return Opened().Predictions(deployment, from, to, limit);
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->Predictions(deployment, from, to, limit);
   }
   absl::StatusOr<std::vector<MonitorCheckRecord>> MonitorChecks(const std::string& monitor,
                                                                 int limit) override {
-    return Opened().MonitorChecks(monitor, limit);
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->MonitorChecks(monitor, limit);
   }
 
  private:
-  History& Opened() {
+  // Fails when the machine has just died: the daemon will have with it.
+  absl::StatusOr<History*> Opened() {
     if (history_ == nullptr) {
-      auto opened = store::OpenHistory({.path = kPath, .vfs = vfs_.name()});
-      // A daemon opens it at its start; here that is put off to save time, so a fault that hits the opening is let pass.
-      if (!opened.ok()) opened = store::OpenHistory({.path = kPath, .vfs = vfs_.name()});
-      CD4ML_CHECK(opened.ok(), opened.status().ToString());
-      history_ = *std::move(opened);
+      CD4ML_ASSIGN_OR_RETURN(history_, store::OpenHistory({.path = kPath, .vfs = vfs_.name()}));
     }
-    return *history_;
+    return history_.get();
   }
 
   const CrashVfs& vfs_;
