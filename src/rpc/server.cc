@@ -372,6 +372,7 @@ class GrpcServer : public Server {
   const std::string& address() const override { return address_; }
 
   void Shutdown(Duration deadline) override {
+    if (std::exchange(stopped_, true)) return;
     listener_->Stop();
     followers_.Stop();
     agents_->EndStreams();
@@ -399,6 +400,7 @@ class GrpcServer : public Server {
         grpc::ResourceQuota("cd4ml").Resize(kMemoryMax).SetMaxThreads(config.threads_max));
   }
 
+  bool stopped_ = false;
   Followers followers_;
   ControlHandlers control_;
   QueryHandlers query_;

@@ -377,6 +377,10 @@ TEST_F(Rpc, IgnoresWhatTheDaemonSaysToAnAgentThatIsGone) {
 }
 
 TEST_F(Rpc, LosesItsSessionsWhenTheDaemonStops) {
+  const char* wanted = std::getenv("CD4ML_LONG_TESTS");
+  if (wanted == nullptr || *wanted == '\0') {
+    GTEST_SKIP() << "gRPC 1.51 may abort when a server stops while a connection is handed in; scripts/test --long";
+  }
   Agent agent(server_->address());
   ASSERT_TRUE(agent.Open("alpha").ok());
 
