@@ -130,8 +130,7 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
     } else if (!closed) {
       on_lost_(status);
     }
-    const std::shared_ptr<SyncSession> self = std::move(self_);
-    calls_.End(&context_);  // From here on the client may be gone.
+    calls_.End(&context_, std::move(self_));  // From here on the client may be gone.
   }
 
  private:

@@ -31,6 +31,9 @@ inline void SetDeadline(grpc::ClientContext* context, Duration deadline) {
 }
 
 // The calls under way of one client. Thread-safe.
+//
+// A context holds its channel, and gRPC's own threads must not be those that let go of it last: the
+// channel waits for them then (grpc 1.51 aborts). So a call ends when its context has been destroyed.
 class Calls {
  public:
   // Cancels what is under way and waits until all of it has ended.
@@ -44,8 +47,11 @@ class Calls {
     std::lock_guard lock(mutex_);
     contexts_.insert(context);
   }
-  void End(grpc::ClientContext* context) {
+  // Destroys `call`, the owner of `context`.
+  template <typename Owner>
+  void End(grpc::ClientContext* context, Owner call) {
     std::lock_guard lock(mutex_);
+    call.reset();
     contexts_.erase(context);
     ended_.notify_all();
   }
@@ -66,7 +72,7 @@ void Ask(Calls& calls, const std::string& address, Duration deadline, Request re
     Request request;
     Response response;
   };
-  const auto call = std::make_shared<Call>();
+  Call* const call = new Call;  // Deleted by the callback, which comes exactly once.
   call->request = std::move(request);
   SetDeadline(&call->context, deadline);
   calls.Begin(&call->context);
@@ -78,7 +84,7 @@ void Ask(Calls& calls, const std::string& address, Duration deadline, Request re
           } else {
             done(std::move(status));
           }
-          calls.End(&call->context);
+          calls.End(&call->context, std::unique_ptr<Call>(call));
         });
 }
 
