@@ -39,6 +39,7 @@ constexpr Setting kWriterSettings[] = {
     {"PRAGMA journal_mode=WAL", "PRAGMA journal_mode", "wal"},
     {"PRAGMA wal_autocheckpoint=0", "PRAGMA wal_autocheckpoint", "0"},
     {"PRAGMA secure_delete=ON", "PRAGMA secure_delete", "1"},
+    {"PRAGMA cache_size=-32768", "PRAGMA cache_size", "-32768"},
 };
 constexpr Setting kReaderSettings[] = {
     {"PRAGMA query_only=ON", "PRAGMA query_only", "1"},

@@ -188,7 +188,7 @@ LIMIT 1)sql";
 // recorded them.
 constexpr char kParams[] = R"sql(
 SELECT json_extract(run_event.payload, '$.pins.params')
-FROM stage_run JOIN run_event ON run_event.run = stage_run.run AND run_event.seq = 1
+FROM stage_run JOIN run_event ON run_event.id = stage_run.run << 24 | 1
 WHERE stage_run.id = COALESCE(
   NULLIF(?2, 9223372036854775807),
   (SELECT MAX(stage_run) FROM lineage_edge WHERE version = ?1 AND role = 'used'))
@@ -200,7 +200,7 @@ SELECT json_extract(run_event.payload, '$.outcome.environment')
 FROM lineage_edge
 CROSS JOIN stage_run ON stage_run.id = lineage_edge.stage_run
 CROSS JOIN attempt ON attempt.stage_run = lineage_edge.stage_run AND attempt.number = lineage_edge.attempt
-CROSS JOIN run_event ON run_event.run = stage_run.run AND run_event.seq = attempt.ended_seq
+CROSS JOIN run_event ON run_event.id = stage_run.run << 24 | attempt.ended_seq
 WHERE lineage_edge.version = ?1 AND lineage_edge.role = 'used' AND lineage_edge.stage_run <= ?2
 ORDER BY lineage_edge.stage_run DESC
 LIMIT 1)sql";

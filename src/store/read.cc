@@ -21,10 +21,10 @@ LIMIT 1)sql";
 constexpr char kSelectRun[] = R"sql(
 SELECT pipeline.name || '/' || run.number, run.state, run.reason, run.message, run.cancel_requested,
   run.cancel_reason, run.created_ms, run.ended_ms, run_event.payload,
-  (SELECT MAX(seq) FROM run_event WHERE run_event.run = run.id), run.superseded_by
+  (SELECT MAX(run_event.id) & 0xffffff FROM run_event WHERE run_event.id > run.id << 24 AND run_event.id < (run.id + 1) << 24), run.superseded_by
 FROM run
 LEFT JOIN pipeline ON pipeline.id = run.pipeline
-LEFT JOIN run_event ON run_event.run = run.id AND run_event.seq = 1
+LEFT JOIN run_event ON run_event.id = run.id << 24 | 1
 WHERE run.id = ?1
 ORDER BY run.id
 LIMIT 1)sql";
@@ -34,8 +34,8 @@ constexpr char kSelectStages[] = R"sql(
 SELECT position, name, state, reason, message, ready_ms, not_before_ms, ended_ms, attempts, first_ready_ms,
   carried.payload, stop.payload, stage_run.kind
 FROM stage_run
-LEFT JOIN run_event AS carried ON carried_seq > 0 AND carried.run = stage_run.run AND carried.seq = carried_seq
-LEFT JOIN run_event AS stop ON stop_seq > 0 AND stop.run = stage_run.run AND stop.seq = stop_seq
+LEFT JOIN run_event AS carried ON carried_seq > 0 AND carried.id = stage_run.run << 24 | carried_seq
+LEFT JOIN run_event AS stop ON stop_seq > 0 AND stop.id = stage_run.run << 24 | stop_seq
 WHERE stage_run.run = ?1
 ORDER BY position
 LIMIT 1000000)sql";
@@ -45,7 +45,7 @@ SELECT stage_run.position, attempt.number, attempt.agent, attempt.state, attempt
   attempt.ended_ms, run_event.payload
 FROM stage_run
 CROSS JOIN attempt ON attempt.stage_run = stage_run.id
-LEFT JOIN run_event ON run_event.run = stage_run.run AND run_event.seq = attempt.ended_seq
+LEFT JOIN run_event ON run_event.id = stage_run.run << 24 | attempt.ended_seq
 WHERE stage_run.run = ?1
 ORDER BY stage_run.position, attempt.number
 LIMIT 10000000)sql";

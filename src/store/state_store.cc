@@ -18,8 +18,8 @@ constexpr size_t kVersionsKept = 100'000;
 // ----------------------------------------------------------------------------------------
 
 constexpr char kInsertEvent[] = R"sql(
-INSERT INTO run_event (run, seq, at_ms, kind, payload)
-VALUES (?1, ?2, ?3, ?4, ?5))sql";
+INSERT INTO run_event (id, at_ms, kind, payload)
+VALUES (?1 << 24 | ?2, ?3, ?4, ?5))sql";
 
 constexpr char kInsertRun[] = R"sql(
 INSERT INTO run (pipeline, number, lane, state, reason, trigger_kind, trigger_key, trigger_by, trigger_reason,
@@ -348,7 +348,7 @@ absl::Status RunProjector::operator()(const core::StageEnded& event) {
 // ---------------------------------------------------------------------------------------
 
 constexpr char kSelectRunState[] = R"sql(
-SELECT state, (SELECT MAX(seq) FROM run_event WHERE run_event.run = run.id)
+SELECT state, (SELECT MAX(run_event.id) & 0xffffff FROM run_event WHERE run_event.id > run.id << 24 AND run_event.id < (run.id + 1) << 24)
 FROM run
 WHERE id = ?1
 ORDER BY id
