@@ -241,7 +241,7 @@ absl::Status Database::Harden() {
     if (code == SQLITE_OK) code = log->pMethods->xWrite(log, piece.data(), length, at);
   }
   if (code == SQLITE_OK && size > 0) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
-  return code == SQLITE_OK ? Checkpoint() : Error(code);
+  return code == SQLITE_OK ? absl::OkStatus() : Error(code);
 }
 
 absl::Status Database::Error(int code) const {

@@ -103,7 +103,7 @@ class Database {
 
   // Makes durable what this connection sees. An earlier process may have failed to sync it: the system then shows
   // what was written without ever writing it again, and what is added to the log later would go with it.
-  absl::Status Harden();
+  absl::Status Harden();  // RESOURCE_EXHAUSTED: even what is there could not be written over.
 
   // Moves what it can from the log into the database file without waiting for anybody.
   absl::Status Checkpoint();

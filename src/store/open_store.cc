@@ -91,8 +91,11 @@ absl::StatusOr<std::unique_ptr<Database>> OpenWriter(const StoreOptions& options
   CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database,
                          Database::Open(options.path, options.vfs, Database::Access::kWrite));
   CD4ML_RETURN_IF_ERROR(CheckSoundness(*database));
-  const absl::Status durable = database->Harden();
-  if (!durable.ok() && !absl::IsResourceExhausted(durable)) return durable;  // A full disk is no reason to stay away.
+  // Without this nothing that is read may be shown to anybody. It takes no space, save where files are never
+  // overwritten in place; there the ballast is given up for it.
+  CD4ML_RETURN_IF_ERROR(database->Harden());
+  const absl::Status copied = database->Checkpoint();
+  if (!copied.ok() && !absl::IsResourceExhausted(copied)) return copied;  // A full disk is no reason to stay away.
   CD4ML_RETURN_IF_ERROR(Migrate(*database, Migrations(), [&](int version) {
     return options.vfs.empty() ? BackUp(*database, options.path, version) : absl::OkStatus();
   }));

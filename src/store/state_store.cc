@@ -158,12 +158,6 @@ class RunProjector {
     return seq_ == 1 ? absl::OkStatus() : std::visit(*this, event);
   }
 
-  // Writes what is counted per change.
-  absl::Status Finish() {
-    if (done_ == 0) return absl::OkStatus();
-    return database_.Run(kCountStages, run_.row, done_, judged_, passed_);
-  }
-
   absl::Status operator()(const core::RunStarted& event);
   absl::Status operator()(const core::StageReady& event) {
     CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));
@@ -236,7 +230,6 @@ class RunProjector {
   const core::RunId& id_;
   const UtcTime at_;
   int64_t seq_ = 0;
-  int done_ = 0, judged_ = 0, passed_ = 0;
 };
 
 absl::Status RunProjector::operator()(const core::RunStarted& event) {
@@ -322,9 +315,10 @@ absl::Status RunProjector::operator()(const core::StageCarried& event) {
   if (database_.changes() != 1) {
     return absl::InvalidArgumentError("stage " + id_ + "/" + event.stage + " has gone further already");
   }
-  ++done_;
-  judged_ += core::IsGate(stage->kind);
-  passed_ += core::IsGate(stage->kind);
+  Counts& counts = store_.counts_[run_.row];
+  ++counts.done;
+  counts.judged += core::IsGate(stage->kind);
+  counts.passed += core::IsGate(stage->kind);
   return absl::OkStatus();
 }
 
@@ -335,11 +329,12 @@ absl::Status RunProjector::operator()(const core::StageEnded& event) {
   if (database_.changes() != 1) {
     return absl::InvalidArgumentError("stage " + id_ + "/" + event.stage + " has ended already");
   }
-  ++done_;
+  Counts& counts = store_.counts_[run_.row];
+  ++counts.done;
   if (!core::IsGate(stage->kind)) return absl::OkStatus();
   const bool passed = event.state == core::StageState::kSucceeded;
-  passed_ += passed;
-  judged_ += passed || event.reason == core::Reason::kGateRejected ||
+  counts.passed += passed;
+  counts.judged += passed || event.reason == core::Reason::kGateRejected ||
              event.reason == core::Reason::kGateError;
   return absl::OkStatus();
 }
@@ -420,6 +415,7 @@ absl::Status SqliteStateStore::CommitOnce(const std::vector<Change>& changes) {
   for (size_t i = 0; status.ok() && i < changes.size(); ++i) {
     status = std::visit([this](const auto& change) { return Write(change); }, changes[i]);
   }
+  if (status.ok()) status = WriteCounts();
   if (status.ok()) status = transaction.Commit();
   if (!status.ok()) {
     Forget();
@@ -431,6 +427,13 @@ absl::Status SqliteStateStore::CommitOnce(const std::vector<Change>& changes) {
   }
   for (const core::RunId& run : ended_) runs_.erase(run);
   ended_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status SqliteStateStore::WriteCounts() {
+  for (const auto& [run, counts] : std::exchange(counts_, {})) {
+    CD4ML_RETURN_IF_ERROR(database_->Run(kCountStages, run, counts.done, counts.judged, counts.passed));
+  }
   return absl::OkStatus();
 }
 
@@ -453,7 +456,7 @@ absl::Status SqliteStateStore::Write(const RunChange& change) {
   }
   RunProjector projector(*this, *run, change);
   for (const core::Event& event : change.events) CD4ML_RETURN_IF_ERROR(projector.Write(event));
-  return projector.Finish();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<OpenRun*> SqliteStateStore::FindOpenRun(const core::RunId& id) {
@@ -597,6 +600,7 @@ void SqliteStateStore::Forget() {
   runs_.clear();
   versions_.clear();
   ended_.clear();
+  counts_.clear();
 }
 
 absl::Status SqliteStateStore::Checkpoint() {
@@ -641,13 +645,17 @@ absl::Status SqliteStateStore::Break(const absl::Status& status) {
 // --- loading
 // ---------------------------------------------------------------------------------------
 
-// Also those whose state is no word, which ReadRun then refuses. Every term is a range of one index.
+// Also those whose state is no word, which ReadRun then refuses. Every part is a range of one index; of terms
+// joined by OR the planner makes a scan.
 constexpr char kSelectOpenRuns[] = R"sql(
-SELECT id
-FROM run
-WHERE state = 'queued' OR state = 'running' OR state IS NULL OR state < 'cancelled'
-  OR (state > 'cancelled' AND state < 'failed') OR (state > 'failed' AND state < 'succeeded')
-  OR state > 'succeeded'
+SELECT id FROM run WHERE state = 'queued'
+UNION ALL SELECT id FROM run WHERE state = 'running'
+UNION ALL SELECT id FROM run WHERE state < 'cancelled'
+UNION ALL SELECT id FROM run WHERE state > 'cancelled' AND state < 'failed'
+UNION ALL SELECT id FROM run WHERE state > 'failed' AND state < 'queued'
+UNION ALL SELECT id FROM run WHERE state > 'queued' AND state < 'running'
+UNION ALL SELECT id FROM run WHERE state > 'running' AND state < 'succeeded'
+UNION ALL SELECT id FROM run WHERE state > 'succeeded'
 ORDER BY id
 LIMIT 1000000)sql";
 

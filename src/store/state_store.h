@@ -41,6 +41,11 @@ struct OpenRun {
   std::unordered_map<std::string, Stage> stages;
 };
 
+// Stages of one run that have ended in the present transaction.
+struct Counts {
+  int done = 0, judged = 0, passed = 0;
+};
+
 class SqliteStateStore : public StateStore {
  public:
   SqliteStateStore(LockFile lock, std::unique_ptr<Database> database, Ballast ballast)
@@ -59,6 +64,7 @@ class SqliteStateStore : public StateStore {
  private:
   friend class RunProjector;
 
+  absl::Status WriteCounts();
   absl::Status CommitOnce(const std::vector<Change>& changes);
   absl::Status Write(const RunChange& change);
   absl::Status Write(const PipelineChange& change);
@@ -94,7 +100,8 @@ class SqliteStateStore : public StateStore {
   bool is_short_;  // Of disk space.
   absl::Status broken_;
   std::unordered_map<core::RunId, OpenRun> runs_;
-  std::vector<core::RunId> ended_;                     // In the present transaction.
+  std::vector<core::RunId> ended_;                     // In the present transaction, as the next.
+  std::map<int64_t, Counts> counts_;                   // By the row of the run.
   std::unordered_map<std::string, int64_t> versions_;  // Version id -> row; bounded.
 };
 

@@ -213,13 +213,13 @@ BEGIN
 END;
 
 CREATE TABLE run_event (
-  run INTEGER NOT NULL,
-  seq INTEGER NOT NULL CHECK (seq > 0),
+  id INTEGER PRIMARY KEY,            -- run << 24 | seq
+  run INTEGER NOT NULL GENERATED ALWAYS AS (id >> 24) VIRTUAL,
+  seq INTEGER NOT NULL GENERATED ALWAYS AS (id & 0xffffff) VIRTUAL CHECK (seq > 0),
   at_ms INTEGER NOT NULL,
   kind TEXT NOT NULL,
-  payload TEXT NOT NULL,             -- JSON map.
-  PRIMARY KEY (run, seq)
-) STRICT, WITHOUT ROWID;
+  payload TEXT NOT NULL              -- JSON map.
+) STRICT;
 
 CREATE TABLE schema_migration (
   version INTEGER PRIMARY KEY,
