@@ -67,9 +67,9 @@ class BenchAgent {
     {
       std::lock_guard lock(mutex_);
       std::set<core::AttemptId> wanted;
-      for (const Task& task : desired.leases) {
-        wanted.insert(task.attempt);
-        if (held_.insert(task.attempt).second) fresh.push_back(task.attempt);
+      for (const TaskPtr& task : desired.leases) {
+        wanted.insert(task->attempt);
+        if (held_.insert(task->attempt).second) fresh.push_back(task->attempt);
       }
       std::erase_if(held_, [&](const core::AttemptId& attempt) { return !wanted.contains(attempt); });
       if (!fresh.empty()) reported = std::exchange(reported_ms_, 0);

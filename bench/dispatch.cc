@@ -61,8 +61,8 @@ class Hand {
  private:
   void Take(DesiredState desired) {
     std::lock_guard lock(mutex_);
-    for (const Task& task : desired.leases) {
-      if (seen_.insert(task.attempt).second) next_ = task.attempt;
+    for (const TaskPtr& task : desired.leases) {
+      if (seen_.insert(task->attempt).second) next_ = task->attempt;
     }
     wake_.notify_all();
   }

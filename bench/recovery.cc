@@ -82,8 +82,8 @@ class Survivor {
     {
       std::lock_guard lock(mutex_);
       session = session_;
-      for (const Task& task : desired.leases) {
-        const core::AttemptId& attempt = task.attempt;
+      for (const TaskPtr& task : desired.leases) {
+        const core::AttemptId& attempt = task->attempt;
         const bool is_new = held_.insert(attempt).second;
         // A stage that was given out before, under this number or another one.
         if (is_new && !stages_seen_.insert({attempt.run, attempt.stage}).second) ++doubled_;

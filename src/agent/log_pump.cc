@@ -96,11 +96,10 @@ LogPump::Progress LogPump::Pump(Log& log, const std::string& session) {
     return Progress::kNothing;
   }
   if (!log.file.is_open()) log.file.open(log.path, std::ios::binary);
-  std::string bytes(static_cast<size_t>(std::clamp<int64_t>(kLogMax - offset, 0, kChunkMax)), '\0');
   log.file.clear();
   log.file.seekg(offset);
-  log.file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  bytes.resize(static_cast<size_t>(std::max<std::streamsize>(0, log.file.gcount())));
+  log.file.read(chunk_.get(), std::clamp<int64_t>(kLogMax - offset, 0, kChunkMax));
+  std::string bytes(chunk_.get(), static_cast<size_t>(std::max<std::streamsize>(0, log.file.gcount())));
 
   const size_t bytes_read = bytes.size();
   absl::StatusOr<int64_t> size = offset;

@@ -66,6 +66,7 @@ class LogPump {
       logs_;             // Guarded by mutex_; shared with the pump's round.
   std::string session_;  // Guarded by mutex_, as are the next two.
   bool woken_ = false;
+  const std::unique_ptr<char[]> chunk_ = std::make_unique<char[]>(kChunkMax);  // Of the pump's thread.
   bool looking_ = false;  // The thread waits for no longer than kLook.
   std::jthread thread_;  // Last: it uses the others.
 };

@@ -85,17 +85,18 @@ void Session::Converge(const DesiredState& desired) {
   // Overtaken by a newer one, which has settled attempts that this one would start again.
   if (desired.revision < revision_) return;
   revision_ = desired.revision;
-  std::set<core::AttemptId> wanted;
-  for (const Task& task : desired.leases) {
-    wanted.insert(task.attempt);
-    if (attempts_.contains(task.attempt)) continue;
-    attempts_[task.attempt] = {};
+  const auto by_id = [](const core::AttemptId* a, const core::AttemptId* b) { return *a < *b; };
+  std::set<const core::AttemptId*, decltype(by_id)> wanted;
+  for (const TaskPtr& task : desired.leases) {
+    wanted.insert(&task->attempt);
+    if (attempts_.contains(task->attempt)) continue;
+    attempts_[task->attempt] = {};
     Changed();
-    actions_.push_back(StartAttempt{task});
+    actions_.push_back(StartAttempt{*task});
   }
   for (auto entry = attempts_.begin(); entry != attempts_.end();) {
     const auto& [attempt, held] = *entry;
-    if (!wanted.contains(attempt)) {
+    if (!wanted.contains(&attempt)) {
       if (held.phase == Phase::kAnswered && desired.revision >= held.gone_at) {
         entry = attempts_.erase(entry);
         continue;

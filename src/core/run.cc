@@ -120,6 +120,7 @@ void Reindex(Run& run, UtcTime resumed) {
   run.positions.clear();
   run.deadlines.clear();
   run.open_stages = 0;
+  run.environment.clear();
   for (size_t i = 0; i < run.stages.size(); ++i) {
     StageRun& stage = run.stages[i];
     run.positions[stage.plan.name] = static_cast<int>(i);
@@ -127,6 +128,7 @@ void Reindex(Run& run, UtcTime resumed) {
     stage.open_needs = 0;
     stage.deadline = {};
     if (!IsTerminal(stage.state)) ++run.open_stages;
+    if (stage.plan.kind == StageKind::kDeploy) run.environment = stage.plan.environment;
     UpdateDeadline(run, static_cast<int>(i), resumed);
   }
   for (size_t i = 0; i < run.stages.size(); ++i) {

@@ -18,13 +18,8 @@ std::optional<TaskInput> MakeInput(const core::Run& run, const std::string& refe
 }
 
 // The environment that a gate's champion lives in: its own, or that of the run's last deploy.
-std::string ChampionEnvironment(const core::Run& run, const core::StageRun& stage) {
-  if (!stage.plan.environment.empty()) return stage.plan.environment;
-  std::string environment;
-  for (const core::StageRun& other : run.stages) {
-    if (other.plan.kind == core::StageKind::kDeploy) environment = other.plan.environment;
-  }
-  return environment;
+const std::string& ChampionEnvironment(const core::Run& run, const core::StageRun& stage) {
+  return stage.plan.environment.empty() ? run.environment : stage.plan.environment;
 }
 
 }  // namespace

@@ -40,6 +40,7 @@ Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
   agent.on_desired = std::move(on_desired);
   agent.on_lost = std::move(on_lost);
   sessions_[session] = hello.name;
+  Recount(hello.name);
   Changed(hello.name);
   return opened;
 }
@@ -100,7 +101,10 @@ void Roster::Lease(const std::string& name, Task task) {
   Agent& agent = agents_[name];
   if (agent.session.empty() && agent.heard < boot_) agent.heard = boot_;
   const core::AttemptId attempt = task.attempt;
-  agent.leases[attempt] = std::move(task);
+  const core::Resources resources = task.resources;
+  const bool is_new = !agent.leases.contains(attempt) && !agent.ending.contains(attempt) && !Holds(agent, attempt);
+  agent.leases[attempt] = std::make_shared<const Task>(std::move(task));
+  is_new ? Count(name, -1, resources) : Recount(name);
   Changed(name);
 }
 
@@ -108,15 +112,16 @@ void Roster::Unlease(const std::string& name, const core::AttemptId& attempt) {
   Agent& agent = agents_[name];
   const auto lease = agent.leases.extract(attempt);
   if (!lease) return;
-  agent.ending[attempt] = {.resources = lease.mapped().resources};
+  agent.ending[attempt] = {.resources = lease.mapped()->resources};
   Changed(name);
 }
 
 void Roster::End(const std::string& name, const core::AttemptId& attempt) {
   Unlease(name, attempt);
-  agents_[name].ending.erase(attempt);
-  std::erase_if(agents_[name].report.held, [&](const HeldLease& held) { return held.attempt == attempt; });
-  Recount(name);
+  Agent& agent = agents_[name];
+  const auto ending = agent.ending.extract(attempt);
+  std::erase_if(agent.report.held, [&](const HeldLease& held) { return held.attempt == attempt; });
+  ending ? Count(name, 1, ending.mapped().resources) : Recount(name);
 }
 
 void Roster::Serve(const std::string& name, ServiceTask service) {
@@ -133,6 +138,7 @@ void Roster::Forget() {
   for (auto& [name, agent] : agents_) {
     agent.leases.clear();
     agent.services.clear();
+    Recount(name);
     Changed(name);
   }
 }
@@ -177,6 +183,18 @@ std::vector<core::AttemptId> Roster::NotHeld(const std::string& name) const {
   return gone;
 }
 
+bool Roster::Holds(const Agent& agent, const core::AttemptId& attempt) {
+  return std::any_of(agent.report.held.begin(), agent.report.held.end(),
+                     [&](const HeldLease& held) { return held.attempt == attempt; });
+}
+
+void Roster::Count(const std::string& name, int slots, const core::Resources& resources) {
+  const auto free = free_.find(name);
+  if (free == free_.end()) return;
+  free->second.free_slots += slots;
+  slots > 0 ? free->second.free += resources : free->second.free -= resources;
+}
+
 void Roster::Recount(const std::string& name) {
   const Agent& agent = agents_[name];
   if (agent.session.empty()) {
@@ -193,7 +211,7 @@ void Roster::Recount(const std::string& name) {
     --free.free_slots;
     free.free -= resources;
   };
-  for (const auto& [attempt, task] : agent.leases) take(task.resources);
+  for (const auto& [attempt, task] : agent.leases) take(task->resources);
   // What is cancelled or was lost holds its slot until the agent has ended it.
   for (const auto& [attempt, ending] : agent.ending) take(ending.resources);
   for (const HeldLease& held : agent.report.held) {
@@ -251,7 +269,6 @@ void Roster::Push() {
 void Roster::Changed(const std::string& name) {
   ++agents_[name].revision;
   changed_.insert(name);
-  Recount(name);
 }
 
 }  // namespace cd4ml::daemon

@@ -86,14 +86,17 @@ class Roster {
     AgentReport report;
     std::function<void(DesiredState)> on_desired;
     std::function<void(absl::Status)> on_lost;
-    std::map<core::AttemptId, Task> leases;
+    std::map<core::AttemptId, TaskPtr> leases;
     std::map<core::AttemptId, Ending> ending;           // No longer desired, not ended yet.
     std::map<std::string, ServiceTask> services;        // By deployment.
     int64_t revision = 0;
   };
 
+  static bool Holds(const Agent& agent, const core::AttemptId& attempt);
   void Changed(const std::string& name);
+  // What the agent has left: counted anew, or one attempt more (-1 slots) or less.
   void Recount(const std::string& name);
+  void Count(const std::string& name, int slots, const core::Resources& resources);
 
   Duration ttl_, boot_;
   std::map<std::string, Agent> agents_;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <memory>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -59,12 +60,12 @@ absl::Status Send(const Fd& fd, const std::string& message) {
 }
 
 absl::StatusOr<std::string> Receive(const Fd& fd) {
-  std::string message(kKeeperMessageMax, '\0');
-  const ssize_t got = recv(fd.get(), message.data(), message.size(), 0);
+  // Kept, because clearing so much memory costs more than the call.
+  thread_local const auto buffer = std::make_unique_for_overwrite<char[]>(kKeeperMessageMax);
+  const ssize_t got = recv(fd.get(), buffer.get(), kKeeperMessageMax, 0);
   if (got < 0) return SystemError("the keeper does not answer");
   if (got == 0) return absl::UnavailableError("the keeper has closed the connection");
-  message.resize(static_cast<size_t>(got));
-  return message;
+  return std::string(buffer.get(), static_cast<size_t>(got));
 }
 
 absl::Status ReadReplyStatus(WireReader& reply) {

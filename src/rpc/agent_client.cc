@@ -1,5 +1,6 @@
 // The lease protocol's client side: what an agent holds instead of the daemon itself.
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -15,6 +16,8 @@ namespace {
 
 constexpr Duration kReportCall{30'000};
 constexpr size_t kLogPiece = size_t{1} << 20;
+// As many results go in one message. A larger one goes in a call of its own.
+constexpr size_t kResultsPiece = size_t{1} << 20;
 // Well below the 4 MiB that the daemon accepts, whatever a batch holds.
 constexpr size_t kPredictionsPiece = size_t{1} << 20;
 
@@ -45,7 +48,8 @@ class Sessions {
 // One stream to the daemon. It keeps itself alive until gRPC is done with it.
 //
 // A report replaces the one that still waits for its turn, since reports are complete; all of them
-// are answered when the daemon has taken the one that was sent.
+// are answered when the daemon has taken the one that was sent. Results that come while a message is
+// being written go together in the next one.
 class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResponse>,
                     public std::enable_shared_from_this<SyncSession> {
  public:
@@ -78,11 +82,21 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
       if (!ended_) {
         next_report_ = std::move(message);
         next_done_.push_back(std::move(done));
-        WriteReport();
+        WriteWhatIsNew();
         return;
       }
     }
     done(absl::NotFoundError("the session is over"));
+  }
+
+  // Returns false when the session is over; `done` is not called then.
+  bool Finish(v1::FinishedAttempt finished, const core::AttemptId& attempt, Done<int64_t>& done) {
+    std::lock_guard lock(mutex_);
+    if (ended_) return false;
+    next_finished_.push_back(std::move(finished));
+    finish_done_[attempt].push_back(std::move(done));
+    WriteWhatIsNew();
+    return true;
   }
 
   // Ends the stream without a word to `on_lost`.
@@ -97,7 +111,7 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   void OnWriteDone(bool ok) override {
     std::lock_guard lock(mutex_);
     writing_ = false;
-    if (ok) WriteReport();
+    if (ok) WriteWhatIsNew();
   }
 
   void OnReadDone(bool ok) override {
@@ -116,6 +130,7 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
     if (status.ok()) status = absl::UnavailableError("the daemon at " + address_ + " stopped");
     sessions_.Remove(session_);
     std::vector<DoneStatus> waiting;
+    std::map<core::AttemptId, std::vector<Done<int64_t>>> results;
     bool closed = false;
     {
       std::lock_guard lock(mutex_);
@@ -123,8 +138,14 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
       for (auto& dones : sent_done_)
         std::move(dones.begin(), dones.end(), std::back_inserter(waiting));
       std::move(next_done_.begin(), next_done_.end(), std::back_inserter(waiting));
+      results = std::exchange(finish_done_, {});
     }
     for (const DoneStatus& done : waiting) done(status);
+    for (const auto& [attempt, dones] : results) {
+      // Not with the status itself: ABORTED would mean that the attempt is stale.
+      for (const Done<int64_t>& done : dones)
+        done(absl::UnavailableError("the session ended before the result was answered: " + Message(status)));
+    }
     if (session_.empty()) {
       granted_(status);
     } else if (!closed) {
@@ -144,10 +165,11 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
       granted_(*grant);
     }
     if (response_.has_desired()) {
-      absl::StatusOr<DesiredState> desired = FromProto(response_.desired());
+      absl::StatusOr<DesiredState> desired = Complete();
       if (!desired.ok()) return Refuse(desired.status());
       on_desired_(*std::move(desired));
     }
+    TakeAnswers();
     for (const DoneStatus& done : TakenReports(response_.reports_taken())) done(absl::OkStatus());
     return true;
   }
@@ -158,6 +180,36 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
         (why.ok() ? "no session" : Message(why)) + "; are both of the same version?");
     context_.TryCancel();
     return false;
+  }
+
+  // Returns what is desired now: the leases that are new, and those that the daemon has told of before.
+  absl::StatusOr<DesiredState> Complete() {
+    CD4ML_ASSIGN_OR_RETURN(DesiredState desired, FromProto(response_.desired()));
+    for (const v1::AttemptId& message : response_.gone()) {
+      CD4ML_ASSIGN_OR_RETURN(const core::AttemptId attempt, FromProto(message));
+      leases_.erase(attempt);
+    }
+    for (TaskPtr& task : desired.leases) leases_[task->attempt] = std::move(task);
+    desired.leases.clear();
+    for (const auto& [attempt, task] : leases_) desired.leases.push_back(task);
+    return desired;
+  }
+
+  void TakeAnswers() {
+    for (const v1::FinishAnswer& answer : response_.finished()) {
+      const absl::StatusOr<core::AttemptId> attempt = FromProto(answer.attempt());
+      std::vector<Done<int64_t>> dones;
+      {
+        std::lock_guard lock(mutex_);
+        const auto found = attempt.ok() ? finish_done_.find(*attempt) : finish_done_.end();
+        if (found == finish_done_.end()) continue;
+        dones = std::move(found->second);
+        finish_done_.erase(found);
+      }
+      const absl::Status status(static_cast<absl::StatusCode>(answer.code()), answer.message());
+      for (const Done<int64_t>& done : dones)
+        done(status.ok() ? absl::StatusOr<int64_t>(answer.revision()) : status);
+    }
   }
 
   // Returns the callbacks of all reports up to the daemon's count.
@@ -172,12 +224,18 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   }
 
   // REQUIRES: mutex_ is held.
-  void WriteReport() {
-    if (ended_ || writing_ || next_done_.empty()) return;
+  void WriteWhatIsNew() {
+    if (ended_ || writing_ || (next_done_.empty() && next_finished_.empty())) return;
     writing_ = true;
-    request_.clear_hello();
-    *request_.mutable_report() = std::exchange(next_report_, {});
-    sent_done_.push_back(std::exchange(next_done_, {}));
+    request_.Clear();
+    if (!next_done_.empty()) {
+      *request_.mutable_report() = std::exchange(next_report_, {});
+      sent_done_.push_back(std::exchange(next_done_, {}));
+    }
+    for (size_t bytes = 0; !next_finished_.empty() && bytes < kResultsPiece; next_finished_.pop_front()) {
+      bytes += next_finished_.front().ByteSizeLong();
+      *request_.add_finished() = std::move(next_finished_.front());
+    }
     StartWrite(&request_);
   }
 
@@ -189,7 +247,8 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   Calls& calls_;
   grpc::ClientContext context_;
   std::shared_ptr<SyncSession> self_;  // Until OnDone.
-  v1::SyncResponse response_;          // Of whoever reads: one at a time. So are the next two.
+  v1::SyncResponse response_;          // Of whoever reads: one at a time. So are the next three.
+  std::map<core::AttemptId, TaskPtr> leases_;  // That the daemon has told of and desires.
   std::string session_;
   absl::Status problem_;
 
@@ -200,6 +259,8 @@ class SyncSession : public grpc::ClientBidiReactor<v1::SyncRequest, v1::SyncResp
   std::vector<DoneStatus> next_done_;
   std::vector<std::vector<DoneStatus>> sent_done_;
   int64_t reports_taken_ = 0;
+  std::deque<v1::FinishedAttempt> next_finished_;
+  std::map<core::AttemptId, std::vector<Done<int64_t>>> finish_done_;
 };
 
 class AgentClient : public AgentApi {
@@ -257,10 +318,19 @@ class AgentClient : public AgentApi {
 
   void Finish(std::string session, core::AttemptId attempt, core::Outcome outcome,
               Done<int64_t> done) override {
+    v1::FinishedAttempt finished;
+    *finished.mutable_attempt() = ToProto(attempt);
+    *finished.mutable_outcome() = ToProto(outcome);
+    const bool is_small = finished.ByteSizeLong() <= kResultsPiece;
+    const std::shared_ptr<SyncSession> stream = is_small ? sessions_.Find(session) : nullptr;
+    if (stream != nullptr) {
+      if (stream->Finish(std::move(finished), attempt, done)) return;
+      return done(absl::UnavailableError("session " + session + " is over"));
+    }
     v1::FinishRequest request;
     request.set_session(session);
-    *request.mutable_attempt() = ToProto(attempt);
-    *request.mutable_outcome() = ToProto(outcome);
+    *request.mutable_attempt() = std::move(*finished.mutable_attempt());
+    *request.mutable_outcome() = std::move(*finished.mutable_outcome());
     Ask<v1::FinishResponse>(
         calls_, address_, kReportCall, std::move(request),
         [&](auto... call) { stub_->async()->Finish(std::move(call)...); },

@@ -1,14 +1,18 @@
 // The lease protocol's server side: one pushed stream per agent, and three unary calls.
 #include "rpc/agent_service.h"
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "cd4ml/v1/agent_service.grpc.pb.h"
 #include "cd4ml/v1/prediction_service.grpc.pb.h"
 #include "rpc/convert.h"
+#include "rpc/status.h"
 #include "rpc/unary.h"
 
 namespace cd4ml::rpc {
@@ -37,6 +41,8 @@ class OpenStreams {
   std::set<SyncStream*> streams_;
 };
 
+constexpr int kUnderWayMax = 1'000;
+
 absl::Status Stopping() {
   return absl::UnavailableError("the daemon is stopping; connect again soon");
 }
@@ -44,9 +50,9 @@ absl::Status Stopping() {
 // One agent's stream. It keeps itself alive until gRPC is done with it; the port's callbacks hold
 // it weakly, so that a session may outlive its connection.
 //
-// At most one read and one write are under way. The next message is read when the port has dealt
-// with the one before, and only the newest desired state waits for its turn to be written: nothing
-// here can grow.
+// At most one read and one write are under way. No more is read while much of what was read waits for
+// its answer, and only the newest desired state waits for its turn to be written: nothing here can
+// grow.
 class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncResponse>,
                    public std::enable_shared_from_this<SyncStream> {
  public:
@@ -71,7 +77,7 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
     if (session_.empty()) {
       TakeHello();
     } else {
-      TakeReport();
+      TakeMessage();
     }
   }
   void OnWriteDone(bool ok) override {
@@ -95,7 +101,7 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
     api_.OpenSession(
         *std::move(hello),
         [weak](DesiredState desired) {
-          if (auto stream = weak.lock()) stream->Push(desired);
+          if (auto stream = weak.lock()) stream->Push(std::move(desired));
         },
         [weak](absl::Status lost) {
           if (auto stream = weak.lock()) stream->End(lost);
@@ -117,10 +123,20 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
     Read();
   }
 
+  void TakeMessage() {
+    if (!request_.has_report() && request_.finished().empty())
+      return End(absl::InvalidArgumentError("a message after the first must hold a report or results"));
+    {
+      std::lock_guard lock(mutex_);
+      under_way_ += request_.has_report() + request_.finished_size();
+    }
+    if (request_.has_report()) TakeReport();
+    for (const v1::FinishedAttempt& finished : request_.finished()) TakeFinished(finished);
+    Read();
+  }
+
   void TakeReport() {
     absl::StatusOr<AgentReport> report = FromProto(request_.report());
-    if (!request_.has_report())
-      report = absl::InvalidArgumentError("a message after the first must be a report");
     if (!report.ok()) return End(report.status());
     api_.Report(session_, *std::move(report),
                 [stream = shared_from_this()](absl::Status status) { stream->Reported(status); });
@@ -128,29 +144,64 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
 
   void Reported(const absl::Status& status) {
     if (!status.ok()) return End(status);
-    {
-      std::lock_guard lock(mutex_);
-      next_.set_reports_taken(++reports_taken_);
-      has_news_ = true;
-      WriteWhatIsNew();
-    }
-    Read();
+    std::lock_guard lock(mutex_);
+    ++reports_taken_;
+    Answered();
   }
 
-  void Push(const DesiredState& desired) {
-    v1::DesiredState message = ToProto(desired);
+  void TakeFinished(const v1::FinishedAttempt& finished) {
+    const absl::StatusOr<core::AttemptId> attempt = FromProto(finished.attempt());
+    absl::StatusOr<core::Outcome> outcome = FromProto(finished.outcome());
+    Done<int64_t> done = [stream = shared_from_this(),
+                          id = finished.attempt()](const absl::StatusOr<int64_t>& revision) {
+      stream->TellFinished(id, revision);
+    };
+    if (!attempt.ok()) return done(attempt.status());
+    if (!outcome.ok()) return done(outcome.status());
+    api_.Finish(session_, *attempt, *std::move(outcome), std::move(done));
+  }
+
+  void TellFinished(const v1::AttemptId& attempt, const absl::StatusOr<int64_t>& revision) {
     std::lock_guard lock(mutex_);
-    if (message.revision() < newest_revision_)
+    v1::FinishAnswer& answer = *next_.add_finished();
+    *answer.mutable_attempt() = attempt;
+    answer.set_revision(revision.value_or(0));
+    std::string diagnostics;  // A result has none.
+    const grpc::Status status = ToGrpc(revision.status(), &diagnostics);
+    answer.set_code(status.error_code());
+    answer.set_message(status.error_message());
+    Answered();
+  }
+
+  // REQUIRES: mutex_ is held.
+  void Answered() {
+    --under_way_;
+    has_news_ = true;
+    WriteWhatIsNew();
+    ReadIfReady();
+  }
+
+  void Push(DesiredState desired) {
+    std::lock_guard lock(mutex_);
+    if (desired.revision < newest_revision_)
       return;  // Two threads of the daemon overtook each other.
-    newest_revision_ = message.revision();
-    *next_.mutable_desired() = std::move(message);
+    newest_revision_ = desired.revision;
+    desired_ = std::move(desired);
     has_news_ = true;
     WriteWhatIsNew();
   }
 
   void Read() {
     std::lock_guard lock(mutex_);
-    if (!ended_) StartRead(&request_);
+    reads_next_ = true;
+    ReadIfReady();
+  }
+
+  // REQUIRES: mutex_ is held.
+  void ReadIfReady() {
+    if (ended_ || !reads_next_ || under_way_ >= kUnderWayMax) return;
+    reads_next_ = false;
+    StartRead(&request_);
   }
 
   // REQUIRES: mutex_ is held. What comes before the grant waits for it.
@@ -160,8 +211,25 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
     has_news_ = false;
     response_ = std::exchange(next_, {});
     response_.set_reports_taken(reports_taken_);
+    if (desired_) TellDesired(*std::exchange(desired_, std::nullopt));
     StartWrite(&response_);
   }
+
+  // REQUIRES: mutex_ is held.
+  void TellDesired(DesiredState desired) {
+    std::sort(desired.leases.begin(), desired.leases.end(), ById);
+    std::vector<TaskPtr> gone;
+    std::set_difference(told_.begin(), told_.end(), desired.leases.begin(), desired.leases.end(),
+                        std::back_inserter(gone), ById);
+    for (const TaskPtr& task : gone) *response_.add_gone() = ToProto(task->attempt);
+    std::vector<TaskPtr> fresh;
+    std::set_difference(desired.leases.begin(), desired.leases.end(), told_.begin(), told_.end(),
+                        std::back_inserter(fresh), ById);
+    told_ = std::exchange(desired.leases, std::move(fresh));
+    *response_.mutable_desired() = ToProto(desired);
+  }
+
+  static bool ById(const TaskPtr& a, const TaskPtr& b) { return a != b && a->attempt < b->attempt; }
 
   grpc::CallbackServerContext* const context_;
   AgentApi& api_;
@@ -172,8 +240,12 @@ class SyncStream : public grpc::ServerBidiReactor<v1::SyncRequest, v1::SyncRespo
 
   std::mutex mutex_;  // Guards all below.
   bool ended_ = false, writing_ = false, granted_ = false, has_news_ = false;
+  bool reads_next_ = false;  // The message in request_ has been taken.
+  int under_way_ = 0;        // Reports and results that wait for their answers.
   int64_t reports_taken_ = 0;
   int64_t newest_revision_ = 0;
+  std::optional<DesiredState> desired_;  // The newest, not written yet.
+  std::vector<TaskPtr> told_;            // Leases that the agent was told of last, in order.
   v1::SyncResponse next_;      // What waits to be written.
   v1::SyncResponse response_;  // What is being written.
 };

@@ -901,12 +901,16 @@ class Codec {
 
   void Write(const DesiredState& from, v1::DesiredState* to) {
     to->set_revision(from.revision);
-    WriteList(from.leases, to->mutable_leases());
+    for (const TaskPtr& task : from.leases) Write(*task, to->add_leases());
     WriteList(from.services, to->mutable_services());
   }
   void Read(const v1::DesiredState& from, DesiredState& to) {
     to.revision = from.revision();
-    ReadList(from.leases(), to.leases);
+    for (const v1::Task& message : from.leases()) {
+      Task task;
+      Read(message, task);
+      to.leases.push_back(std::make_shared<const Task>(std::move(task)));
+    }
     ReadList(from.services(), to.services);
   }
 

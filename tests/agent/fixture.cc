@@ -172,7 +172,7 @@ void FakeDaemon::Push() {
 void FakeDaemon::Want(Task task) {
   {
     std::lock_guard lock(mutex_);
-    desired_.leases.push_back(std::move(task));
+    desired_.leases.push_back(std::make_shared<const Task>(std::move(task)));
   }
   Push();
 }
@@ -180,7 +180,7 @@ void FakeDaemon::Want(Task task) {
 void FakeDaemon::Unwant(const core::AttemptId& attempt) {
   {
     std::lock_guard lock(mutex_);
-    std::erase_if(desired_.leases, [&](const Task& task) { return task.attempt == attempt; });
+    std::erase_if(desired_.leases, [&](const TaskPtr& task) { return task->attempt == attempt; });
   }
   Push();
 }
@@ -370,7 +370,7 @@ void FakeDaemon::Finish(std::string session, core::AttemptId attempt, core::Outc
         Deployed(attempt, *outcome.service);
       outcomes_[attempt] = std::move(outcome);
       ++finishes_[attempt];
-      std::erase_if(desired_.leases, [&](const Task& task) { return task.attempt == attempt; });
+      std::erase_if(desired_.leases, [&](const TaskPtr& task) { return task->attempt == attempt; });
       answer = desired_.revision + 1;
     }
     changed_.notify_all();
@@ -380,7 +380,8 @@ void FakeDaemon::Finish(std::string session, core::AttemptId attempt, core::Outc
 }
 
 void FakeDaemon::Deployed(const core::AttemptId& attempt, const core::StartedService& service) {
-  for (const Task& task : desired_.leases) {
+  for (const TaskPtr& lease : desired_.leases) {
+    const Task& task = *lease;
     if (task.attempt != attempt || task.inputs.empty()) continue;
     std::erase_if(desired_.services, [&](const ServiceTask& old) {
       return old.pipeline == task.pipeline && old.environment == task.environment;

@@ -21,8 +21,9 @@ DesiredState Want(int64_t revision, std::vector<int> numbers) {
   DesiredState desired;
   desired.revision = revision;
   for (int number : numbers) {
-    desired.leases.emplace_back();
-    desired.leases.back().attempt = Id(number);
+    Task task;
+    task.attempt = Id(number);
+    desired.leases.push_back(std::make_shared<const Task>(std::move(task)));
   }
   return desired;
 }

@@ -144,7 +144,7 @@ class Turns : public testing::Test {
   core::Run Stored(const core::RunId& run) { return *history_->GetRun(run); }
   std::vector<std::string> Leases() const {
     std::vector<std::string> leases;
-    for (const Task& task : desired_.leases) leases.push_back(core::ToText(task.attempt));
+    for (const TaskPtr& task : desired_.leases) leases.push_back(core::ToText(task->attempt));
     return leases;
   }
 
@@ -313,7 +313,7 @@ TEST_F(Turns, OneDeployAtATimeAndTheServiceIsDesiredAfterIt) {
   EXPECT_EQ(Leases(), Names{"p/2/release/1"});
   ASSERT_EQ(desired_.services.size(), 1u);
   EXPECT_EQ(desired_.services[0].deployment, "p/1/release");
-  EXPECT_EQ(desired_.leases[0].target, "http://127.0.0.1:1234") << "the next deploy keeps the address";
+  EXPECT_EQ(desired_.leases[0]->target, "http://127.0.0.1:1234") << "the next deploy keeps the address";
   ASSERT_TRUE(Finish("p/2", "release").ok());
   ASSERT_EQ(desired_.services.size(), 1u);
   EXPECT_EQ(desired_.services[0].deployment, "p/2/release");
@@ -476,7 +476,7 @@ class FullDisk : protected Disk, public Turns {
     absl::Status answer = absl::UnknownError("no answer");
     Turn([&] {
       AgentReport report;
-      for (const Task& task : desired_.leases) report.held.push_back({.attempt = task.attempt, .started = true});
+      for (const TaskPtr& task : desired_.leases) report.held.push_back({.attempt = task->attempt, .started = true});
       orchestrator_->Report(session_, report, [&](const absl::Status& status) { answer = status; });
     });
     return answer;
@@ -484,9 +484,9 @@ class FullDisk : protected Disk, public Turns {
 
   // Does what an agent does with a result: keeps it until it is taken.
   void Perform() {
-    for (const Task& task : std::vector<Task>(desired_.leases)) {
-      const absl::Status answer = Finish(task.attempt.run, task.attempt.stage, AttemptState::kSucceeded,
-                                         task.attempt.number);
+    for (const TaskPtr& task : std::vector<TaskPtr>(desired_.leases)) {
+      const absl::Status answer = Finish(task->attempt.run, task->attempt.stage, AttemptState::kSucceeded,
+                                         task->attempt.number);
       EXPECT_TRUE(answer.ok() || absl::IsUnavailable(answer)) << answer.ToString();
     }
   }

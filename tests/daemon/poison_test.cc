@@ -123,14 +123,14 @@ class Poison : public store::StoreTest {
           [&](absl::StatusOr<SessionGrant> grant) { session = grant.ok() ? grant->session : ""; });
     });
     for (int round = 0; round < 3; ++round) {
-      for (const Task& task : std::vector<Task>(desired.leases)) {
+      for (const TaskPtr& task : std::vector<TaskPtr>(desired.leases)) {
         turn([&] {
           AgentReport report;
-          report.held = {{.attempt = task.attempt, .started = true}};
+          report.held = {{.attempt = task->attempt, .started = true}};
           orchestrator.Report(session, report, [](const absl::Status&) {});
         });
         turn([&] {
-          orchestrator.Finish(session, task.attempt, store::GoodOutcome(task.attempt.stage, what),
+          orchestrator.Finish(session, task->attempt, store::GoodOutcome(task->attempt.stage, what),
                               [](const absl::StatusOr<int64_t>&) {});
         });
       }

@@ -51,7 +51,7 @@ using AllPairs = testing::Types<
     Pair<core::StartedService, v1::StartedService>, Pair<core::Outcome, v1::Outcome>,
     Pair<core::Attempt, v1::Attempt>, Pair<core::StageRun, v1::StageRun, 3>,
     Pair<core::Pins, v1::Pins>, Pair<core::TriggerFacts, v1::TriggerFacts>,
-    Pair<core::Run, v1::Run, 3>, Pair<RunView, v1::RunView>, Pair<RunSummary, v1::RunSummary>,
+    Pair<core::Run, v1::Run, 4>, Pair<RunView, v1::RunView>, Pair<RunSummary, v1::RunSummary>,
     Pair<PlannedRun, v1::PlannedRun>, Pair<core::Deployment, v1::Deployment>,
     Pair<core::MonitorState, v1::MonitorState>, Pair<MonitorCheckRecord, v1::MonitorCheck>,
     Pair<MonitorView, v1::Monitor>, Pair<PredictionRecord, v1::Prediction>,

@@ -1,7 +1,6 @@
 // A server on a free port and its clients: every call arrives, every answer and error comes back.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -10,6 +9,8 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <map>
+#include <random>
 #include <thread>
 
 #include "cd4ml/base/status.h"
@@ -314,6 +315,7 @@ TEST_F(Rpc, GrantsASessionAndPushesWhatIsDesired) {
   auto next = FilledValue<v1::DesiredState>();
   next.revision += 1;
   next.leases.clear();
+  next.services.clear();
   agents_.sessions.Take().on_desired(next);
   EXPECT_EQ(TextOf(agent.desired.Take()), TextOf(next));
 }
@@ -451,6 +453,80 @@ TEST_F(Rpc, CarriesResultsAndLogs) {
     EXPECT_TRUE(agents_.log.substr(7) == bytes);
   }
   EXPECT_EQ(agents_.asked.Take(), TextOf(attempt));
+}
+
+TEST_F(Rpc, CarriesTheResultsOfASessionOnItsStreamAndLargeOnesBesideIt) {
+  Agent agent(server_->address());
+  ASSERT_TRUE(agent.Open("alpha").ok());
+  agents_.asked.Take();
+  auto outcome = FilledValue<v1::Outcome>();
+  outcome.message = "small";
+  Box<absl::StatusOr<int64_t>> answers;
+  const auto finish = [&](int number) {
+    agent.client->Finish("alpha", {"shop/1", "train", number}, outcome,
+                         [&](absl::StatusOr<int64_t> answer) { answers.Put(std::move(answer)); });
+  };
+
+  for (int number = 1; number <= 500; ++number) finish(number);
+  for (int number = 1; number <= 500; ++number) EXPECT_EQ(answers.Take().value(), 41);
+  for (int number = 1; number <= 500; ++number) {
+    EXPECT_EQ(agents_.asked.Take(),
+              "alpha " + TextOf(core::AttemptId{"shop/1", "train", number}) + TextOf(outcome));
+  }
+  outcome.message = std::string(2 << 20, 'x');
+  finish(501);
+  EXPECT_EQ(answers.Take().value(), 41);
+  outcome.message = "stale";
+  agents_.error = absl::AbortedError("attempt shop/1/train/9 is stale");
+  finish(9);
+  EXPECT_EQ(answers.Take().status(), agents_.error);
+  EXPECT_EQ(agent.lost.size(), 0u);
+}
+
+TEST_F(Rpc, NeverTakesTheEndOfASessionForAStaleAttempt) {
+  struct SilentAgents : FakeAgents {
+    Box<Done<int64_t>> waiting;
+    void Finish(std::string, core::AttemptId, core::Outcome, Done<int64_t> done) override {
+      waiting.Put(std::move(done));
+    }
+  } silent;
+  const auto server = Serve({.address = "127.0.0.1:0"}, control_, query_, silent, blobs_).value();
+  Agent agent(server->address());
+  ASSERT_TRUE(agent.Open("alpha").ok());
+  Box<absl::StatusOr<int64_t>> answers;
+  agent.client->Finish("alpha", {"shop/1", "train", 1}, {},
+                       [&](absl::StatusOr<int64_t> answer) { answers.Put(std::move(answer)); });
+  const Done<int64_t> done = silent.waiting.Take();
+
+  silent.sessions.Take().on_lost(absl::AbortedError("superseded"));
+
+  EXPECT_EQ(answers.Take().status().code(), absl::StatusCode::kUnavailable);
+  done(1);  // Too late, and harmless.
+}
+
+TEST_F(Rpc, TellsOfEachLeaseOnceAndTheAgentKnowsThemAll) {
+  Agent agent(server_->address());
+  ASSERT_TRUE(agent.Open("alpha").ok());
+  const auto session = agents_.sessions.Take();
+  std::mt19937 random(1);
+  std::map<core::AttemptId, TaskPtr> leases;
+  const int64_t first = agent.desired.Take().revision + 1;
+  for (int64_t revision = first; revision < first + 200; ++revision) {
+    Task task = *FilledValue<v1::DesiredState>().leases.at(0);
+    task.attempt.number = static_cast<int>(random() % 50) + 1;
+    if (!leases.erase(task.attempt)) leases[task.attempt] = std::make_shared<const Task>(task);
+    auto desired = FilledValue<v1::DesiredState>();
+    desired.revision = revision;
+    desired.leases.clear();
+    for (const auto& [attempt, lease] : leases) desired.leases.push_back(lease);
+
+    session.on_desired(desired);
+
+    // A newer state may overtake one that waits for its turn, but the last one comes.
+    DesiredState heard;
+    while (heard.revision < revision) heard = agent.desired.Take();
+    ASSERT_EQ(TextOf(heard), TextOf(desired));
+  }
 }
 
 TEST_F(Rpc, CarriesPredictionsOfAnySize) {

@@ -262,6 +262,7 @@ struct Run {
   // Derived by Reindex.
   std::map<std::string, int, std::less<>> positions;   // Stage name -> position in `stages`.
   int open_stages = 0;                            // Stages that have not ended.
+  std::string environment;                        // Of its last deploy; empty: it deploys nowhere.
   std::set<std::pair<UtcTime, int>> deadlines;    // When, and of which stage.
 
   const StageRun* FindStage(std::string_view name) const;

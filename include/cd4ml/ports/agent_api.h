@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -76,6 +77,8 @@ struct Task {
   std::string model_digest;                          // Of the model inside the package, if known.
 };
 
+using TaskPtr = std::shared_ptr<const Task>;
+
 // A live service that an agent must keep up.
 struct ServiceTask {
   std::string deployment;
@@ -92,7 +95,7 @@ struct ServiceTask {
 // What one agent should hold now.
 struct DesiredState {
   int64_t revision = 0;                              // Grows with every change for this agent.
-  std::vector<Task> leases;
+  std::vector<TaskPtr> leases;                       // None is null.
   std::vector<ServiceTask> services;
 };
 
