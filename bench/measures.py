@@ -4,6 +4,8 @@ import json
 import math
 import os
 import pathlib
+import random
+import shutil
 import subprocess
 import time
 
@@ -368,5 +370,54 @@ def agents_1k(context: Context) -> Result:
     return result
 
 
+def history(context: Context) -> Result:
+    """1,000,000 runs on record: questions of the command line, and the start of the daemon"""
+    runs, times = context.size(1_000_000, 2_000), context.size(100, 5)
+    with context.stack() as stack:
+        stack.stop()
+        shutil.rmtree(stack.dir / "daemon")
+        subprocess.run([context.programs / "bench_history", stack.dir / "daemon", str(runs)], check=True,
+                       stdout=subprocess.DEVNULL)
+        began = time.monotonic()
+        stack.start_daemon()
+        start_s = time.monotonic() - began
+        chance = random.Random(1)
+        questions = {
+            "run list": lambda run: ["run", "list"],
+            "run list of a pipeline": lambda run: ["run", "list", "--pipeline", run.split("/")[0]],
+            "run list of the failed": lambda run: ["run", "list", "--state", "failed"],
+            "run show": lambda run: ["run", "show", run],
+            "why": lambda run: ["why", run],
+            "lineage up": lambda run: ["lineage", run],
+            "lineage down": lambda run: ["lineage", run, "--down"],
+            "deploy list": lambda run: ["deploy", "list"],
+            "deploy history": lambda run: ["deploy", "history", "production"],
+            "pipeline list": lambda run: ["pipeline", "list"],
+            "server": lambda run: ["server"],
+        }
+        answers = {}
+        for name, arguments in questions.items():
+            took = []
+            for _ in range(times):
+                asked = arguments(f"p{chance.randrange(10)}/{chance.randrange(runs // 10) + 1}")
+                before = time.monotonic()
+                stack.cli(*asked)
+                took.append((time.monotonic() - before) * 1e3)
+            took.sort()
+            answers[name] = {"p50": took[len(took) // 2], "p99": took[math.ceil(len(took) * 0.99) - 1]}
+        steps = stack.stop()
+    alone = []
+    for _ in range(20):
+        before = time.monotonic()
+        subprocess.run([context.programs / "cd4ml", "version"], stdout=subprocess.DEVNULL, check=True)
+        alone.append((time.monotonic() - before) * 1e3)
+    slowest = max(answers, key=lambda name: answers[name]["p99"])
+    result = Result("history", "ms p99", 50, [answers[slowest]["p99"]], median(alone), "starting the program", steps=steps)
+    result.more_targets = [("start of the daemon, s", start_s, 2.0)]
+    result.details = {"runs": runs, "slowest": slowest, "answers": answers, "start_s": start_s}
+    return result
+
+
 ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
-       "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k}
+       "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k,
+       "history": history}

@@ -2,6 +2,14 @@
 # Needs `root`, the top of the checkout.
 
 build_dir=${CD4ML_BUILD_DIR:-$root/build/release}
+configure_with=(-DCMAKE_BUILD_TYPE=Release)
+
+# sanitize KIND: another build, with sanitizers: address or thread.
+sanitize() {
+  local short=${1:0:1}san
+  build_dir=${CD4ML_BUILD_DIR:-$root/build/$short}
+  configure_with=(-DCMAKE_BUILD_TYPE=Debug "-DCD4ML_SANITIZE=$1")
+}
 
 # build TARGET...: installs what is missing, configures when needed and builds the targets.
 build() {
@@ -10,7 +18,7 @@ build() {
   log=$(mktemp)
   if [[ ! -e $build_dir/build.ninja ]]; then
     echo "build: configuring in ${build_dir#"$root"/}"
-    cmake -S "$root" -B "$build_dir" -G Ninja -DCMAKE_BUILD_TYPE=Release >"$log" 2>&1 || fail_build "$log"
+    cmake -S "$root" -B "$build_dir" -G Ninja "${configure_with[@]}" >"$log" 2>&1 || fail_build "$log"
   fi
   local steps
   steps=$(ninja -C "$build_dir" -n "$@" | grep -c '^\[' || true)
