@@ -17,6 +17,7 @@
 #include "rpc/convert.h"
 #include "rpc/listener.h"
 #include "rpc/unary.h"
+#include "rpc/wakeful.h"
 
 namespace cd4ml::rpc {
 namespace {
@@ -359,6 +360,7 @@ class GrpcServer : public Server {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr)
       return absl::InternalError("gRPC could not start a server on " + address_);
+    wakeful_.emplace(server_->InProcessChannel({}));
     listener_->Start([this](int listener, int connection) {
       grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
       parameters.listener_fd = listener;
@@ -373,6 +375,7 @@ class GrpcServer : public Server {
 
   void Shutdown(Duration deadline) override {
     if (std::exchange(stopped_, true)) return;
+    wakeful_.reset();
     listener_->Stop();
     followers_.Stop();
     agents_->EndStreams();
@@ -409,7 +412,8 @@ class GrpcServer : public Server {
   std::string address_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
-  std::unique_ptr<grpc::Server> server_;  // Last: it stops calling the others before they go.
+  std::unique_ptr<grpc::Server> server_;  // It stops calling the others before they go.
+  std::optional<Wakeful> wakeful_;
 };
 
 }  // namespace
