@@ -33,7 +33,8 @@ void PrintStarted(const Invocation& invocation, const core::Run& run, bool is_fo
 std::vector<Option> StartOptions() {
   return {{"--lane", "NAME", "lane of the run; without it: production"},
           {"--ref", "REF", "branch, tag or commit; without it: the registered branch"},
-          ParamOption()};
+          ParamOption(),
+          {"--no-cache", "", "perform every stage, whatever has been made before"}};
 }
 
 Option ParamOption() {
@@ -77,6 +78,7 @@ absl::StatusOr<StartRequest> ReadStartRequest(const Invocation& invocation,
   request.lane = invocation.arguments.One("lane");
   request.ref = invocation.arguments.One("ref");
   request.by = invocation.ports.user;
+  request.no_reuse = invocation.arguments.Has("no-cache");
   CD4ML_ASSIGN_OR_RETURN(request.params, ReadParams(invocation));
   return request;
 }

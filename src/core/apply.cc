@@ -66,6 +66,8 @@ class Applier {
     Attempt attempt;
     attempt.number = event.number;
     attempt.agent = event.agent;
+    attempt.recipe = event.recipe;
+    attempt.reuse_note = event.reuse_note;
     attempt.granted = at_;
     stage.attempts.push_back(std::move(attempt));
     UpdateDeadline(run_, PositionOf(stage));

@@ -26,6 +26,7 @@ class Decision {
   absl::StatusOr<std::vector<Event>> operator()(const CancelRun& command);
   absl::StatusOr<std::vector<Event>> operator()(const SupersedeStage& command);
   absl::StatusOr<std::vector<Event>> operator()(const GrantLease& command);
+  absl::StatusOr<std::vector<Event>> operator()(const OfferResult& command);
   absl::StatusOr<std::vector<Event>> operator()(const ReportStarted& command);
   absl::StatusOr<std::vector<Event>> operator()(const ReportFinished& command);
   absl::StatusOr<std::vector<Event>> operator()(const LoseLease& command);
@@ -35,6 +36,7 @@ class Decision {
   // A report either concerns the live attempt, or repeats an ended one, or is refused.
   absl::StatusOr<const StageRun*> FindReported(const std::string& stage, int number, const std::string& agent,
                                                bool& repeated) const;
+  absl::StatusOr<const StageRun*> FindReady(const std::string& stage) const;
   const StageRun& At(int position) const { return run_.stages[static_cast<size_t>(position)]; }
   StageState StateOf(std::string_view stage) const;
   int PositionOf(std::string_view stage) const { return run_.positions.find(stage)->second; }
@@ -177,15 +179,33 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const CancelRun& command
   return Settle();
 }
 
-absl::StatusOr<std::vector<Event>> Decision::operator()(const GrantLease& command) {
-  const StageRun* stage = run_.FindStage(command.stage);
-  if (stage == nullptr) return absl::NotFoundError("run " + run_.id + " has no stage \"" + command.stage + "\"");
+absl::StatusOr<const StageRun*> Decision::FindReady(const std::string& name) const {
+  const StageRun* stage = run_.FindStage(name);
+  if (stage == nullptr) return absl::NotFoundError("run " + run_.id + " has no stage \"" + name + "\"");
   if (stage->state != StageState::kReady || run_.state != RunState::kRunning) {
-    return absl::FailedPreconditionError("stage " + run_.id + "/" + command.stage + " is " +
+    return absl::FailedPreconditionError("stage " + run_.id + "/" + name + " is " +
                                          std::string(ToText(stage->state)) + ", not ready");
   }
-  events_.push_back(LeaseGranted{command.stage, static_cast<int>(stage->attempts.size()) + 1, command.agent});
+  return stage;
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const GrantLease& command) {
+  CD4ML_ASSIGN_OR_RETURN(const StageRun* stage, FindReady(command.stage));
+  events_.push_back(LeaseGranted{command.stage, static_cast<int>(stage->attempts.size()) + 1, command.agent,
+                                 command.recipe, command.reuse_note});
   return std::move(events_);
+}
+
+absl::StatusOr<std::vector<Event>> Decision::operator()(const OfferResult& command) {
+  CD4ML_ASSIGN_OR_RETURN(const StageRun* stage, FindReady(command.stage));
+  if (!stage->plan.reuse || command.carried.outcome.state != AttemptState::kSucceeded) {
+    return absl::FailedPreconditionError("stage " + run_.id + "/" + command.stage + " cannot take over that result");
+  }
+  events_.push_back(StageCarried{command.stage, command.carried});
+  const int position = PositionOf(command.stage);
+  ended_[position] = {command.stage, StageState::kSucceeded, Reason::kNone, ""};
+  unsettled_.push_back(position);
+  return Settle();
 }
 
 absl::StatusOr<const StageRun*> Decision::FindReported(const std::string& name, int number,

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cd4ml/base/check.h"
+#include "cd4ml/core/recipe.h"
 
 namespace cd4ml::core {
 namespace {
@@ -33,6 +34,8 @@ StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const 
   const EnvironmentSpec* environment = pipeline.FindEnvironment(stage.environment);
   if (environment != nullptr) plan.environment_policy = environment->concurrency;
   plan.package = stage.package;
+  plan.reuse = IsReusable(stage);
+  plan.reuse_max_age = stage.cache.max_age;
   return plan;
 }
 

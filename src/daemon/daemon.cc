@@ -72,6 +72,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       });
     };
     hooks.fail_stop = ports_.fail_stop;
+    hooks.is_kept = [this](const ArtifactRef& artifact) { return ports_.blobs.Size(artifact.digest).ok(); };
     hooks.ticks = [this] { return ports_.clock.Ticks(); };
     return hooks;
   }
@@ -201,6 +202,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     for (const core::StagePlan& stage : command.stages) {
       plan.agents[stage.name] = orchestrator_.WhoCouldTake(command.pipeline, stage);
     }
+    plan.reuse = orchestrator_.WhatWouldBeReused(command);
     return plan;
   }
 

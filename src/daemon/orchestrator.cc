@@ -38,7 +38,8 @@ Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History&
       store_(store),
       history_(history),
       hooks_(std::move(hooks)),
-      roster_(settings.session_ttl, Duration(0)) {}
+      roster_(settings.session_ttl, Duration(0)),
+      reuse_(history_, {hooks_.is_kept, [this](const Value& environment) { return roster_.HasHostLike(environment); }}) {}
 
 absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   steady_ = steady;
@@ -225,6 +226,7 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
     AddWaiting(run, *run.FindStage(ready->stage));
   } else if (const auto* granted = std::get_if<core::LeaseGranted>(&event)) {
     queue_.Remove(run.id, granted->stage);
+    reusable_.erase({run.id, granted->stage});
     NoteLease(run, *run.FindStage(granted->stage));
   } else if (const auto* ended = std::get_if<core::AttemptEnded>(&event)) {
     const core::AttemptId attempt{run.id, ended->stage, ended->number};
@@ -233,11 +235,14 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
     std::erase_if(locks_, [&](const auto& lock) { return lock.second == attempt; });
   } else if (const auto* stage_ended = std::get_if<core::StageEnded>(&event)) {
     queue_.Remove(run.id, stage_ended->stage);
+    reusable_.erase({run.id, stage_ended->stage});
     const core::StagePlan& plan = run.FindStage(stage_ended->stage)->plan;
     if (plan.kind != core::StageKind::kDeploy) return;
     const std::string environment = EnvironmentKey(run.pipeline, plan.environment);
     deploys_[environment].erase(run.number);
     regroup_deploys_.insert(environment);
+  } else if (const auto* carried = std::get_if<core::StageCarried>(&event)) {
+    queue_.Remove(run.id, carried->stage);
   } else if (const auto* stop = std::get_if<core::StopRequested>(&event)) {
     const core::StageRun& stage = *run.FindStage(stop->stage);
     roster_.Unlease(stage.latest()->agent, {run.id, stop->stage, stage.latest()->number});
@@ -275,6 +280,58 @@ void Orchestrator::AddWaiting(const core::Run& run, const core::StageRun& stage)
   if (stage.plan.kind == core::StageKind::kMonitor) return;   // Armed at once, by no agent.
   NoteDeploy(run, stage);
   queue_.Add(ToWaiting(run, stage));
+  if (!stage.plan.recipe.empty()) offers_.insert({run.id, stage.plan.name});
+}
+
+// What is taken over makes others ready, which may have been made before, too.
+void Orchestrator::OfferResults() {
+  while (!offers_.empty()) {
+    for (const auto& [id, name] : std::exchange(offers_, {})) {
+      core::Run* run = FindOpen(id);
+      const core::StageRun* stage = run == nullptr ? nullptr : run->FindStage(name);
+      if (stage == nullptr || stage->state != core::StageState::kReady || run->state != core::RunState::kRunning) continue;
+      ReuseJudgement judgement = JudgeReuse(*run, *stage);
+      if (judgement.carried.has_value()) {
+        Handle(*run, core::OfferResult{name, *std::move(judgement.carried)}).IgnoreError();
+      } else {
+        reusable_[{id, name}] = std::move(judgement);
+      }
+    }
+  }
+}
+
+ReuseJudgement Orchestrator::JudgeReuse(const core::Run& run, const core::StageRun& stage) const {
+  const std::string& environment = stage.plan.environment.empty() ? run.environment : stage.plan.environment;
+  const auto live = live_.find(EnvironmentKey(run.pipeline, environment));
+  const std::string champion = live == live_.end() ? "" : live->second.deployment.package.artifact.digest.hex();
+  return reuse_.Judge(run, stage, champion, now_);
+}
+
+std::map<std::string, std::string> Orchestrator::WhatWouldBeReused(const core::StartRun& command) const {
+  core::StartRun start = command;
+  start.number = 1;
+  start.id = command.pipeline + "/1";
+  std::map<std::string, std::string> would;
+  core::Run run;
+  const absl::StatusOr<std::vector<core::Event>> events = core::Decide(run, start, now_);
+  if (!events.ok()) return would;
+  for (const core::Event& event : *events) core::Apply(event, now_, run);
+  for (core::StageRun& stage : run.stages) {
+    const auto made = std::find_if(stage.plan.needs.begin(), stage.plan.needs.end(), [&](const std::string& need) {
+      return !run.FindStage(need)->carried.has_value();
+    });
+    if (stage.plan.recipe.empty()) {
+      would[stage.plan.name] = "runs always";
+    } else if (made != stage.plan.needs.end()) {
+      would[stage.plan.name] = "depends on what " + *made + " makes";
+    } else if (ReuseJudgement judgement = JudgeReuse(run, stage); judgement.carried.has_value()) {
+      would[stage.plan.name] = "reuses " + judgement.carried->from.run;
+      stage.carried = std::move(judgement.carried);
+    } else {
+      would[stage.plan.name] = "runs: " + judgement.note;
+    }
+  }
+  return would;
 }
 
 void Orchestrator::MakeLive(const core::Run& run, core::Deployment deployment) {
@@ -549,6 +606,7 @@ void Orchestrator::EndTurn() {
   if (read_only_.ok()) {
     StartChecks();
     Regroup();
+    OfferResults();
     Assign();
   }
   steps_.assign.Add(hooks_.ticks() - decided);
@@ -588,6 +646,8 @@ absl::Status Orchestrator::Undo(const absl::Status& why) {
   monitors_.clear();
   live_.clear();
   queue_ = {};
+  reusable_.clear();
+  offers_.clear();
   locks_.clear();
   homes_.clear();
   leased_.clear();
@@ -711,7 +771,12 @@ void Orchestrator::RegroupDeploys(const std::string& environment) {
 void Orchestrator::Assign() {
   core::ReadyQueue::Pass pass(now_);
   while (const std::optional<core::Assignment> next = queue_.Next(pass, Supply())) {
-    const absl::StatusOr<size_t> granted = Handle(*FindOpen(next->run), core::GrantLease{next->stage, next->agent});
+    core::GrantLease grant{next->stage, next->agent, {}, ""};
+    if (const auto known = reusable_.find({next->run, next->stage}); known != reusable_.end()) {
+      grant.recipe = known->second.recipe;
+      grant.reuse_note = known->second.note;
+    }
+    const absl::StatusOr<size_t> granted = Handle(*FindOpen(next->run), std::move(grant));
     CD4ML_CHECK(granted.ok(), next->run);
   }
 }

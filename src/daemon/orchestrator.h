@@ -24,6 +24,7 @@
 #include "cd4ml/core/schedule.h"
 #include "cd4ml/daemon/daemon.h"
 #include "live.h"
+#include "reuse.h"
 #include "roster.h"
 #include "timeline.h"
 
@@ -53,6 +54,8 @@ class Orchestrator {
     // Measures and judges a monitor in the background and calls FinishCheck on the loop.
     std::function<void(core::MonitorState, std::optional<TaskBaseline> train_data)> check;
     std::function<void(const absl::Status&)> fail_stop;
+    // Whether an artifact's bytes are there; quick.
+    std::function<bool(const ArtifactRef&)> is_kept = [](const ArtifactRef&) { return true; };
     // For measuring only: see ports/clock.h.
     std::function<int64_t()> ticks = [] { return int64_t{0}; };
   };
@@ -112,6 +115,8 @@ class Orchestrator {
   const std::map<std::string, core::MonitorState>& monitors() const { return monitors_; }
   // Returns which stages could be taken by whom: for plans.
   std::string WhoCouldTake(const std::string& pipeline, const core::StagePlan& stage) const;
+  // Returns what would become of the run's stages: "reuses car/11", "runs: code changed since car/11". For plans.
+  std::map<std::string, std::string> WhatWouldBeReused(const core::StartRun& command) const;
   // Returns whether `agent`'s session may write the attempt's log.
   absl::Status MayAppend(const std::string& session, const core::AttemptId& attempt) const;
   const Steps& steps() const { return steps_; }
@@ -137,6 +142,9 @@ class Orchestrator {
   void ArmMonitor(const core::Run& run, const core::MonitorArmed& event);
   void FireDeadlines();
   void StartChecks();
+  // Looks for earlier results of what has become ready.
+  void OfferResults();
+  ReuseJudgement JudgeReuse(const core::Run& run, const core::StageRun& stage) const;
   void Assign();
   absl::Status TakeUp();
   // RESOURCE_EXHAUSTED: nothing was recorded, and the turn is undone. Other errors: the outcome is unknown.
@@ -159,6 +167,7 @@ class Orchestrator {
   History& history_;
   Hooks hooks_;
   Roster roster_;
+  const Reuse reuse_;
   UtcTime now_;
   Duration steady_{0};
   Timeline timeline_{{}, Duration(0)};
@@ -176,6 +185,8 @@ class Orchestrator {
   std::map<std::string, core::MonitorState> monitors_;
   LiveMap live_;
   core::ReadyQueue queue_;
+  std::map<std::pair<core::RunId, std::string>, ReuseJudgement> reusable_;   // Ready stages that must be performed.
+  std::set<std::pair<core::RunId, std::string>> offers_;    // Not looked at yet.
   std::map<std::string, core::AttemptId> locks_;            // EnvironmentKey -> the deploy that holds it.
   std::map<std::string, std::string> homes_;                // EnvironmentKey -> the agent that keeps its service.
   std::map<std::string, int> leased_;                       // Pipeline -> how many leases it holds.

@@ -238,6 +238,15 @@ std::vector<AgentView> Roster::Views(UtcTime now) const {
   return views;
 }
 
+bool Roster::HasHostLike(const Value& environment) const {
+  if (!environment.is_map() || free_.empty()) return true;
+  Value::Map host = environment.map();
+  host.erase("agent");
+  host.erase("runtime");
+  return std::any_of(free_.begin(), free_.end(),
+                     [&](const auto& entry) { return agents_.at(entry.first).record.facts == Value(host); });
+}
+
 int64_t Roster::RevisionOf(const std::string& agent) const {
   const auto found = agents_.find(agent);
   return found == agents_.end() ? 0 : found->second.revision;

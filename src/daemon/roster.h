@@ -67,6 +67,8 @@ class Roster {
   // Agents with an open session, and what each has left.
   const std::map<std::string, core::FreeAgent>& Free() const { return free_; }
   std::vector<AgentView> Views(UtcTime now) const;
+  // Returns whether a connected agent has the facts of `environment`, or none is connected.
+  bool HasHostLike(const Value& environment) const;
   int64_t RevisionOf(const std::string& agent) const;
   std::string AgentOf(const std::string& session) const;   // "" when the session is over.
   bool IsLeasedTo(const std::string& agent, const core::AttemptId& attempt) const;

@@ -11,6 +11,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/plan.h"
+#include "cd4ml/core/recipe.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "definitions.h"
 
@@ -223,6 +224,28 @@ std::map<std::string, core::Version> RunStarter::SameMaterials(const core::Run& 
   return same;
 }
 
+absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses,
+                                      core::StartRun& run) const {
+  CD4ML_ASSIGN_OR_RETURN(const Value expanded, ParseJson(parsed.expanded));
+  const Value* definitions = expanded.Find("stages");
+  std::map<std::vector<std::string>, std::string> code;  // By patterns: stages often share them.
+  for (core::StagePlan& plan : run.stages) {
+    const core::StageSpec& stage = *parsed.spec.FindStage(plan.name);
+    if (!plan.reuse) continue;
+    const auto [known, is_new] = code.try_emplace(stage.code);
+    if (is_new) {
+      absl::StatusOr<std::string> files = repo.IdentifyFiles(run.pins.commit, stage.code);
+      if (!files.ok()) return Annotate(files.status(), "\"code\" of stage \"" + stage.name + "\"");
+      known->second = *std::move(files);
+    }
+    const Value* definition = definitions == nullptr ? nullptr : definitions->Find(plan.name);
+    if (definition == nullptr) return absl::InternalError("the expanded definition lacks stage \"" + plan.name + "\"");
+    plan.recipe = core::BeginRecipe(stage, *definition, known->second, run.pins.params);
+    plan.reuse = reuses;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request, const core::Run& ended) const {
   StartRequest start;
   start.pipeline = ended.pipeline;
@@ -241,6 +264,7 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   pipeline.name = ended.pipeline;
   pipeline.repo = ended.pins.repo;
   pipeline.file = ended.pins.file;
+  start.no_reuse = true;  // What is retried is to be done again.
   CD4ML_ASSIGN_OR_RETURN(Prepared prepared,
                          Prepare(start, core::TriggerKind::kRetry, pipeline, nullptr, &ended));
   core::StartRun& run = prepared.run.command;
@@ -292,6 +316,7 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   run.pins.param_sources = params.sources;
   CD4ML_ASSIGN_OR_RETURN(run.pins.params_digest, PutBytes(ports_.blobs, ToJson(params.values)));
   run.stages = core::MakePlan(parsed.spec, settings_.plan);
+  CD4ML_RETURN_IF_ERROR(BeginRecipes(*repo, parsed, !request.no_reuse, run));
   prepared.spec = std::move(parsed.spec);
   prepared.pipeline = pipeline;
   if (request.ref.empty()) {

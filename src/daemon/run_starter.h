@@ -46,6 +46,8 @@ class RunStarter {
       const core::PipelineSpec& spec, const std::map<std::string, core::Version>& pinned) const;
   // Returns the materials of `ended` that `spec` still takes from the same place.
   std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
+  // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
+  absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
   absl::StatusOr<ArtifactRef> PinData(const core::MaterialSpec& material) const;
 
   const Settings& settings_;

@@ -1,13 +1,17 @@
 // Refs, files and differences, by bounded walks over trees.
 #include "git/repo.h"
 
+#include <fnmatch.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 
+#include "cd4ml/base/digest.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "git/export.h"
@@ -85,6 +89,8 @@ class Repo final : public SourceRepo {
                                        int64_t size_max) override;
   absl::StatusOr<std::vector<std::string>> ListFiles(std::string_view commit,
                                                      std::string_view suffix) override;
+  absl::StatusOr<std::string> IdentifyFiles(std::string_view commit,
+                                            const std::vector<std::string>& patterns) override;
   absl::StatusOr<std::vector<std::string>> ChangedPaths(std::string_view from,
                                                         std::string_view to) override;
   absl::Status Export(std::string_view commit, const std::string& dir) override;
@@ -102,7 +108,7 @@ class Repo final : public SourceRepo {
   absl::StatusOr<Tree> RootOf(std::string_view commit);
   absl::StatusOr<Tree> ReadRoot(std::string_view commit);
   absl::Status List(const git_tree* tree, const std::string& prefix, int depth,
-                    const std::function<void(std::string)>& found);
+                    const std::function<void(std::string, const git_tree_entry*)>& found);
   absl::Status Compare(const git_tree* from, const git_tree* to, const std::string& prefix,
                        int depth, std::vector<std::string>& changed);
   absl::StatusOr<Tree> Below(const git_tree_entry* entry);
@@ -305,7 +311,7 @@ absl::Status Repo::Spend(int depth) {
 }
 
 absl::Status Repo::List(const git_tree* tree, const std::string& prefix, int depth,
-                        const std::function<void(std::string)>& found) {
+                        const std::function<void(std::string, const git_tree_entry*)>& found) {
   for (size_t i = 0; i < git_tree_entrycount(tree); ++i) {
     CD4ML_RETURN_IF_ERROR(Spend(depth));
     const git_tree_entry* entry = git_tree_entry_byindex(tree, i);
@@ -314,7 +320,7 @@ absl::Status Repo::List(const git_tree* tree, const std::string& prefix, int dep
       CD4ML_ASSIGN_OR_RETURN(const Tree below, objects_.ReadTree(*git_tree_entry_id(entry)));
       CD4ML_RETURN_IF_ERROR(List(below.get(), path + '/', depth + 1, found));
     } else {
-      found(path);
+      found(path, entry);
     }
   }
   return absl::OkStatus();
@@ -325,12 +331,34 @@ absl::StatusOr<std::vector<std::string>> Repo::ListFiles(std::string_view commit
   CD4ML_ASSIGN_OR_RETURN(const Tree root, RootOf(commit));
   std::vector<std::string> paths;
   entries_left_ = kEntriesMax;
-  CD4ML_RETURN_IF_ERROR(List(root.get(), "", 0, [&](std::string path) {
+  CD4ML_RETURN_IF_ERROR(List(root.get(), "", 0, [&](std::string path, const git_tree_entry*) {
     if (path.ends_with(suffix) && IsUtf8(path)) paths.push_back(std::move(path));
   }));
   std::sort(paths.begin(), paths.end());
   paths.resize(std::min(paths.size(), kListedMax));
   return paths;
+}
+
+absl::StatusOr<std::string> Repo::IdentifyFiles(std::string_view commit,
+                                                const std::vector<std::string>& patterns) {
+  CD4ML_ASSIGN_OR_RETURN(const Tree root, RootOf(commit));
+  if (patterns.empty()) return Hex(*git_tree_id(root.get()));
+  std::set<std::string> unmatched(patterns.begin(), patterns.end());
+  std::string lines;
+  entries_left_ = kEntriesMax;
+  CD4ML_RETURN_IF_ERROR(List(root.get(), "", 0, [&](const std::string& path, const git_tree_entry* entry) {
+    bool matches = false;
+    for (const std::string& pattern : patterns) {
+      if (fnmatch(pattern.c_str(), path.c_str(), 0) != 0 && !path.starts_with(pattern + "/")) continue;
+      unmatched.erase(pattern);
+      matches = true;
+    }
+    if (!matches) return;
+    lines += Hex(*git_tree_entry_id(entry)) + " " + std::to_string(git_tree_entry_filemode(entry)) + " " + path + "\n";
+  }));
+  if (unmatched.empty()) return Sha256(lines).hex();
+  return absl::NotFoundError("no file of commit " + std::string(commit.substr(0, 7)) + " matches \"" +
+                             *unmatched.begin() + "\"");
 }
 
 // Returns the tree that `entry` names, or none when it names none.

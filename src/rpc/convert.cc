@@ -283,6 +283,9 @@ class Codec {
     Write(from.resources, to->mutable_resources());
     Write(from.total_timeout, to->mutable_total_timeout());
     to->set_environment_policy(EnumToProto<v1::ConcurrencyPolicy>(from.environment_policy));
+    to->mutable_recipe()->insert(from.recipe.begin(), from.recipe.end());
+    to->set_reuse(from.reuse);
+    Write(from.reuse_max_age, to->mutable_reuse_max_age());
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
     to.name = from.name();
@@ -299,6 +302,9 @@ class Codec {
     Read(from.resources(), to.resources);
     Span(from.total_timeout(), to.total_timeout);
     Enum(from.environment_policy(), to.environment_policy);
+    Copy(from.recipe(), to.recipe);
+    to.reuse = from.reuse();
+    Span(from.reuse_max_age(), to.reuse_max_age);
   }
 
   // --- runs ------------------------------------------------------------------------------------
@@ -410,6 +416,8 @@ class Codec {
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
     if (from.ended.is_set()) Write(from.ended, to->mutable_end_time());
     Write(from.outcome, to->mutable_outcome());
+    to->mutable_recipe()->insert(from.recipe.begin(), from.recipe.end());
+    to->set_reuse_note(from.reuse_note);
   }
   void Read(const v1::Attempt& from, core::Attempt& to) {
     to.number = from.number();
@@ -419,15 +427,19 @@ class Codec {
     Time(from.has_start_time(), from.start_time(), to.started);
     Time(from.has_end_time(), from.end_time(), to.ended);
     Read(from.outcome(), to.outcome);
+    Copy(from.recipe(), to.recipe);
+    to.reuse_note = from.reuse_note();
   }
 
   void Write(const core::Carried& from, v1::Carried* to) {
     Write(from.from, to->mutable_from());
     Write(from.outcome, to->mutable_outcome());
+    to->set_reused(from.reused);
   }
   void Read(const v1::Carried& from, core::Carried& to) {
     Read(from.from(), to.from);
     Read(from.outcome(), to.outcome);
+    to.reused = from.reused();
   }
 
   void Write(const core::Stop& from, v1::Stop* to) {
@@ -608,6 +620,7 @@ class Codec {
     to->set_params_json(JsonOf(from.params));
     to->mutable_param_sources()->insert(from.param_sources.begin(), from.param_sources.end());
     to->mutable_agents()->insert(from.agents.begin(), from.agents.end());
+    to->mutable_reuse()->insert(from.reuse.begin(), from.reuse.end());
     to->set_definition(from.definition.hex());
   }
   void Read(const v1::PlannedRun& from, PlannedRun& to) {
@@ -620,6 +633,7 @@ class Codec {
     Json(from.params_json(), to.params);
     Copy(from.param_sources(), to.param_sources);
     Copy(from.agents(), to.agents);
+    Copy(from.reuse(), to.reuse);
     Hash(from.definition(), to.definition);
   }
 
@@ -978,6 +992,7 @@ class Codec {
     to->set_by(from.by);
     to->set_request_id(from.key);
     if (from.priority) to->set_priority(*from.priority);
+    to->set_no_reuse(from.no_reuse);
   }
   void Read(const v1::StartRunRequest& from, StartRequest& to) {
     to.pipeline = from.pipeline();
@@ -988,6 +1003,7 @@ class Codec {
     to.by = from.by();
     to.key = from.request_id();
     if (from.has_priority()) to.priority = from.priority();
+    to.no_reuse = from.no_reuse();
   }
 
   void Write(const RetryRequest& from, v1::RetryRunRequest* to) {

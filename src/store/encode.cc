@@ -127,6 +127,9 @@ void Fields(F& field, T& x) {
   field("resources", x.resources);
   field("total_timeout", x.total_timeout);
   field("environment_policy", x.environment_policy);
+  field("recipe", x.recipe);
+  field("reuse", x.reuse);
+  field("reuse_max_age", x.reuse_max_age);
 }
 template <typename F, Is<core::ProducedOutput> T>
 void Fields(F& field, T& x) {
@@ -160,6 +163,7 @@ template <typename F, Is<core::Carried> T>
 void Fields(F& field, T& x) {
   field("from", x.from);
   field("outcome", x.outcome);
+  field("reused", x.reused);
 }
 template <typename F, Is<core::Stop> T>
 void Fields(F& field, T& x) {
@@ -235,6 +239,8 @@ void Fields(F& field, T& x) {
   field("stage", x.stage);
   field("number", x.number);
   field("agent", x.agent);
+  field("recipe", x.recipe);
+  field("reuse_note", x.reuse_note);
 }
 template <typename F, Is<core::AttemptStarted> T>
 void Fields(F& field, T& x) {
@@ -575,6 +581,7 @@ CD4ML_ENCODED(std::vector<std::string>)
 CD4ML_ENCODED(std::vector<core::Diagnostic>)
 CD4ML_ENCODED(std::vector<UtcTime>)
 CD4ML_ENCODED(std::map<std::string, int>)
+CD4ML_ENCODED(core::Recipe)
 #undef CD4ML_ENCODED
 
 }  // namespace cd4ml::store

@@ -120,6 +120,54 @@ LIMIT ?3)sql";
   return deployments;
 }
 
+// What cannot be read is made again.
+constexpr char kSelectResult[] = R"sql(
+SELECT pipeline.name || '/' || run.number, stage_run.name, attempt.number, attempt.ended_ms, attempt.recipe,
+  run_event.payload
+FROM attempt
+CROSS JOIN stage_run ON stage_run.id = attempt.stage_run
+CROSS JOIN run ON run.id = stage_run.run
+CROSS JOIN pipeline ON pipeline.id = run.pipeline
+CROSS JOIN run_event ON run_event.id = run.id << 24 | attempt.ended_seq
+WHERE attempt.recipe_key = ?1 AND attempt.recipe_key <> '' AND attempt.state = 'succeeded'
+ORDER BY attempt.ended_ms DESC
+LIMIT 1)sql";
+
+// A longer look would cost more than the answer is worth.
+constexpr char kSelectLastResult[] = R"sql(
+SELECT ?1 || '/' || run.number, stage_run.name, attempt.number, attempt.ended_ms, attempt.recipe, NULL
+FROM (
+  SELECT id, number
+  FROM run
+  WHERE pipeline = (SELECT id FROM pipeline WHERE name = ?1)
+  ORDER BY number DESC
+  LIMIT 100) AS run
+CROSS JOIN stage_run ON stage_run.run = run.id AND stage_run.name = ?2
+CROSS JOIN attempt ON attempt.stage_run = stage_run.id
+WHERE attempt.recipe_key <> '' AND attempt.state = 'succeeded'
+ORDER BY run.number DESC, attempt.number DESC
+LIMIT 1)sql";
+
+absl::StatusOr<std::optional<ReusableResult>> ReadResult(absl::StatusOr<Rows> queried) {
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, std::move(queried));
+  std::optional<ReusableResult> result;
+  if (rows.Next()) {
+    result.emplace();
+    result->carried.from = {rows.String(0), rows.String(1), static_cast<int>(rows.Integer(2))};
+    result->carried.reused = true;
+    result->ended = rows.Time(3);
+    absl::Status status = Decode(rows.Text(4), result->recipe);
+    if (status.ok() && !rows.IsNull(5)) {
+      absl::StatusOr<core::Event> event = DecodeEvent("attempt_ended", rows.Text(5));
+      status = event.status();
+      if (event.ok()) result->carried.outcome = std::move(std::get<core::AttemptEnded>(*event).outcome);
+    }
+    if (!status.ok()) result.reset();
+  }
+  CD4ML_RETURN_IF_ERROR(rows.status());
+  return result;
+}
+
 constexpr char kSelectPredictions[] = R"sql(
 SELECT key, at_ms, input, prediction
 FROM prediction
@@ -239,6 +287,17 @@ absl::StatusOr<std::vector<core::Deployment>> SqliteHistory::ListDeployments(
     const std::string& environment, UtcTime at, int limit) {
   return InTransaction<std::vector<core::Deployment>>(
       [&](Database& database) { return ReadDeployments(database, environment, at, limit); });
+}
+
+absl::StatusOr<std::optional<ReusableResult>> SqliteHistory::FindResult(const Digest& recipe) {
+  return InTransaction<std::optional<ReusableResult>>(
+      [&](Database& database) { return ReadResult(database.Query(kSelectResult, recipe.hex())); });
+}
+
+absl::StatusOr<std::optional<ReusableResult>> SqliteHistory::LastResult(const std::string& pipeline,
+                                                                        const std::string& stage) {
+  return InTransaction<std::optional<ReusableResult>>(
+      [&](Database& database) { return ReadResult(database.Query(kSelectLastResult, pipeline, stage)); });
 }
 
 absl::StatusOr<LineageGraph> SqliteHistory::TraceLineage(const std::string& reference,

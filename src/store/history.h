@@ -23,6 +23,9 @@ class SqliteHistory : public History {
   absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) override;
   absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
                                                                 UtcTime at, int limit) override;
+  absl::StatusOr<std::optional<ReusableResult>> FindResult(const Digest& recipe) override;
+  absl::StatusOr<std::optional<ReusableResult>> LastResult(const std::string& pipeline,
+                                                           const std::string& stage) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                             LineageDirection direction, int depth_max) override;
   absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,

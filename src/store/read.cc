@@ -42,7 +42,7 @@ LIMIT 1000000)sql";
 
 constexpr char kSelectAttempts[] = R"sql(
 SELECT stage_run.position, attempt.number, attempt.agent, attempt.state, attempt.granted_ms, attempt.started_ms,
-  attempt.ended_ms, run_event.payload
+  attempt.ended_ms, run_event.payload, attempt.recipe, attempt.reuse_note
 FROM stage_run
 CROSS JOIN attempt ON attempt.stage_run = stage_run.id
 LEFT JOIN run_event ON run_event.id = stage_run.run << 24 | attempt.ended_seq
@@ -130,6 +130,8 @@ absl::Status ReadAttempts(Database& database, int64_t row, core::Run& run) {
     attempt.granted = rows.Time(4);
     attempt.started = rows.Time(5);
     attempt.ended = rows.Time(6);
+    if (!rows.Text(8).empty()) CD4ML_RETURN_IF_ERROR(Decode(rows.Text(8), attempt.recipe));
+    attempt.reuse_note = rows.String(9);
     if (!core::IsTerminal(attempt.state)) continue;
     CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("attempt_ended", rows.Text(7)));
     attempt.outcome = std::move(std::get<core::AttemptEnded>(event).outcome);

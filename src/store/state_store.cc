@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cd4ml/base/log.h"
+#include "cd4ml/core/recipe.h"
 #include "encode.h"
 #include "read.h"
 
@@ -42,8 +43,8 @@ SET state = 'leased', attempts = ?2
 WHERE id = ?1 AND attempts = ?2 - 1 AND state = 'ready')sql";
 
 constexpr char kInsertAttempt[] = R"sql(
-INSERT INTO attempt (stage_run, number, agent, state, granted_ms)
-VALUES (?1, ?2, ?3, 'granted', ?4))sql";
+INSERT INTO attempt (stage_run, number, agent, state, granted_ms, recipe_key, recipe, reuse_note)
+VALUES (?1, ?2, ?3, 'granted', ?4, ?5, ?6, ?7))sql";
 
 // The fence: only the latest attempt of a leased stage can start.
 constexpr char kStageRunning[] = R"sql(
@@ -129,7 +130,7 @@ WHERE id = ?1 AND state = 'queued')sql";
 constexpr char kStageCarried[] = R"sql(
 UPDATE stage_run
 SET state = 'succeeded', ended_ms = ?2, carried_seq = ?3
-WHERE id = ?1 AND state = 'blocked')sql";
+WHERE id = ?1 AND (state = 'blocked' OR state = 'ready'))sql";
 
 constexpr char kStopRequested[] = R"sql(
 UPDATE stage_run
@@ -166,7 +167,11 @@ class RunProjector {
   absl::Status operator()(const core::LeaseGranted& event) {
     CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));
     CD4ML_RETURN_IF_ERROR(One(event, database_.Run(kStageLeased, stage->row, event.number)));
-    return database_.Run(kInsertAttempt, stage->row, event.number, event.agent, at_);
+    if (event.recipe.empty())
+      return database_.Run(kInsertAttempt, stage->row, event.number, event.agent, at_, "", "", event.reuse_note);
+    CD4ML_ASSIGN_OR_RETURN(const std::string recipe, Encode(event.recipe));
+    return database_.Run(kInsertAttempt, stage->row, event.number, event.agent, at_, core::KeyOf(event.recipe).hex(),
+                         recipe, event.reuse_note);
   }
   absl::Status operator()(const core::AttemptStarted& event) {
     CD4ML_ASSIGN_OR_RETURN(const OpenRun::Stage* stage, Find(event.stage));

@@ -109,6 +109,18 @@ void ReadRetry(Reader& reader, Node& node, core::RetrySpec& retry) {
   fields.Finish();
 }
 
+// `never`, or how old a result may be that is taken over.
+void ReadCache(Reader& reader, Node& node, core::CacheSpec& cache) {
+  if (!node.is_map()) {
+    std::string word;
+    cache.never = reader.ReadWord(node, word, {"never"});
+    return;
+  }
+  Fields fields(reader, node, "\"cache\"");
+  ReadSpan(fields, "max_age", cache.max_age);
+  fields.Finish();
+}
+
 void ReadInputs(Reader& reader, Node& node, core::StageSpec& stage) {
   ForEachNamed(reader, node, "inputs", [&](const std::string& name, const Node& key, Node& value) {
     core::InputSpec input{.name = name, .place = value.place};
@@ -307,8 +319,7 @@ void ReadWork(Fields& fields, core::StageSpec& stage, const StageDefaults& defau
   if (Node* inputs = fields.Take("inputs")) ReadInputs(fields.reader(), *inputs, stage);
   if (Node* code = fields.Take("code")) fields.reader().ReadLiterals(*code, stage.code);
   ReadReferences(fields, "params", stage.params, stage);
-  std::string cache;
-  fields.ReadWord("cache", cache, {"never"});  // Which holds for every stage so far.
+  if (Node* cache = fields.Take("cache")) ReadCache(fields.reader(), *cache, stage.cache);
 }
 
 // What stages have that run a command of their own.

@@ -39,6 +39,10 @@ class FakeRepo : public SourceRepo {
   absl::StatusOr<std::vector<std::string>> ListFiles(std::string_view, std::string_view) override {
     return absl::UnimplementedError("");
   }
+  absl::StatusOr<std::string> IdentifyFiles(std::string_view,
+                                            const std::vector<std::string>&) override {
+    return absl::UnimplementedError("");
+  }
   absl::StatusOr<std::vector<std::string>> ChangedPaths(std::string_view,
                                                         std::string_view) override {
     return absl::UnimplementedError("");

@@ -29,6 +29,34 @@ stages:
       cat "$CD4ML_IN_OUT"
 """
 
+# A chain of three whose stages note each start.
+CHAIN = """format: 1
+pipeline: chain
+params: {{file: params.yaml}}
+materials:
+  rows: {{data: {dir}/rows.csv}}
+stages:
+  prepare:
+    inputs: {{rows: rows}}
+    code: [prepare.sh]
+    params: [limit]
+    run: bash prepare.sh {dir}
+    outputs: {{clean: {{path: clean.csv}}}}
+  train:
+    kind: train
+    inputs: {{clean: prepare.clean}}
+    code: ["*.py"]
+    params: [depth]
+    run: |
+      echo train >> {dir}/starts
+      cat clean.csv - <<< "$CD4ML_PARAM_DEPTH" > model.txt
+    outputs: {{model: {{path: model.txt, type: model}}}}
+  note:
+    inputs: {{model: train.model}}
+    cache: never
+    run: echo note >> {dir}/starts
+"""
+
 SERVER = """import http.server, os, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -71,6 +99,62 @@ def answers(url: str) -> str:
         return get(url)
     except OSError:
         return ""
+
+
+class Reuse(StackTest):
+    def start(self, *flags: str) -> list[str]:
+        """Returns which stages were performed in a new run."""
+        (self.stack.dir / "starts").write_text("")
+        self.stack.cli("run", "start", "chain", "--wait", *flags)
+        return (self.stack.dir / "starts").read_text().split()
+
+    def setUp(self):
+        super().setUp()
+        self.stack.start_agent()
+        (self.stack.dir / "rows.csv").write_text("a\n1\n2\n")
+        self.files = {"prepare.sh": "echo prepare >> $1/starts\nhead -n 2 rows.csv > clean.csv\n",
+                      "params.yaml": "limit: 2\ndepth: 3\n", "train.py": "", "README": "one"}
+        self.stack.commit(self.files)
+        self.stack.register(CHAIN.format(dir=self.stack.dir).replace("rows: rows", "rows: {from: rows, at: rows.csv}"))
+        self.assertEqual(self.start(), ["prepare", "train", "note"])
+
+    def test_an_unchanged_run_performs_only_what_is_never_reused(self):
+        self.assertEqual(self.start(), ["note"])
+        shown = self.stack.cli("run", "show", "chain/2")
+        self.assertIn("reused from chain/1: prepare, train", shown)
+        self.assertIn("train reuses chain/1", self.stack.cli("plan", "chain"))
+        self.assertEqual(self.start("--no-cache"), ["prepare", "train", "note"])
+        self.assertIn("--no-cache", self.stack.cli("why", "chain/3/train"))
+
+    def test_only_what_has_changed_is_performed_and_why_says_what(self):
+        self.stack.commit({**self.files, "README": "two"}, "what no stage reads")
+        self.assertEqual(self.start(), ["note"])
+        self.assertEqual(self.start("-p", "depth=4"), ["train", "note"])
+        self.assertIn("params changed since chain/1", self.stack.cli("why", "chain/3/train").replace("\n    ", " "))
+        self.stack.commit({**self.files, "train.py": "import os"}, "another trainer")
+        self.assertEqual(self.start(), ["train", "note"])
+        self.assertIn("code, params changed", self.stack.cli("why", "chain/4/train").replace("\n    ", " "))
+
+    def test_data_counts_by_its_content(self):
+        rows = self.stack.dir / "rows.csv"
+        rows.write_text("a\n1\n2\n3\n")
+        # The same first rows come out of it, so that only the first stage has something to do.
+        self.assertEqual(self.start(), ["prepare", "note"])
+        self.assertIn("input rows changed", self.stack.cli("why", "chain/2/prepare").replace("\n    ", " "))
+        os.utime(rows, (1, 1))
+        self.assertEqual(self.start(), ["note"])
+
+    def test_a_result_whose_bytes_are_gone_is_made_again(self):
+        for blob in (self.stack.dir / "daemon").rglob("*"):
+            if blob.is_file() and blob.stat().st_size < 200 and b"a\n1\n3" in blob.read_bytes():
+                blob.unlink()
+        self.assertEqual(self.start(), ["train", "note"])
+        self.assertIn("no longer kept", self.stack.cli("why", "chain/2/train").replace("\n    ", " "))
+
+    def test_a_pattern_that_no_file_matches_is_an_error(self):
+        text = CHAIN.format(dir=self.stack.dir).replace('"*.py"', '"*.pyy"')
+        self.stack.register(text)
+        self.assertIn("no file of commit", self.stack.run("run", "start", "chain").stderr)
 
 
 class Crashes(StackTest):

@@ -26,8 +26,13 @@ CREATE TABLE attempt (
   started_ms INTEGER NOT NULL DEFAULT 0,
   ended_ms INTEGER NOT NULL DEFAULT 0,
   ended_seq INTEGER NOT NULL DEFAULT 0,  -- The attempt_ended event, which holds the outcome.
+  recipe_key TEXT NOT NULL DEFAULT '',   -- Digest of the recipe; empty: not reusable.
+  recipe TEXT NOT NULL DEFAULT '',       -- JSON map: part -> digest.
+  reuse_note TEXT NOT NULL DEFAULT '',   -- Why no earlier result was taken over.
   PRIMARY KEY (stage_run, number)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX attempt_by_recipe ON attempt (recipe_key, ended_ms) WHERE recipe_key <> '';
 
 CREATE TRIGGER deployment_is_never_removed BEFORE DELETE ON deployment
 BEGIN

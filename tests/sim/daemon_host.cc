@@ -70,6 +70,15 @@ class DaemonHost::LazyHistory : public History {
     CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
     return opened->ListDeployments(environment, at, limit);
   }
+  absl::StatusOr<std::optional<ReusableResult>> FindResult(const Digest& recipe) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->FindResult(recipe);
+  }
+  absl::StatusOr<std::optional<ReusableResult>> LastResult(const std::string& pipeline,
+                                                           const std::string& stage) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->LastResult(pipeline, stage);
+  }
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                             int depth_max) override {
     CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());

@@ -46,6 +46,14 @@ struct SupersedeStage {
 struct GrantLease {
   std::string stage;
   std::string agent;
+  Recipe recipe;
+  std::string reuse_note;
+};
+
+// An earlier run has made what this ready stage would make.
+struct OfferResult {
+  std::string stage;
+  Carried carried;
 };
 
 struct ReportStarted {
@@ -74,7 +82,7 @@ struct Tick {
   std::set<std::string> hopeful;
 };
 
-using Command = std::variant<StartRun, AdmitRun, CancelRun, SupersedeStage, GrantLease, ReportStarted, ReportFinished,
+using Command = std::variant<StartRun, AdmitRun, CancelRun, SupersedeStage, GrantLease, OfferResult, ReportStarted, ReportFinished,
                              LoseLease, Tick>;
 
 }  // namespace cd4ml::core

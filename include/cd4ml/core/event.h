@@ -42,6 +42,8 @@ struct LeaseGranted {
   std::string stage;
   int number = 0;
   std::string agent;
+  Recipe recipe;                      // Complete; empty: not reusable.
+  std::string reuse_note;             // Why no earlier result was taken over.
 };
 
 struct AttemptStarted {

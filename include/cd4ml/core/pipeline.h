@@ -147,6 +147,12 @@ struct RetrySpec {
   Duration backoff_max{600'000};
 };
 
+// Whether a result of the same recipe is taken over.
+struct CacheSpec {
+  bool never = false;
+  Duration max_age{0};               // An older result is made again; 0: of any age.
+};
+
 struct StageSpec {
   std::string name;
   StageKind kind = StageKind::kCommand;
@@ -155,6 +161,7 @@ struct StageSpec {
   std::vector<OutputSpec> outputs;
   std::vector<std::string> code;     // Paths of the repository that it depends on; empty: all.
   std::vector<std::string> params;   // Parameters or sub-trees that it depends on.
+  CacheSpec cache;
   std::map<std::string, std::string> env;
   CommandSpec run;
   std::string condition;             // `if:`; empty: always. Evaluated when the stage could start.

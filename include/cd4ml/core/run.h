@@ -104,7 +104,7 @@ constexpr std::array<std::pair<StageState, StageState>, 18> kStageEdges = {{
     {StageState::kBlocked, StageState::kSkipped},
     {StageState::kBlocked, StageState::kCancelled},
     {StageState::kReady, StageState::kLeased},
-    {StageState::kReady, StageState::kSucceeded},    // Monitors are armed without an agent.
+    {StageState::kReady, StageState::kSucceeded},    // Monitors are armed without an agent; a result is reused.
     {StageState::kReady, StageState::kFailed},       // No agent in time; a monitor that cannot be armed.
     {StageState::kReady, StageState::kCancelled},
     {StageState::kLeased, StageState::kRunning},
@@ -155,11 +155,16 @@ struct Outcome {
   int64_t max_rss_bytes = 0;
 };
 
+// What determines a stage's result, part by part: see recipe.h.
+using Recipe = std::map<std::string, std::string>;
+
 struct Attempt {
   int number = 0;
   std::string agent;
   AttemptState state = AttemptState::kGranted;
   UtcTime granted, started, ended;
+  Recipe recipe;                                  // Complete; empty: its result is not reused.
+  std::string reuse_note;                         // Why no earlier result was taken over.
   Outcome outcome;                                // Meaningful once ended.
 };
 
@@ -179,12 +184,16 @@ struct StagePlan {
   std::string environment;                        // kDeploy: locked while leased; kMonitor.
   ConcurrencyPolicy environment_policy = ConcurrencyPolicy::kQueue;   // kDeploy.
   std::string package;                            // kDeploy: "stage.output".
+  Recipe recipe;                                  // The parts known before the run; empty: not reusable.
+  bool reuse = false;                             // An earlier result of the same recipe is taken over.
+  Duration reuse_max_age{0};                      // Unless it is older; 0: of any age.
 };
 
-// A result that a retry of a run took over instead of making it again.
+// A result that was taken over instead of making it again.
 struct Carried {
   AttemptId from;                                 // The attempt that made it.
   Outcome outcome;
+  bool reused = false;                            // Because its recipe is the same; else by a retry of a run.
 };
 
 // A leased stage that is to end: what it becomes when its agent has ended it.

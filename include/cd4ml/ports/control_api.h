@@ -33,6 +33,7 @@ struct StartRequest {
   std::string by;
   std::string key;                                 // Idempotency key; the same key gives the same run.
   std::optional<int> priority;                     // Instead of the pipeline's.
+  bool no_reuse = false;                           // Every stage is performed, whatever has been made before.
 };
 
 // Which stages of an ended run are done again, in a new run with the same commit and data.
@@ -52,6 +53,7 @@ struct PlannedRun {
   std::map<std::string, core::Version> materials;
   Value params;
   std::map<std::string, std::string> param_sources;
+  std::map<std::string, std::string> reuse;        // Stage -> what would become of it: "reuses car/11", "runs: …".
   std::map<std::string, std::string> agents;       // Stage -> agent that could take it, or why none can.
   Digest definition;
 };

@@ -33,6 +33,13 @@ struct RunSummary {
   int gates_passed = 0, gates_judged = 0;
 };
 
+// A stage's success that another run may take over.
+struct ReusableResult {
+  core::Carried carried;                      // Of LastResult without its outcome.
+  core::Recipe recipe;
+  UtcTime ended;
+};
+
 // A node of the lineage graph.
 struct LineageNode {
   enum class Kind { kVersion, kAttempt, kDeployment, kPrediction };
@@ -62,6 +69,11 @@ class History {
 
   virtual absl::StatusOr<core::Run> GetRun(const core::RunId& id) = 0;
   virtual absl::StatusOr<std::vector<RunSummary>> ListRuns(const RunFilter& filter) = 0;
+  // Returns the newest success of a recipe, or nullopt.
+  virtual absl::StatusOr<std::optional<ReusableResult>> FindResult(const Digest& recipe) = 0;
+  // Returns the recipe of the stage's newest success in the last 100 runs, or nullopt.
+  virtual absl::StatusOr<std::optional<ReusableResult>> LastResult(const std::string& pipeline,
+                                                                   const std::string& stage) = 0;
   // Newest first. Empty environment: all. `at`, when set: only what was live then.
   virtual absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
                                                                         UtcTime at, int limit) = 0;

@@ -36,6 +36,11 @@ class SourceRepo {
   virtual absl::StatusOr<std::vector<std::string>> ListFiles(std::string_view commit,
                                                              std::string_view suffix) = 0;
 
+  // Identifies what is in the commit's files that match one of `patterns` (as fnmatch, where '*' also matches '/');
+  // all files for no patterns, which reads nothing. NOT_FOUND names a pattern that no file matches.
+  virtual absl::StatusOr<std::string> IdentifyFiles(std::string_view commit,
+                                                    const std::vector<std::string>& patterns) = 0;
+
   // Returns the paths that differ between two commits, sorted.
   virtual absl::StatusOr<std::vector<std::string>> ChangedPaths(std::string_view from,
                                                                 std::string_view to) = 0;

@@ -44,6 +44,15 @@ void PrintStages(const Invocation& invocation, const PlannedRun& plan) {
   }
   invocation.out.Line();
   const bool knows_agents = !plan.agents.empty();
+  if (!plan.reuse.empty()) {
+    for (const core::StagePlan& stage : plan.stages) {
+      const auto would = plan.reuse.find(stage.name);
+      if (would == plan.reuse.end()) continue;
+      for (const std::string& line : Wrap(SafeLine(stage.name + " " + would->second), invocation.out.width() - 2))
+        invocation.out.Line("  " + line);
+    }
+    invocation.out.Line();
+  }
   Table table({{"STAGE", 0},
                {"KIND", 2},
                {"NEEDS", 3},

@@ -109,13 +109,13 @@ class Page {
   }
 
   void TakenOver() const {
-    std::map<core::RunId, std::vector<std::string>> stages;
+    std::map<std::string, std::vector<std::string>> stages;
     for (const core::StageRun& stage : run_.stages) {
-      if (stage.carried) stages[stage.carried->from.run].push_back(stage.plan.name);
+      if (!stage.carried) continue;
+      const std::string how = stage.carried->reused ? "  reused from " : "  taken over from ";
+      stages[how + stage.carried->from.run].push_back(stage.plan.name);
     }
-    for (const auto& [run, names] : stages) {
-      Line("  taken over from " + run + ": " + Join(names, ", "));
-    }
+    for (const auto& [from, names] : stages) Line(from + ": " + Join(names, ", "));
   }
 
   // How the attempts of stages with several ended.

@@ -31,6 +31,8 @@ std::string Because(const RunView& view, const core::StageRun& stage) {
 
 Answer Ask(const RunView& view, const core::StageRun& stage) {
   Answer answer{&stage, Because(view, stage), {}};
+  if (stage.latest() != nullptr && !stage.latest()->reuse_note.empty())
+    answer.attempts.push_back("was not reused: " + stage.latest()->reuse_note);
   for (const core::Attempt& attempt : stage.attempts) {
     const bool went_well = attempt.state == core::AttemptState::kSucceeded;
     if (!core::IsTerminal(attempt.state) || (went_well && stage.attempts.size() == 1)) continue;

@@ -1,0 +1,31 @@
+// What determines a stage's result. Two stages with the same recipe would give the same result, so the second one
+// takes over the first one's.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cd4ml/base/digest.h"
+#include "cd4ml/core/pipeline.h"
+#include "cd4ml/core/run.h"
+
+namespace cd4ml::core {
+
+// Returns whether the stage's result may be reused: it leaves something behind, and does nothing to the world.
+bool IsReusable(const StageSpec& stage);
+
+// Returns the parts that are known before the run: "definition", "code" and "params". `definition` is the stage in the
+// expanded definition, `code` identifies the files of the commit that it depends on.
+Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params);
+
+// Returns the whole recipe, once everything that the stage reads is there: each input by its content, and for gates
+// the champion's package.
+Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& champion);
+
+Digest KeyOf(const Recipe& recipe);
+
+// Returns which parts differ, by name, sorted.
+std::vector<std::string> ChangedParts(const Recipe& before, const Recipe& now);
+
+}  // namespace cd4ml::core

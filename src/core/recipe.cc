@@ -1,0 +1,76 @@
+// Recipes are maps of digests, so that a difference can be named.
+#include "cd4ml/core/recipe.h"
+
+#include <set>
+
+namespace cd4ml::core {
+namespace {
+
+// Raise it when what cd4ml does for a stage changes its results: nothing made before is reused then.
+constexpr std::string_view kKindVersion = "1";
+
+// Keys of a stage that say where, when and how often it runs, and not what comes out.
+const std::set<std::string, std::less<>> kWithoutInfluence = {
+    "name", "needs", "agent", "timeout", "assign_timeout", "total_timeout", "silence_timeout", "grace", "retry",
+    "if", "cache", "code", "params", "description"};
+
+std::string DigestOf(const Value& value) { return Sha256(ToJson(value)).hex(); }
+
+// A parameter or sub-tree that is not there is an absence that counts.
+Value ChosenParams(const StageSpec& stage, const Value& params) {
+  if (stage.params.empty()) return params;
+  Value::Map chosen;
+  for (const std::string& name : stage.params) {
+    const Value* value = params.FindPath(name);
+    chosen[name] = value == nullptr ? Value() : *value;
+  }
+  return chosen;
+}
+
+}  // namespace
+
+bool IsReusable(const StageSpec& stage) {
+  if (stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
+  return !stage.outputs.empty() || !stage.rules.empty();
+}
+
+Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params) {
+  Value::Map own;
+  if (definition.is_map()) {
+    for (const auto& [key, value] : definition.map()) {
+      if (!kWithoutInfluence.contains(key)) own[key] = value;
+    }
+  }
+  own["kind"] = std::string(ToText(stage.kind)) + "/" + std::string(kKindVersion);
+  return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}};
+}
+
+Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& champion) {
+  Recipe recipe = stage.plan.recipe;
+  for (const std::string& reference : stage.plan.references) {
+    const std::optional<Version> version = FindVersion(run, reference);
+    recipe["input " + reference] = version.has_value() ? version->artifact.digest.hex() : "";
+  }
+  if (IsGate(stage.plan.kind)) recipe["champion"] = champion;
+  return recipe;
+}
+
+Digest KeyOf(const Recipe& recipe) {
+  Value::Map map;
+  for (const auto& [part, digest] : recipe) map[part] = digest;
+  return Sha256(ToJson(map));
+}
+
+std::vector<std::string> ChangedParts(const Recipe& before, const Recipe& now) {
+  std::vector<std::string> changed;
+  for (const auto& [part, digest] : now) {
+    const auto then = before.find(part);
+    if (then == before.end() || then->second != digest) changed.push_back(part);
+  }
+  for (const auto& [part, digest] : before) {
+    if (!now.contains(part)) changed.push_back(part);
+  }
+  return changed;
+}
+
+}  // namespace cd4ml::core
