@@ -30,9 +30,9 @@ auto View(const core::Resources& x) {
 }
 auto View(const core::StagePlan& x) {
   const auto& [name, kind, needs, references, condition, labels, resources, timeout, assign, total,
-               retry, environment, policy, package] = x;
+               retry, environment, policy, package, recipe, reuse, max_age] = x;
   return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign,
-                                 total, environment, policy, package),
+                                 total, environment, policy, package, recipe, reuse, max_age),
                         View(retry), View(resources));
 }
 auto View(const core::Deployment& x) {
@@ -170,8 +170,9 @@ TEST(EncodeEvent, KeepsTheSmallEvents) {
     EXPECT_EQ(std::tuple(stage, not_before), std::tuple("train", UtcTime{-5}));
   }
   {
-    const auto [stage, number, agent] = RoundTrip(core::LeaseGranted{"train", 7, kNasty});
-    EXPECT_EQ(std::tuple(stage, number, agent), std::tuple("train", 7, kNasty));
+    const core::Recipe parts = {{"code", "a"}, {"input train.model", kNasty}};
+    const auto [stage, number, agent, recipe, note] = RoundTrip(core::LeaseGranted{"train", 7, kNasty, parts, kNasty});
+    EXPECT_EQ(std::tuple(stage, number, agent, recipe, note), std::tuple("train", 7, kNasty, parts, kNasty));
   }
   {
     const auto [stage, number] = RoundTrip(core::AttemptStarted{"", 0});
