@@ -72,4 +72,26 @@ Digest Sha256(std::string_view bytes) {
   return Digest(Hex(out, size));
 }
 
+struct Md5Hasher::Context {
+  EVP_MD_CTX* evp = EVP_MD_CTX_new();
+  ~Context() { EVP_MD_CTX_free(evp); }
+};
+
+Md5Hasher::Md5Hasher() : context_(std::make_unique<Context>()) {
+  CD4ML_CHECK(EVP_DigestInit_ex2(context_->evp, EVP_md5(), nullptr) == 1, "OpenSSL has no MD5");
+}
+
+Md5Hasher::~Md5Hasher() = default;
+
+void Md5Hasher::Update(std::string_view bytes) {
+  CD4ML_CHECK(EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size()) == 1, "digest update");
+}
+
+std::string Md5Hasher::Finish() {
+  unsigned char out[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  CD4ML_CHECK(EVP_DigestFinal_ex(context_->evp, out, &size) == 1, "digest final");
+  return Hex(out, size);
+}
+
 }  // namespace cd4ml

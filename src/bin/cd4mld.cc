@@ -9,6 +9,7 @@
 #include "cd4ml/blob/open_blob_store.h"
 #include "cd4ml/daemon/daemon.h"
 #include "cd4ml/git/open_repo.h"
+#include "cd4ml/http/remote_data.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/serve.h"
 #include "cd4ml/store/open_store.h"
@@ -30,7 +31,23 @@ struct Flags {
   std::string session_ttl = "30s";
   std::string assign_timeout = "10m";
   std::string ballast = "64MiB";
+  std::string remote_max = "1TiB";
+  std::string s3_endpoint, s3_region, s3_credentials;
 };
+
+// Flags say more than variables, and these more than the file of credentials.
+absl::StatusOr<http::S3Settings> MakeS3Settings(const Flags& flags, FileSystem& files) {
+  std::string file = flags.s3_credentials;
+  if (file.empty()) file = os::Environment("AWS_SHARED_CREDENTIALS_FILE");
+  const bool is_asked_for = !file.empty();
+  if (!is_asked_for) file = os::Environment("HOME") + "/.aws/credentials";
+  const absl::StatusOr<std::string> text = files.ReadFile(file, 1 << 20);
+  if (!text.ok() && is_asked_for) return Annotate(text.status(), "the credentials of S3");
+  http::S3Settings s3 = http::ReadS3Settings(os::Environment, text.ok() ? *text : "");
+  if (!flags.s3_endpoint.empty()) s3.endpoint = flags.s3_endpoint;
+  if (!flags.s3_region.empty()) s3.region = flags.s3_region;
+  return s3;
+}
 
 absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   daemon::Settings settings;
@@ -44,6 +61,7 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
   settings.heartbeat = settings.session_ttl / 6;
   CD4ML_ASSIGN_OR_RETURN(settings.plan.assign_timeout, ParseDuration(flags.assign_timeout));
+  CD4ML_ASSIGN_OR_RETURN(settings.remote_size_max, ParseSize(flags.remote_max));
   return settings;
 }
 
@@ -69,9 +87,11 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
   const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
   const std::unique_ptr<Clock> clock = os::MakeClock();
+  CD4ML_ASSIGN_OR_RETURN(const http::S3Settings s3, MakeS3Settings(flags, *files));
+  const RemoteDataOpener remote = [&s3] { return http::MakeRemoteData(s3); };
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
-      daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop}));
+      daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
                                     *blobs));
@@ -104,6 +124,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--ballast", flags.ballast, "Disk space held back for results when the disk is full; 0B: none")
       ->capture_default_str();
+  app.add_option("--remote-max", flags.remote_max, "What one material may bring from other machines")
+      ->capture_default_str();
+  app.add_option("--s3-endpoint", flags.s3_endpoint, "URL of the S3 service; default AWS_ENDPOINT_URL, else AWS itself");
+  app.add_option("--s3-region", flags.s3_region, "Region of the S3 service; default AWS_REGION, else us-east-1");
+  app.add_option("--s3-credentials", flags.s3_credentials,
+                 "File with the key, as the AWS tools write it; default AWS_SHARED_CREDENTIALS_FILE, else "
+                 "~/.aws/credentials. AWS_ACCESS_KEY_ID counts more");
   cd4ml::bin::AddLogFlags(app, flags.log_level, flags.log_file);
   CLI11_PARSE(app, argc, argv);
   cd4ml::os::StopSignal stop;

@@ -33,6 +33,7 @@ void PrintStarted(const Invocation& invocation, const core::Run& run, bool is_fo
 std::vector<Option> StartOptions() {
   return {{"--lane", "NAME", "lane of the run; without it: production"},
           {"--ref", "REF", "branch, tag or commit; without it: the registered branch"},
+          {"--mixed", "", "also with revisions that do not belong together; the run is marked"},
           ParamOption(),
           {"--no-cache", "", "perform every stage, whatever has been made before"}};
 }
@@ -77,6 +78,7 @@ absl::StatusOr<StartRequest> ReadStartRequest(const Invocation& invocation,
   request.pipeline = pipeline;
   request.lane = invocation.arguments.One("lane");
   request.ref = invocation.arguments.One("ref");
+  request.mixed = invocation.arguments.Has("mixed");
   request.by = invocation.ports.user;
   request.no_reuse = invocation.arguments.Has("no-cache");
   CD4ML_ASSIGN_OR_RETURN(request.params, ReadParams(invocation));

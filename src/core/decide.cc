@@ -418,6 +418,9 @@ void Decision::Unblock(int position) {
         "its condition cannot be evaluated: " + Message(wanted.status()));
   } else if (!*wanted) {
     End(position, StageState::kSkipped, Reason::kConditionFalse, "its condition is false: " + stage.plan.condition);
+  } else if (stage.plan.kind == StageKind::kDeploy && stage.plan.refuses_mixed && !run_.pins.mixed.empty()) {
+    End(position, StageState::kFailed, Reason::kGateRejected,
+        "environment \"" + stage.plan.environment + "\" refuses mixed revisions: " + run_.pins.mixed);
   } else {
     events_.push_back(StageReady{stage.plan.name, UtcTime{}});
     if (stage.plan.kind == StageKind::kMonitor) ArmMonitor(position);

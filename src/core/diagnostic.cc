@@ -111,6 +111,9 @@ constexpr CodeExplanation kCodes[] = {
      "One of the two could never be reached: a stage cannot be silent for longer than it may run "
      "(`silence_timeout`, `timeout`), all of its attempts together are not shorter than one "
      "(`timeout`, `total_timeout`), and waiting before a retry grows up to `backoff_max`."},
+    {code::kBadSource, "data cannot come from there",
+     "Data is a path, or a file://, http://, https:// or s3:// URL; `dvc` names a .dvc file or a dvc.lock of the "
+     "repository. Credentials belong to the daemon, never to a definition; see docs/data.md."},
     {code::kUnknownKey, "unknown key",
      "No key of that name exists here. Misspelt keys are errors, because a key that is ignored "
      "silently is worse. The allowed keys are listed."},
@@ -208,9 +211,6 @@ constexpr CodeExplanation kCodes[] = {
     {code::kNoSecrets, "secrets are not available yet", "The agent's host must hold them for now."},
     {code::kNoRuntime, "a runtime is not available yet",
      "Stages run with what the host of the agent has; choose the host by `agent.labels`."},
-    {code::kNoMaterial, "this material is not available yet",
-     "Materials are the pipeline's own repository (`git: .`) and data below a path or file:// "
-     "URL."},
     {code::kNoReference, "keeping only the reference to data is not available yet",
      "The bytes of data are always kept."},
     {code::kNoParamFormat, "parameter files in TOML are not available yet", "Use YAML or JSON."},

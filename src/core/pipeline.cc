@@ -46,6 +46,24 @@ std::optional<OutputType> ParseOutputType(std::string_view text) {
 const StageSpec* PipelineSpec::FindStage(std::string_view stage) const {
   return FindNamed(stages, stage);
 }
+std::string SourceText(const MaterialSpec& material) {
+  using Kind = MaterialSpec::Kind;
+  switch (material.kind) {
+    case Kind::kGit:
+      break;
+    case Kind::kData:
+      return material.location + (material.pattern.empty() ? "" : " [" + material.pattern + "]");
+    case Kind::kGitPath:
+      return "git " + material.location + ":" + material.path + (material.ref.empty() ? "" : "@" + material.ref);
+    case Kind::kDvc:
+      return "dvc " + material.location + (material.output.empty() ? "" : ":" + material.output);
+    case Kind::kPipeline:
+      return material.location + "/" + material.output +
+             (material.environment.empty() ? "" : " live in " + material.environment);
+  }
+  return "";
+}
+
 const MaterialSpec* PipelineSpec::FindMaterial(std::string_view material) const {
   return FindNamed(materials, material);
 }

@@ -32,7 +32,10 @@ StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const 
   plan.retry = stage.retry;
   plan.environment = stage.environment;
   const EnvironmentSpec* environment = pipeline.FindEnvironment(stage.environment);
-  if (environment != nullptr) plan.environment_policy = environment->concurrency;
+  if (environment != nullptr) {
+    plan.environment_policy = environment->concurrency;
+    plan.refuses_mixed = environment->refuses_mixed;
+  }
   plan.package = stage.package;
   plan.reuse = IsReusable(stage);
   plan.reuse_max_age = stage.cache.max_age;

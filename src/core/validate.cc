@@ -86,6 +86,10 @@ class Validator {
     CheckVariables(pipeline_.params.schema, "parameters");
     for (const MaterialSpec& material : pipeline_.materials) {
       CheckPath(material.at, "\"at\" of material " + Quoted(material.name), material.place);
+      if (material.path != ".") CheckPath(material.path, "\"path\" of material " + Quoted(material.name), material.place);
+      if (material.kind == MaterialSpec::Kind::kDvc) {
+        CheckPath(material.location, "\"dvc\" of material " + Quoted(material.name), material.place);
+      }
     }
     CollectSlices();
     for (const StageSpec& stage : pipeline_.stages) CheckStage(stage);

@@ -196,6 +196,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     plan.file = command.pins.file;
     plan.stages = command.stages;
     plan.materials = command.pins.materials;
+    plan.upstream = command.pins.upstream;
+    plan.mixed = command.pins.mixed;
     plan.params = command.pins.params;
     plan.param_sources = command.pins.param_sources;
     plan.definition = command.pins.definition;

@@ -1,10 +1,7 @@
 // Resolving and pinning everything that a run depends on.
 #include "run_starter.h"
 
-#include <fnmatch.h>
-
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
 #include "cd4ml/base/log.h"
@@ -74,6 +71,15 @@ absl::Status CheckLane(const core::PipelineSpec& spec, const std::string& lane, 
 }
 
 }  // namespace
+
+RunStarter::RunStarter(const Settings& settings, const Ports& ports)
+    : settings_(settings),
+      ports_(ports),
+      local_(MakeLocalData(settings_, ports_.blobs, ports_.files, ports_.clock)),
+      remote_(MakeRemoteData(settings_, ports_)),
+      git_(MakeGitData(settings_, ports_)),
+      dvc_(MakeDvcData(settings_, ports_)),
+      upstream_(ports_) {}
 
 absl::StatusOr<RegisterResult> RunStarter::Register(const RegisterRequest& request) const {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(request.repo));
@@ -154,57 +160,32 @@ absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, c
   return core::ResolveParams(source.draft.params, files, overrides, request.lane);
 }
 
-absl::StatusOr<ArtifactRef> RunStarter::PinData(const core::MaterialSpec& material) const {
-  std::string path = material.location;
-  if (path.starts_with("file://")) path = path.substr(7);
-  if (!path.starts_with('/')) path = settings_.data_root + "/" + path;
-  const std::string what = "material \"" + material.name + "\"";
-  // A link is only a name of the data; what is stored is what it leads to.
-  std::error_code unresolved;
-  const std::filesystem::path real = std::filesystem::canonical(path, unresolved);
-  if (!unresolved) path = real.string();
-  const auto stat = ports_.files.Stat(path);
-  if (!stat.ok()) {
-    return absl::NotFoundError(what + ": there is no file or folder " + path +
-                               "; relative paths are looked up in the daemon's data root");
+const DataSource& RunStarter::SourceOf(const core::MaterialSpec& material) const {
+  switch (material.kind) {
+    case core::MaterialSpec::Kind::kGitPath:
+      return *git_;
+    case core::MaterialSpec::Kind::kDvc:
+      return *dvc_;
+    default:
+      return material.location.find("://") == std::string::npos || material.location.starts_with("file://") ? *local_
+                                                                                                          : *remote_;
   }
-  if (material.pattern.empty()) {
-    auto stored = PutArtifact(ports_.blobs, path, /*may_link=*/false);
-    return stored.ok() ? std::move(stored) : Annotate(stored.status(), what);
-  }
-  if (stat->kind == FileKind::kFile) return absl::InvalidArgumentError(what + " has a pattern, but " + path + " is not a folder");
-  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> names, ports_.files.ListDir(path));
-  std::sort(names.begin(), names.end());
-  std::vector<TreeEntry> tree;
-  ArtifactRef artifact{.digest = {}, .is_tree = true, .size = 0, .files = 0};
-  for (const std::string& name : names) {
-    if (fnmatch(material.pattern.c_str(), name.c_str(), FNM_PERIOD) != 0) continue;
-    auto file = PutArtifact(ports_.blobs, path + "/" + name, /*may_link=*/false);
-    if (!file.ok()) return Annotate(file.status(), what);
-    if (file->is_tree) continue;
-    tree.push_back({.path = name, .digest = file->digest, .size = file->size, .executable = false});
-    artifact.size += file->size;
-    ++artifact.files;
-  }
-  if (tree.empty()) {
-    return absl::NotFoundError(what + ": no file in " + path + " matches \"" + material.pattern + "\"");
-  }
-  CD4ML_ASSIGN_OR_RETURN(artifact.digest, PutBytes(ports_.blobs, FormatTree(tree)));
-  return artifact;
 }
 
 absl::StatusOr<std::map<std::string, core::Version>> RunStarter::PinMaterials(
-    const core::PipelineSpec& spec, const std::map<std::string, core::Version>& known) const {
+    const core::PipelineSpec& spec, const DataContext& context, const std::map<std::string, core::Version>& known) const {
   std::map<std::string, core::Version> pinned = known;
   for (const core::MaterialSpec& material : spec.materials) {
-    if (material.kind != core::MaterialSpec::Kind::kData || pinned.contains(material.name)) continue;
-    CD4ML_ASSIGN_OR_RETURN(const ArtifactRef artifact, PinData(material));
+    if (material.kind == core::MaterialSpec::Kind::kGit || pinned.contains(material.name)) continue;
+    const auto artifact = SourceOf(material).Read(material, context);
+    if (!artifact.ok()) return Annotate(artifact.status(), "material \"" + material.name + "\"");
     core::Version& version = pinned[material.name];
     version.kind = core::VersionKind::kData;
     version.name = spec.name + "/" + material.name;
-    version.digest = artifact.digest.hex();
-    version.artifact = artifact;
-    version.summary = FormatSize(artifact.size) + (artifact.files == 1 ? "" : " in " + Plural(artifact.files, "file"));
+    version.digest = artifact->digest.hex();
+    version.artifact = *artifact;
+    version.summary = FormatSize(artifact->size) + (artifact->is_tree ? " in " + Plural(artifact->files, "file") : "") +
+                      " from " + core::SourceText(material);
   }
   return pinned;
 }
@@ -219,7 +200,7 @@ std::map<std::string, core::Version> RunStarter::SameMaterials(const core::Run& 
     const core::MaterialSpec* then = before.spec.FindMaterial(name);
     const core::MaterialSpec* now = spec.FindMaterial(name);
     if (then == nullptr || now == nullptr) continue;
-    if (then->location == now->location && then->pattern == now->pattern) same[name] = version;
+    if (then->kind == now->kind && core::SourceText(*then) == core::SourceText(*now)) same[name] = version;
   }
   return same;
 }
@@ -276,6 +257,69 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   return std::move(prepared.run);
 }
 
+absl::StatusOr<RunStarter::Draft> RunStarter::ReadDraft(SourceRepo& repo, const PipelineRecord& pipeline,
+                                                        const StartRequest& request, core::TriggerKind trigger,
+                                                        PipelineRecord* broken) const {
+  Draft draft{.is_newest = request.ref.empty()};
+  CD4ML_ASSIGN_OR_RETURN(draft.source, ReadDefinition(repo, pipeline, request.ref, broken));
+  CD4ML_ASSIGN_OR_RETURN(draft.params, ReadParams(repo, draft.source, request));
+  const core::Scope scope = MakeScope(draft.params.values, request.lane, trigger);
+  draft.parsed = ports_.parser.Parse(draft.source.text, pipeline.file, &scope);
+  if (core::HasErrors(draft.parsed.diagnostics)) {
+    return DiagnosticsError("the definition of \"" + pipeline.name + "\" has " +
+                                Plural(CountErrors(draft.parsed.diagnostics), "error") + " with these parameters",
+                            draft.parsed.diagnostics);
+  }
+  return draft;
+}
+
+absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
+                                 core::TriggerKind trigger, PipelineRecord* broken, const core::Run* retried,
+                                 Draft& draft, core::Pins& pins) const {
+  CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, request, trigger, broken));
+  if (retried != nullptr) {
+    pins.materials = SameMaterials(*retried, draft.parsed.spec);
+    pins.mixed = retried->pins.mixed;
+    for (const auto& [material, run] : retried->pins.upstream) {
+      if (pins.materials.contains(material)) pins.upstream[material] = run;
+    }
+  }
+  const std::string key = RepoKey(pipeline.repo);
+  core::Revisions fixed;
+  if (!request.ref.empty()) fixed[key] = draft.source.commit.id;
+  CD4ML_ASSIGN_OR_RETURN(auto resolved, upstream_.Resolve(draft.parsed.spec, pins.materials, fixed));
+  const auto commit = resolved.shared.find(key);
+  if (resolved.conflict.empty() && commit != resolved.shared.end() && commit->second != draft.source.commit.id) {
+    // The others were made from an older commit: so is this run, with what its definition said then.
+    StartRequest then = request;
+    then.ref = commit->second;
+    CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, then, trigger, nullptr));
+    fixed[key] = commit->second;
+    CD4ML_ASSIGN_OR_RETURN(resolved, upstream_.Resolve(draft.parsed.spec, pins.materials, fixed));
+  }
+  if (!resolved.conflict.empty()) {
+    if (!request.mixed) {
+      return absl::FailedPreconditionError("no revisions belong together: " + resolved.conflict +
+                                           "; run what is behind, or start with --mixed");
+    }
+    pins.mixed = resolved.conflict;
+  }
+  pins.upstream.merge(resolved.runs);
+  pins.materials.merge(resolved.versions);
+  for (const core::MaterialSpec& material : draft.parsed.spec.materials) {
+    if (material.kind == core::MaterialSpec::Kind::kGit || pins.materials.contains(material.name)) continue;
+    const auto shared = resolved.data.find(core::SourceText(material));
+    if (!resolved.conflict.empty() || shared == resolved.data.end()) continue;
+    if (!ports_.blobs.Size(shared->second.artifact.digest).ok()) {
+      return absl::NotFoundError("material \"" + material.name + "\" at sha256:" + shared->second.artifact.digest.brief() +
+                                 ", which the others were made from, is no longer kept; run them again");
+    }
+    pins.materials[material.name] = shared->second;
+    pins.materials[material.name].name = draft.parsed.spec.name + "/" + material.name;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& asked, core::TriggerKind trigger,
                                                          const PipelineRecord& pipeline, PipelineRecord* broken,
                                                          const core::Run* retried) const {
@@ -283,16 +327,10 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   if (request.lane.empty()) request.lane = "production";
   if (!IsName(request.lane)) return absl::InvalidArgumentError("\"" + request.lane + "\" is no name of a lane");
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(pipeline.repo));
-  CD4ML_ASSIGN_OR_RETURN(const Source source, ReadDefinition(*repo, pipeline, request.ref, broken));
-  CD4ML_ASSIGN_OR_RETURN(const core::EffectiveParams params, ReadParams(*repo, source, request));
-
-  const core::Scope scope = MakeScope(params.values, request.lane, trigger);
-  ParsedPipeline parsed = ports_.parser.Parse(source.text, pipeline.file, &scope);
-  if (core::HasErrors(parsed.diagnostics)) {
-    return DiagnosticsError("the definition of \"" + pipeline.name + "\" has " +
-                                Plural(CountErrors(parsed.diagnostics), "error") + " with these parameters",
-                            parsed.diagnostics);
-  }
+  Draft draft;
+  core::Pins pins;
+  CD4ML_RETURN_IF_ERROR(Resolve(*repo, pipeline, request, trigger, broken, retried, draft, pins));
+  auto& [source, params, parsed, is_newest] = draft;
   CD4ML_RETURN_IF_ERROR(CheckLane(parsed.spec, request.lane, trigger));
 
   Prepared prepared;
@@ -305,12 +343,13 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   }
   run.concurrency = parsed.spec.concurrency;
   run.trigger = {.kind = trigger, .key = request.key, .by = request.by, .reason = request.reason};
+  run.pins = std::move(pins);
   run.pins.repo = pipeline.repo;
   run.pins.commit = source.commit.id;
   run.pins.commit_subject = source.commit.subject;
   run.pins.file = pipeline.file;
-  const auto known = retried == nullptr ? std::map<std::string, core::Version>() : SameMaterials(*retried, parsed.spec);
-  CD4ML_ASSIGN_OR_RETURN(run.pins.materials, PinMaterials(parsed.spec, known));
+  CD4ML_ASSIGN_OR_RETURN(run.pins.materials,
+                         PinMaterials(parsed.spec, {*repo, pipeline.repo, source.commit.id}, run.pins.materials));
   CD4ML_ASSIGN_OR_RETURN(run.pins.definition, PutBytes(ports_.blobs, parsed.expanded));
   run.pins.params = params.values;
   run.pins.param_sources = params.sources;
@@ -319,7 +358,7 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   CD4ML_RETURN_IF_ERROR(BeginRecipes(*repo, parsed, !request.no_reuse, run));
   prepared.spec = std::move(parsed.spec);
   prepared.pipeline = pipeline;
-  if (request.ref.empty()) {
+  if (is_newest) {
     prepared.pipeline.good_commit = source.commit.id;
     prepared.pipeline.description = prepared.spec.description;
     prepared.pipeline.bad_commit.clear();

@@ -7,13 +7,17 @@
 
 #include "cd4ml/core/params.h"
 #include "cd4ml/daemon/daemon.h"
+#include "data_source.h"
 #include "orchestrator.h"
+#include "upstream.h"
 
 namespace cd4ml::daemon {
 
 class RunStarter {
  public:
-  RunStarter(const Settings& settings, const Ports& ports) : settings_(settings), ports_(ports) {}
+  RunStarter(const Settings& settings, const Ports& ports);
+  RunStarter(const RunStarter&) = delete;
+  RunStarter& operator=(const RunStarter&) = delete;
 
   // Looks at a repository: every definition of the branch, good or bad.
   absl::StatusOr<RegisterResult> Register(const RegisterRequest& request) const;
@@ -37,21 +41,38 @@ class RunStarter {
     std::string text;
     core::PipelineSpec draft;        // Parsed without values: what it needs is known, not what it says.
   };
+  // A definition with the values of one request.
+  struct Draft {
+    Source source;
+    core::EffectiveParams params;
+    ParsedPipeline parsed;
+    bool is_newest = false;          // Of the registered branch.
+  };
+  absl::StatusOr<Draft> ReadDraft(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
+                                  core::TriggerKind trigger, PipelineRecord* broken) const;
+  // The one set of revisions that a run gets, whoever asked for it: `draft` and `pins` hold code and data that belong
+  // together with what other pipelines made, or say that they do not.
+  absl::Status Resolve(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
+                       core::TriggerKind trigger, PipelineRecord* broken, const core::Run* retried, Draft& draft,
+                       core::Pins& pins) const;
   absl::StatusOr<Source> ReadDefinition(SourceRepo& repo, const PipelineRecord& pipeline, const std::string& ref,
                                         PipelineRecord* broken) const;
   absl::StatusOr<core::EffectiveParams> ReadParams(SourceRepo& repo, const Source& source,
                                                    const StartRequest& request) const;
   // What `pinned` holds is taken from there; everything else is read.
   absl::StatusOr<std::map<std::string, core::Version>> PinMaterials(
-      const core::PipelineSpec& spec, const std::map<std::string, core::Version>& pinned) const;
+      const core::PipelineSpec& spec, const DataContext& context,
+      const std::map<std::string, core::Version>& pinned) const;
   // Returns the materials of `ended` that `spec` still takes from the same place.
   std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
   // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
   absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
-  absl::StatusOr<ArtifactRef> PinData(const core::MaterialSpec& material) const;
+  const DataSource& SourceOf(const core::MaterialSpec& material) const;
 
   const Settings& settings_;
-  Ports ports_;
+  const Ports ports_;
+  const std::unique_ptr<DataSource> local_, remote_, git_, dvc_;
+  const UpstreamResolver upstream_;
 };
 
 }  // namespace cd4ml::daemon

@@ -8,6 +8,7 @@
 
 #include "cd4ml/base/check.h"
 #include "cd4ml/http/connect.h"
+#include "http/curl.h"
 
 namespace cd4ml::http {
 namespace {
@@ -15,24 +16,12 @@ namespace {
 constexpr size_t kBodyMax = size_t{16} << 20;
 constexpr size_t kHeadersMax = size_t{64} << 10;
 
-// libcurl's global state is made before the first handle and lives as long as the program.
-void InitialiseOnce() {
-  static const CURLcode initialised = curl_global_init(CURL_GLOBAL_DEFAULT);
-  CD4ML_CHECK(initialised == CURLE_OK, "libcurl cannot be initialised");
-}
-
 // Receives one answer.
 struct Answer {
   HttpResponse response;
   size_t header_bytes = 0;
   std::string refusal;  // Why the transfer was stopped by us.
 };
-
-std::string Trim(std::string_view text) {
-  const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return "";
-  return std::string(text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1));
-}
 
 size_t TakeBody(char* bytes, size_t, size_t size, void* user) {
   auto& answer = *static_cast<Answer*>(user);
@@ -55,15 +44,7 @@ size_t TakeHeader(char* bytes, size_t, size_t size, void* user) {
     answer.refusal = "the answer has more than 64 KiB of headers";
     return 0;
   }
-  if (const size_t colon = line.find(':');
-      colon != std::string_view::npos && !line.starts_with("HTTP/")) {
-    std::string name = Trim(line.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(),
-                   [](unsigned char c) { return std::tolower(c); });
-    std::string& value = answer.response.headers[name];
-    // Repeated headers mean the same as one with a list.
-    value += (value.empty() ? "" : ", ") + Trim(line.substr(colon + 1));
-  }
+  AddHeader(line, answer.response.headers);
   return size;
 }
 

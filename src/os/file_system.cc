@@ -147,7 +147,9 @@ class PosixFileSystem final : public FileSystem {
                                            : FileKind::kOther;
     result.size = facts.st_size;
     result.modified_ns = int64_t{facts.st_mtim.tv_sec} * 1'000'000'000 + facts.st_mtim.tv_nsec;
+    result.changed_ns = int64_t{facts.st_ctim.tv_sec} * 1'000'000'000 + facts.st_ctim.tv_nsec;
     result.inode = facts.st_ino;
+    result.device = facts.st_dev;
     result.executable = (facts.st_mode & S_IXUSR) != 0;
     return result;
   }

@@ -90,72 +90,64 @@ absl::Status WalkError(const fs::path& path, const std::error_code& error) {
   return absl::Status(code, "cannot read " + Quoted(path) + ": " + error.message());
 }
 
-// Walks one folder, then stores the files it found.
-class FolderPut {
+// Walks one folder. Lists hold the kind of each entry, so that no file is looked at.
+class Walk {
  public:
-  FolderPut(BlobStore& store, fs::path root, bool may_link, const std::stop_token& stop)
-      : store_(store), root_(std::move(root)), may_link_(may_link), stop_(stop) {}
+  Walk(fs::path root, const FileFilter& filter) : root_(std::move(root)), filter_(filter) {}
 
-  absl::Status Walk(const fs::path& dir, const std::string& prefix) {
+  absl::Status Enter(const fs::path& dir, const std::string& prefix) {
     const bool is_loop = std::find(above_.begin(), above_.end(), dir) != above_.end();
     if (is_loop) {
       return absl::InvalidArgumentError("the symbolic link " + Quoted(root_ / prefix) +
                                         " leads back to a folder that holds it; remove it");
     }
+    above_.push_back(dir);
     std::error_code error;
-    std::vector<fs::path> paths;
     for (fs::directory_iterator it(dir, error), end; !error && it != end; it.increment(error)) {
-      paths.push_back(it->path());
+      CD4ML_RETURN_IF_ERROR(Visit(*it, prefix));
     }
     if (error) return WalkError(dir, error);
-    std::sort(paths.begin(), paths.end());
-
-    above_.push_back(dir);
-    for (const fs::path& path : paths) {
-      CD4ML_RETURN_IF_ERROR(Visit(path, prefix + path.filename().string()));
-    }
     above_.pop_back();
     return absl::OkStatus();
   }
 
-  // Stores what was found.
-  absl::StatusOr<std::vector<TreeEntry>> PutFound() {
-    CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, store_.PutFiles(paths_, may_link_, stop_));
-    for (size_t i = 0; i < entries_.size(); ++i) {
-      entries_[i].digest = std::move(digests[i]);
-      CD4ML_ASSIGN_OR_RETURN(entries_[i].size, store_.Size(entries_[i].digest));
-    }
-    return std::move(entries_);
+  std::vector<FoundFile> TakeFound() {
+    std::sort(found_.begin(), found_.end(),
+              [](const FoundFile& a, const FoundFile& b) { return a.name < b.name; });
+    return std::move(found_);
   }
 
  private:
-  // Takes note of what is at `path` under the name `name`.
-  absl::Status Visit(fs::path path, const std::string& name) {
+  absl::Status Visit(const fs::directory_entry& entry, const std::string& prefix) {
     // Folders count too: links between empty ones could be walked for ever.
     if (++visited_ > kTreeFilesMax) return TooMany(kTreeFilesMax, "files");
+    std::string path = entry.path().string();
+    std::string name = prefix + path.substr(path.rfind('/') + 1);
+    std::error_code error;
+    fs::file_type type = entry.symlink_status(error).type();
+    const bool is_wanted = !filter_.wants || filter_.wants(name);
+    if (!is_wanted && (!filter_.is_deep || (type != fs::file_type::directory && type != fs::file_type::symlink))) {
+      return absl::OkStatus();
+    }
     if (!IsTreePath(name)) {
       return absl::InvalidArgumentError("cannot store " + Quoted(root_) +
                                         ": it holds a file whose name is not UTF-8, has control "
                                         "characters or is too long; rename it");
     }
-    std::error_code error;
-    fs::file_status status = fs::symlink_status(path, error);
-    if (!error && status.type() == fs::file_type::symlink) {
+    if (!error && type == fs::file_type::symlink) {
       if (++links_ > kTreeLinksMax) return TooMany(kTreeLinksMax, "symbolic links");
-      CD4ML_ASSIGN_OR_RETURN(path, Follow(path));
-      status = fs::symlink_status(path, error);
+      CD4ML_ASSIGN_OR_RETURN(const fs::path target, Follow(path));
+      path = target.string();
+      type = fs::symlink_status(target, error).type();
     }
     if (error) return WalkError(path, error);
-    if (status.type() == fs::file_type::directory) return Walk(path, name + "/");
-    if (status.type() != fs::file_type::regular) {
+    if (type == fs::file_type::directory) return filter_.is_deep ? Enter(path, name + "/") : absl::OkStatus();
+    if (!is_wanted) return absl::OkStatus();
+    if (type != fs::file_type::regular) {
       return absl::InvalidArgumentError("cannot store " + Quoted(root_ / name) +
                                         ": it is a socket, a pipe or a device; remove it");
     }
-    TreeEntry entry;
-    entry.path = name;
-    entry.executable = (status.permissions() & fs::perms::owner_exec) != fs::perms::none;
-    entries_.push_back(std::move(entry));
-    paths_.push_back(path.string());
+    found_.push_back({std::move(name), std::move(path)});
     return absl::OkStatus();
   }
 
@@ -180,38 +172,34 @@ class FolderPut {
     return target;
   }
 
-  BlobStore& store_;
   const fs::path root_;  // Canonical.
-  const bool may_link_;
-  const std::stop_token& stop_;
+  const FileFilter& filter_;
   std::vector<fs::path> above_;  // The folders being walked, outermost first.
   int64_t visited_ = 0;
   int64_t links_ = 0;
-  std::vector<TreeEntry> entries_;  // Without digest and size.
-  std::vector<std::string> paths_;  // Where the bytes of each are.
+  std::vector<FoundFile> found_;
 };
 
 absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link,
                                       const std::stop_token& stop) {
-  std::error_code error;
-  const fs::path root = fs::canonical(path, error);
-  if (error) return WalkError(path, error);
-  FolderPut put(store, root, may_link, stop);
-  CD4ML_RETURN_IF_ERROR(put.Walk(root, ""));
-
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<TreeEntry> entries, put.PutFound());
-  ArtifactRef artifact;
-  artifact.is_tree = true;
-  artifact.files = static_cast<int64_t>(entries.size());
-  for (const TreeEntry& entry : entries) artifact.size += entry.size;
-  const std::string text = FormatTree(entries);
-  if (text.size() > kTreeTextMax) {
-    return absl::ResourceExhaustedError("cannot store " + Quoted(path) +
-                                        ": the list of its files is larger than " +
-                                        FormatSize(kTreeTextMax) + "; pack them");
+  CD4ML_ASSIGN_OR_RETURN(std::vector<FoundFile> files, FindFiles(path.string()));
+  std::vector<std::string> paths;
+  std::vector<TreeEntry> entries(files.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    std::error_code error;
+    const fs::perms mode = fs::status(files[i].path, error).permissions();
+    if (error) return WalkError(files[i].path, error);
+    entries[i].executable = (mode & fs::perms::owner_exec) != fs::perms::none;
+    entries[i].path = std::move(files[i].name);
+    paths.push_back(std::move(files[i].path));
   }
-  CD4ML_ASSIGN_OR_RETURN(artifact.digest, PutBytes(store, text));
-  return artifact;
+  CD4ML_ASSIGN_OR_RETURN(std::vector<Digest> digests, store.PutFiles(paths, may_link, stop));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    entries[i].digest = std::move(digests[i]);
+    CD4ML_ASSIGN_OR_RETURN(entries[i].size, store.Size(entries[i].digest));
+  }
+  auto tree = PutTree(store, std::move(entries));
+  return tree.ok() ? std::move(tree) : Annotate(tree.status(), "cannot store " + Quoted(path));
 }
 
 absl::StatusOr<std::vector<TreeEntry>> ReadTree(BlobStore& store, const Digest& digest) {
@@ -307,6 +295,29 @@ absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes) {
     CD4ML_RETURN_IF_ERROR(writer->Append(bytes.substr(0, kPieceSize)));
   }
   return writer->Commit(Digest());
+}
+
+absl::StatusOr<std::vector<FoundFile>> FindFiles(const std::string& folder, const FileFilter& filter) {
+  std::error_code error;
+  const fs::path root = fs::canonical(folder, error);
+  if (error) return WalkError(folder, error);
+  Walk walk(root, filter);
+  CD4ML_RETURN_IF_ERROR(walk.Enter(root, ""));
+  return walk.TakeFound();
+}
+
+absl::StatusOr<ArtifactRef> PutTree(BlobStore& store, std::vector<TreeEntry> entries) {
+  ArtifactRef artifact{.digest = {}, .is_tree = true, .size = 0, .files = static_cast<int64_t>(entries.size())};
+  for (const TreeEntry& entry : entries) artifact.size += entry.size;
+  const std::string text = FormatTree(std::move(entries));
+  if (text.size() > kTreeTextMax) {
+    return absl::ResourceExhaustedError("the list of its files is larger than " + FormatSize(kTreeTextMax) +
+                                        "; pack them");
+  }
+  // Hashing it is much cheaper than storing it once more.
+  artifact.digest = Sha256(text);
+  if (!store.Size(artifact.digest).ok()) CD4ML_RETURN_IF_ERROR(PutBytes(store, text).status());
+  return artifact;
 }
 
 absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& path, bool may_link,

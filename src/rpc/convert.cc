@@ -286,6 +286,7 @@ class Codec {
     to->mutable_recipe()->insert(from.recipe.begin(), from.recipe.end());
     to->set_reuse(from.reuse);
     Write(from.reuse_max_age, to->mutable_reuse_max_age());
+    to->set_refuses_mixed(from.refuses_mixed);
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
     to.name = from.name();
@@ -305,6 +306,7 @@ class Codec {
     Copy(from.recipe(), to.recipe);
     to.reuse = from.reuse();
     Span(from.reuse_max_age(), to.reuse_max_age);
+    to.refuses_mixed = from.refuses_mixed();
   }
 
   // --- runs ------------------------------------------------------------------------------------
@@ -490,6 +492,8 @@ class Codec {
     to->set_params_json(JsonOf(from.params));
     to->mutable_param_sources()->insert(from.param_sources.begin(), from.param_sources.end());
     to->set_params_digest(from.params_digest.hex());
+    to->mutable_upstream()->insert(from.upstream.begin(), from.upstream.end());
+    to->set_mixed(from.mixed);
   }
   void Read(const v1::Pins& from, core::Pins& to) {
     to.repo = from.repo();
@@ -501,6 +505,8 @@ class Codec {
     Json(from.params_json(), to.params);
     Copy(from.param_sources(), to.param_sources);
     Hash(from.params_digest(), to.params_digest);
+    Copy(from.upstream(), to.upstream);
+    to.mixed = from.mixed();
   }
 
   void Write(const core::TriggerFacts& from, v1::TriggerFacts* to) {
@@ -622,6 +628,8 @@ class Codec {
     to->mutable_agents()->insert(from.agents.begin(), from.agents.end());
     to->mutable_reuse()->insert(from.reuse.begin(), from.reuse.end());
     to->set_definition(from.definition.hex());
+    to->mutable_upstream()->insert(from.upstream.begin(), from.upstream.end());
+    to->set_mixed(from.mixed);
   }
   void Read(const v1::PlannedRun& from, PlannedRun& to) {
     to.pipeline = from.pipeline();
@@ -635,6 +643,8 @@ class Codec {
     Copy(from.agents(), to.agents);
     Copy(from.reuse(), to.reuse);
     Hash(from.definition(), to.definition);
+    Copy(from.upstream(), to.upstream);
+    to.mixed = from.mixed();
   }
 
   // --- deployments -----------------------------------------------------------------------------
@@ -993,6 +1003,7 @@ class Codec {
     to->set_request_id(from.key);
     if (from.priority) to->set_priority(*from.priority);
     to->set_no_reuse(from.no_reuse);
+    to->set_mixed(from.mixed);
   }
   void Read(const v1::StartRunRequest& from, StartRequest& to) {
     to.pipeline = from.pipeline();
@@ -1004,6 +1015,7 @@ class Codec {
     to.key = from.request_id();
     if (from.has_priority()) to.priority = from.priority();
     to.no_reuse = from.no_reuse();
+    to.mixed = from.mixed();
   }
 
   void Write(const RetryRequest& from, v1::RetryRunRequest* to) {

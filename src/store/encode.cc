@@ -84,6 +84,8 @@ void Fields(F& field, T& x) {
   field("params", x.params);
   field("param_sources", x.param_sources);
   field("params_digest", x.params_digest);
+  field("upstream", x.upstream);
+  field("mixed", x.mixed);
 }
 template <typename F, Is<core::RetrySpec> T>
 void Fields(F& field, T& x) {
@@ -130,6 +132,7 @@ void Fields(F& field, T& x) {
   field("recipe", x.recipe);
   field("reuse", x.reuse);
   field("reuse_max_age", x.reuse_max_age);
+  field("refuses_mixed", x.refuses_mixed);
 }
 template <typename F, Is<core::ProducedOutput> T>
 void Fields(F& field, T& x) {

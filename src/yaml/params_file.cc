@@ -19,8 +19,13 @@ namespace code = core::code;
 
 enum class Format { kYaml, kJson };
 
+// DVC's own files are read with the same strictness, but their keys are paths.
+bool IsOfDvc(std::string_view file) {
+  return file.ends_with(".dvc") || file.ends_with("dvc.lock") || file.ends_with("dvc.yaml");
+}
+
 absl::StatusOr<Format> FormatOf(std::string_view file) {
-  if (file.ends_with(".yaml") || file.ends_with(".yml")) return Format::kYaml;
+  if (file.ends_with(".yaml") || file.ends_with(".yml") || IsOfDvc(file)) return Format::kYaml;
   if (file.ends_with(".json")) return Format::kJson;
   const std::string name(file);
   if (file.ends_with(".toml")) {
@@ -216,7 +221,7 @@ absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view fil
                                       " must hold a map of parameters, it holds a " +
                                       std::string(TypeName(*value)));
   }
-  if (const std::string key = DottedKey(*value); !key.empty()) {
+  if (const std::string key = DottedKey(*value); !key.empty() && !IsOfDvc(file)) {
     return absl::InvalidArgumentError(std::string(file) + ": a dot in " + core::Quoted(key) +
                                       " cannot be told from a nested parameter");
   }

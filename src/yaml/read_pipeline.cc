@@ -142,44 +142,92 @@ void ReadCsv(Reader& reader, Node& node, core::CsvFormat& csv) {
 }
 
 void ReadGit(Fields& fields, core::MaterialSpec& material) {
-  material.kind = core::MaterialSpec::Kind::kGit;
   std::string repo;
   fields.Read("git", repo);
+  if (fields.Read("path", material.path)) {
+    material.kind = core::MaterialSpec::Kind::kGitPath;
+    material.location = repo;
+    fields.Read("ref", material.ref);
+    return;
+  }
+  material.kind = core::MaterialSpec::Kind::kGit;
   if (!repo.empty() && repo != ".") {
-    fields.reader().NotYet(code::kNoMaterial, fields.PlaceOf("git"), "git: " + repo);
+    fields.reader().Error(code::kMissingKey, fields.PlaceOf("git"),
+                          fields.where() + " is in another repository and needs `path`", "",
+                          "`path` is a file or a folder of it; `path: .` is all of it");
   }
   fields.Read("branch", material.branch);
 }
 
+// Says what is wrong with a place that data comes from, or "".
+std::string ProblemOfPlace(const core::MaterialSpec& material) {
+  const std::string& location = material.location;
+  const size_t scheme = location.find("://");
+  if (scheme == std::string::npos) return "";
+  const std::string kind = location.substr(0, scheme);
+  static const Words kSchemes = {"file", "http", "https", "s3"};
+  if (std::find(kSchemes.begin(), kSchemes.end(), kind) == kSchemes.end()) {
+    return "data cannot come from " + kind + "://" +
+           DidYouMean(kind, std::vector<std::string>(kSchemes.begin(), kSchemes.end()));
+  }
+  if (kind == "file") return "";
+  if (location.substr(0, location.find_first_of("/?#", scheme + 3)).find('@') != std::string::npos) {
+    return "the URL holds a user or a password; credentials belong to the daemon";
+  }
+  if (kind != "s3" && !material.pattern.empty()) return "a URL is one file and has no `pattern`";
+  return "";
+}
+
 void ReadData(Fields& fields, core::MaterialSpec& material) {
   fields.Read("data", material.location);
-  const size_t scheme = material.location.find("://");
-  if (scheme != std::string::npos && !core::HasTemplate(material.location) &&
-      !material.location.starts_with("file://")) {
-    fields.reader().NotYet(code::kNoMaterial, fields.PlaceOf("data"),
-                           "data: " + material.location.substr(0, scheme + 3));
-  }
   fields.Read("pattern", material.pattern);
-  if (Node* csv = fields.Take("csv")) ReadCsv(fields.reader(), *csv, material.csv.emplace());
+  if (const std::string problem = ProblemOfPlace(material); !problem.empty() && !core::HasTemplate(material.location)) {
+    fields.reader().Error(code::kBadSource, fields.PlaceOf("data"), problem);
+  }
   fields.NotYet("keep", code::kNoReference);
+}
+
+void ReadDvc(Fields& fields, core::MaterialSpec& material) {
+  material.kind = core::MaterialSpec::Kind::kDvc;
+  fields.Read("dvc", material.location);
+  fields.Read("out", material.output);
+  const bool is_lock = material.location == "dvc.lock" || material.location.ends_with("/dvc.lock");
+  if (core::HasTemplate(material.location)) return;
+  if (!is_lock && !material.location.ends_with(".dvc")) {
+    fields.reader().Error(code::kBadSource, fields.PlaceOf("dvc"), "\"dvc\" names a .dvc file or a dvc.lock");
+  } else if (is_lock && material.output.empty()) {
+    fields.reader().Error(code::kMissingKey, fields.PlaceOf("dvc"), fields.where() + " needs `out`: a dvc.lock has many");
+  }
+}
+
+void ReadUpstream(Fields& fields, core::MaterialSpec& material) {
+  material.kind = core::MaterialSpec::Kind::kPipeline;
+  fields.Read("pipeline", material.location);
+  fields.ReadNeeded("stage", material.output);
+  if (std::string output; fields.Read("output", output)) material.output += "." + output;
+  fields.Read("environment", material.environment);
+  fields.Read("consistent", material.consistent);
 }
 
 core::MaterialSpec ReadMaterial(Reader& reader, const std::string& name, const Node& key,
                                 Node& node) {
   core::MaterialSpec material{.name = name, .place = key.place};
   Fields fields(reader, node, "material", name);
-  const bool is_git = fields.Has("git");
-  const bool is_data = fields.Has("data");
-  const bool is_other = fields.Has("dvc") || fields.Has("pipeline");
-  fields.NotYet("dvc", code::kNoMaterial);
-  fields.NotYet("pipeline", code::kNoMaterial);
-  if (node.is_map() && is_git + is_data + is_other != 1) {
+  static constexpr std::pair<const char*, void (*)(Fields&, core::MaterialSpec&)> kForms[] = {
+      {"git", ReadGit}, {"data", ReadData}, {"dvc", ReadDvc}, {"pipeline", ReadUpstream}};
+  int forms = 0;
+  for (const auto& [form, read] : kForms) {
+    if (!fields.Has(form)) continue;
+    if (++forms == 1) read(fields, material);
+  }
+  if (node.is_map() && forms != 1) {
     reader.Error(code::kConflict, key.place,
                  fields.where() + " needs one of git, data, dvc and pipeline");
+    return material;
   }
-  if (is_other) return material;
-  if (is_git) ReadGit(fields, material);
-  if (is_data) ReadData(fields, material);
+  if (material.kind != core::MaterialSpec::Kind::kGit) {
+    if (Node* csv = fields.Take("csv")) ReadCsv(reader, *csv, material.csv.emplace());
+  }
   fields.Read("at", material.at);
   fields.Finish();
   return material;
@@ -217,6 +265,9 @@ core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, c
   if (Node* policy = fields.Take("concurrency")) {
     ReadPolicy(reader, *policy, environment.concurrency);
   }
+  std::string mixed;
+  fields.ReadWord("mixed", mixed, {"allow", "refuse"});
+  environment.refuses_mixed = mixed == "refuse";
   fields.NotYet("windows", code::kNoWindows);
   fields.Finish();
   return environment;

@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "cd4ml/base/digest.h"
+#include "cd4ml/base/glob.h"
 #include "cd4ml/base/histogram.h"
+#include "cd4ml/base/ini.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/base/time.h"
 #include "cd4ml/base/value.h"
@@ -120,6 +122,44 @@ TEST(Histogram, TakesEveryValue) {
   EXPECT_EQ(histogram.Summarize().count, 5);
   EXPECT_EQ(histogram.Summarize().p50_us, 0.007);
   EXPECT_EQ(Histogram().Summarize().count, 0);
+}
+
+TEST(Glob, StarsStayWithinAPartAndTwoOfThemDoNot) {
+  EXPECT_TRUE(MatchesGlob("*.csv", "a.csv"));
+  EXPECT_FALSE(MatchesGlob("*.csv", "x/a.csv"));
+  EXPECT_FALSE(MatchesGlob("*.csv", ".a.csv"));
+  EXPECT_TRUE(MatchesGlob("**/*.csv", "a.csv"));
+  EXPECT_TRUE(MatchesGlob("**/*.csv", "x/y/a.csv"));
+  EXPECT_TRUE(MatchesGlob("src/**", "src/a/b.py"));
+  EXPECT_FALSE(MatchesGlob("src/**", "source/a.py"));
+  EXPECT_TRUE(MatchesGlob("a/**/b/*.c", "a/b/x/b/y.c"));
+  EXPECT_FALSE(MatchesGlob("a/**/b/*.c", "a/b/x/y.c"));
+  EXPECT_TRUE(MatchesGlob("20[0-9][0-9]/?.csv", "2026/a.csv"));
+}
+
+TEST(Glob, TakesNoTimeWithManyStars) {
+  std::string pattern, path;
+  for (int i = 0; i < 60; ++i) pattern += "**/a/";
+  for (int i = 0; i < 500; ++i) path += "a/";
+
+  EXPECT_FALSE(MatchesGlob(pattern + "b", path + "c"));
+}
+
+TEST(Ini, ReadsSectionsKeysAndComments) {
+  const auto sections = ParseIni("a = 1\n[core]\n  key = value with = sign\r\n; no\n# no\nnonsense\n['remote \"x\"']\nurl='u'\n");
+
+  EXPECT_EQ(sections.at("").at("a"), "1");
+  EXPECT_EQ(sections.at("core").at("key"), "value with = sign");
+  EXPECT_EQ(sections.at("core").size(), 1u);
+  EXPECT_EQ(sections.at("remote \"x\"").at("url"), "u");
+}
+
+TEST(Md5, IsTheOneThatEverybodyHas) {
+  Md5Hasher hasher;
+  hasher.Update("a");
+  hasher.Update("bc");
+
+  EXPECT_EQ(hasher.Finish(), "900150983cd24fb0d6963f7d28e17f72");
 }
 
 }  // namespace

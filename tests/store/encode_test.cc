@@ -17,8 +17,8 @@ auto View(const core::TriggerFacts& x) {
   return std::tie(kind, key, by, reason);
 }
 auto View(const core::Pins& x) {
-  const auto& [repo, commit, subject, file, definition, materials, params, sources, digest] = x;
-  return std::tie(repo, commit, subject, file, definition, materials, params, sources, digest);
+  const auto& [repo, commit, subject, file, definition, materials, upstream, mixed, params, sources, digest] = x;
+  return std::tie(repo, commit, subject, file, definition, materials, upstream, mixed, params, sources, digest);
 }
 auto View(const core::RetrySpec& x) {
   const auto& [limit, error_limit, when, backoff, backoff_max] = x;

@@ -96,11 +96,21 @@ TEST(Parse, ReadsTheTopLevel) {
 TEST(Parse, ReadsMaterialsAndEnvironments) {
   const PipelineSpec spec = ParseEverything(nullptr).spec;
 
-  ASSERT_EQ(spec.materials.size(), 3u);
+  ASSERT_EQ(spec.materials.size(), 11u);
   EXPECT_EQ(spec.materials[0].kind, core::MaterialSpec::Kind::kGit);
   EXPECT_EQ(spec.materials[0].branch, "main");
   const core::MaterialSpec& sales = *spec.FindMaterial("sales");
   EXPECT_EQ(sales.location, "file:///srv/sales");
+  const auto source = [&](const char* name) { return core::SourceText(*spec.FindMaterial(name)); };
+  EXPECT_EQ(source("sales"), "file:///srv/sales [*.csv]");
+  EXPECT_EQ(source("page"), "https://example.org/prices.csv");
+  EXPECT_EQ(source("labels"), "git /srv/labels.git:labels@v1.2");
+  EXPECT_EQ(source("own"), "git .:README.md");
+  EXPECT_EQ(source("tracked"), "dvc data/raw.csv.dvc");
+  EXPECT_EQ(source("locked"), "dvc dvc.lock:model.json");
+  EXPECT_EQ(source("taxonomy"), "car-taxonomy/publish");
+  EXPECT_EQ(source("champion"), "car-prices/train.model live in production");
+  EXPECT_TRUE(spec.FindMaterial("taxonomy")->consistent);
   EXPECT_EQ(sales.pattern, "*.csv");
   EXPECT_EQ(sales.at, "raw/sales");
   EXPECT_EQ(sales.csv->encoding, "latin-1");
@@ -347,12 +357,13 @@ std::string Described(const PipelineSpec& spec) {
   }
   for (const auto& material : spec.materials) {
     out +=
-        "\n" + material.name + material.branch + material.location + material.pattern + material.at;
+        "\n" + material.name + material.branch + material.location + material.pattern + material.at +
+        material.path + material.ref + material.output + material.environment + (material.consistent ? "!" : "?");
     if (material.csv) out += material.csv->encoding + material.csv->delimiter;
   }
   for (const auto& environment : spec.environments)
     out += "\n" + environment.name + environment.target +
-           std::string(core::ToText(environment.concurrency));
+           std::string(core::ToText(environment.concurrency)) + (environment.refuses_mixed ? "refuses" : "");
   out += std::to_string(spec.priority) + spec.concurrency.group +
          std::string(core::ToText(spec.concurrency.policy)) +
          std::to_string(spec.concurrency.limit);

@@ -53,4 +53,21 @@ class Hasher {
 
 Digest Sha256(std::string_view bytes);
 
+// MD5 of a stream, as DVC names its files. Never an identity of ours. Not thread-safe.
+class Md5Hasher {
+ public:
+  Md5Hasher();
+  ~Md5Hasher();
+  Md5Hasher(const Md5Hasher&) = delete;
+  Md5Hasher& operator=(const Md5Hasher&) = delete;
+
+  void Update(std::string_view bytes);
+  // Returns the 32 hexadecimal digits of everything so far. Call it once.
+  std::string Finish();
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
 }  // namespace cd4ml

@@ -50,16 +50,32 @@ struct CsvFormat {
 
 // A version source outside the run: the code, or data. `${name}` is how stages refer to it.
 struct MaterialSpec {
-  enum class Kind { kGit, kData };
+  enum class Kind {
+    kGit,         // The repository of the definition.
+    kData,        // Files, an HTTP(S) URL, an S3 prefix.
+    kGitPath,     // A file or folder of a repository at a revision.
+    kDvc,         // What a .dvc file or dvc.lock of the repository points at.
+    kPipeline,    // What another pipeline has made.
+  };
   std::string name;
   Kind kind = Kind::kData;
   std::string branch;                // kGit.
-  std::string location;              // kData: a path (relative to the daemon's data root) or file://.
-  std::string pattern;               // kData: glob within the folder `location`; empty: one file.
+  std::string location;              // kData: a path (relative to the daemon's data root) or URL; kGitPath: a repository,
+                                     // "." is the definition's; kDvc: the pointer's path; kPipeline: its name.
+  std::string pattern;               // kData: glob below the folder `location`; empty: one file, or all of a folder.
+  std::string path;                  // kGitPath: within the repository; "." is all of it.
+  std::string ref;                   // kGitPath: branch, tag or commit; empty: HEAD, or the run's commit of ".".
+  std::string output;                // kDvc: the tracked path, empty when there is one; kPipeline: "stage.output" or "stage".
+  std::string environment;           // kPipeline: what is live there; empty: what its last successful run made.
+  bool consistent = false;           // kPipeline: only what was made from the revisions that this run has too.
   std::optional<CsvFormat> csv;
   std::string at;                    // Where it lies in a work directory; empty: inputs/NAME.
   Place place;
 };
+
+// Returns where data comes from in words: "s3://bucket/sales [*.csv]", "car-taxonomy/publish.table". Equal for materials
+// that have the same source. REQUIRES: it is not kGit.
+std::string SourceText(const MaterialSpec& material);
 
 struct InputSpec {
   std::string name;                  // Names the variable CD4ML_IN_NAME.
@@ -213,6 +229,7 @@ struct EnvironmentSpec {
   std::string target;                // URL; empty: the agent picks a free local port and keeps it.
   std::vector<std::string> lanes;    // Lanes that may deploy here; empty: all.
   ConcurrencyPolicy concurrency = ConcurrencyPolicy::kQueue;   // Of deploys that come together here.
+  bool refuses_mixed = false;        // Nothing is deployed here by a run whose revisions do not belong together.
   Place place;
 };
 

@@ -183,6 +183,7 @@ struct StagePlan {
   RetrySpec retry;
   std::string environment;                        // kDeploy: locked while leased; kMonitor.
   ConcurrencyPolicy environment_policy = ConcurrencyPolicy::kQueue;   // kDeploy.
+  bool refuses_mixed = false;                     // kDeploy.
   std::string package;                            // kDeploy: "stage.output".
   Recipe recipe;                                  // The parts known before the run; empty: not reusable.
   bool reuse = false;                             // An earlier result of the same recipe is taken over.
@@ -231,7 +232,9 @@ struct Pins {
   std::string commit_subject;
   std::string file;                               // The definition's path in the repository.
   Digest definition;                              // The expanded definition; its bytes are a blob.
-  std::map<std::string, Version> materials;       // By name; data only.
+  std::map<std::string, Version> materials;       // By name; all but the code.
+  std::map<std::string, std::string> upstream;    // Of materials that another pipeline made: the run that made it.
+  std::string mixed;                              // Why the revisions do not belong together; empty: they do.
   Value params;
   std::map<std::string, std::string> param_sources;   // Dotted name -> "default", file or "trigger".
   Digest params_digest;

@@ -17,6 +17,7 @@
 #include "cd4ml/ports/log_store.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
+#include "cd4ml/ports/remote_data.h"
 #include "cd4ml/ports/source_repo.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -33,6 +34,7 @@ struct Settings {
   Duration heartbeat{5'000};
   Duration session_ttl{30'000};         // An agent that is silent for longer loses its attempts.
   core::PlanDefaults plan;
+  int64_t remote_size_max = int64_t{1} << 40;   // What one material may bring from elsewhere.
   size_t inbox_max = 10'000;            // More waiting requests are refused with RESOURCE_EXHAUSTED.
 };
 
@@ -48,6 +50,7 @@ struct Ports {
   const Clock& clock;
   // The outcome of a commit is unknown: ends the process at once; the truth is on disk.
   std::function<void(const absl::Status&)> fail_stop;
+  RemoteDataOpener remote = nullptr;   // Null: no data from other machines.
 };
 
 // Runs the loop on its own thread from Start until destruction. The three ports may be called from any thread.

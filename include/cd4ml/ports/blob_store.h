@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -89,8 +90,23 @@ struct TreeEntry {
 };
 
 // The most that one tree may hold.
-inline constexpr int64_t kTreeFilesMax = 500'000;
-inline constexpr int64_t kTreeTextMax = 64 << 20;
+inline constexpr int64_t kTreeFilesMax = 2'000'000;
+inline constexpr int64_t kTreeTextMax = 512 << 20;
+
+// A file below a folder.
+struct FoundFile {
+  std::string name;       // As it may stand in a tree.
+  std::string path;       // Where its bytes are, links resolved.
+
+  bool operator==(const FoundFile&) const = default;
+};
+struct FileFilter {
+  bool is_deep = true;    // Also what lies in folders below.
+  std::function<bool(std::string_view name)> wants = {};   // Null: everything.
+};
+// Returns the files below the folder, sorted by name. Symbolic links stand for what they lead to, which must be below it
+// too. Refuses what cannot be in a tree: names, loops, sockets, pipes and devices. Opens no file.
+absl::StatusOr<std::vector<FoundFile>> FindFiles(const std::string& folder, const FileFilter& filter = {});
 
 // Sorts the entries and writes them down. REQUIRES: what ParseTree accepts.
 std::string FormatTree(std::vector<TreeEntry> entries);
@@ -101,6 +117,9 @@ absl::StatusOr<std::vector<TreeEntry>> ParseTree(std::string_view text);
 // Reads a whole blob into memory; RESOURCE_EXHAUSTED when larger than `size_max`.
 absl::StatusOr<std::string> ReadBlob(BlobStore& store, const Digest& digest, int64_t size_max);
 absl::StatusOr<Digest> PutBytes(BlobStore& store, std::string_view bytes);
+
+// Stores the tree of files that are in the store already. REQUIRES: what ParseTree accepts.
+absl::StatusOr<ArtifactRef> PutTree(BlobStore& store, std::vector<TreeEntry> entries);
 
 // Stores the file or folder at `path`. Symbolic links below it are stored as the content they lead to,
 // which must be below it too; `path` itself is no link. Empty folders are not kept, and neither is

@@ -34,6 +34,7 @@ struct StartRequest {
   std::string key;                                 // Idempotency key; the same key gives the same run.
   std::optional<int> priority;                     // Instead of the pipeline's.
   bool no_reuse = false;                           // Every stage is performed, whatever has been made before.
+  bool mixed = false;                              // Also with revisions that do not belong together.
 };
 
 // Which stages of an ended run are done again, in a new run with the same commit and data.
@@ -51,6 +52,8 @@ struct PlannedRun {
   std::string pipeline, commit, commit_subject, file;
   std::vector<core::StagePlan> stages;
   std::map<std::string, core::Version> materials;
+  std::map<std::string, std::string> upstream;     // As in core::Pins; so is the next.
+  std::string mixed;
   Value params;
   std::map<std::string, std::string> param_sources;
   std::map<std::string, std::string> reuse;        // Stage -> what would become of it: "reuses car/11", "runs: …".

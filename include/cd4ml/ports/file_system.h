@@ -20,8 +20,12 @@ struct FileStat {
   int64_t size = 0;
   int64_t modified_ns =
       0;  // Since 1970. With size and inode it tells whether a file is the one seen before.
+  int64_t changed_ns = 0;  // The same of its inode, which nobody can set.
   uint64_t inode = 0;
+  uint64_t device = 0;
   bool executable = false;
+
+  bool operator==(const FileStat&) const = default;
 };
 
 // Follows a file that grows. One thread reads and waits; any thread may call Wake.

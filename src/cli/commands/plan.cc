@@ -77,6 +77,7 @@ void Print(const Invocation& invocation, const PlannedRun& plan) {
        plan.file);
   for (const auto& [name, version] : plan.materials)
     line("  data    " + name + " " + DataText(version));
+  if (!plan.mixed.empty()) line("  mixed   " + plan.mixed);
   for (const auto& [name, value] : Flatten(plan.params)) {
     const auto source = plan.param_sources.find(name);
     line("  param   " + name + " = " + cd4ml::ToText(value) +

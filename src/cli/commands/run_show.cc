@@ -58,6 +58,7 @@ class Page {
          run_.pins.file);
     for (const auto& [name, version] : run_.pins.materials)
       Line("  data    " + name + " " + DataText(version));
+    if (!run_.pins.mixed.empty()) Line("  mixed   " + run_.pins.mixed);
     std::vector<std::string> overridden;
     for (const auto& [name, source] : run_.pins.param_sources) {
       const Value* value = source == "trigger" ? run_.pins.params.FindPath(name) : nullptr;

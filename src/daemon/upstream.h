@@ -1,0 +1,44 @@
+// What other pipelines have made, and which of it belongs together with what a run reads itself.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "cd4ml/core/fan_in.h"
+#include "cd4ml/daemon/daemon.h"
+
+namespace cd4ml::daemon {
+
+// The key of a repository in core::Revisions; that of data is core::SourceText.
+std::string RepoKey(const std::string& repo);
+
+class UpstreamResolver {
+ public:
+  explicit UpstreamResolver(const Ports& ports) : ports_(ports) {}
+
+  struct Resolved {
+    std::map<std::string, core::Version> versions;   // By material.
+    std::map<std::string, std::string> runs;         // By material: the run that made it.
+    core::Revisions shared;                          // What all consistent ones were made from, and `fixed`.
+    std::map<std::string, core::Version> data;       // By source: what of `shared` is data.
+    std::string conflict;                            // Empty: they belong together.
+  };
+  // Chooses for every material of `spec` that a pipeline makes and that `known` lacks. NOT_FOUND says which one nobody has
+  // made yet.
+  absl::StatusOr<Resolved> Resolve(const core::PipelineSpec& spec, const std::map<std::string, core::Version>& known,
+                                   const core::Revisions& fixed) const;
+
+ private:
+  struct Made {
+    core::Run run;
+    core::Version version;
+  };
+  absl::StatusOr<std::vector<Made>> Find(const core::MaterialSpec& material) const;
+  absl::StatusOr<std::vector<core::RunId>> RunsOf(const core::MaterialSpec& material) const;
+  // Adds what `run` was made from, and what that was made from; what is nearer counts.
+  void Collect(const core::Run& run, int depth, core::Revisions& used, std::map<std::string, core::Version>& data) const;
+
+  const Ports& ports_;
+};
+
+}  // namespace cd4ml::daemon

@@ -1,0 +1,16 @@
+// What everything over libcurl shares.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace cd4ml::http {
+
+// Makes libcurl's global state before the first handle; it lives as long as the program.
+void InitialiseOnce();
+
+// Adds a line "Name: value" under the name in lower case; a repeated header means the same as one with a list.
+void AddHeader(std::string_view line, std::map<std::string, std::string>& headers);
+
+}  // namespace cd4ml::http
