@@ -7,7 +7,7 @@ const std::vector<Command>& AllCommands() {
   static const std::vector<Command> kCommands = {
       RunStart(),     RunWatch(),  RunShow(),       RunLogs(),        RunList(),
       RunWait(),      RunRetry(),  RunCancel(),     Why(),            PipelineAdd(),
-      PipelineList(), PipelineShow(), Lint(),       Plan(),           Explain(),
+      PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
       AgentList(),    AgentDrain(), AgentUndrain(), Server(),         VersionCommand(),
       Help()};

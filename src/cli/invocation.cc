@@ -102,7 +102,7 @@ int Invocation::Fail(const absl::Status& status, const std::vector<Hint>& hints)
   }
   err.Line(label + SafeLine(ErrorText(status)));
   Hints(hints);
-  if (!findings.empty())
+  if (!findings.empty() && !findings.front().code.empty())
     Hints({{"What a finding means", "cd4ml explain " + findings.front().code}});
   return ExitCodeOf(status);
 }

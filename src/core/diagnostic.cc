@@ -351,8 +351,8 @@ bool HasErrors(const Diagnostics& diagnostics) {
 
 std::string Format(const Diagnostic& diagnostic) {
   const bool is_error = diagnostic.severity == Severity::kError;
-  std::string out = Where(diagnostic) + ": " + (is_error ? "error" : "warning") + "[" +
-                    diagnostic.code + "]: " + diagnostic.message + "\n";
+  std::string out = Where(diagnostic) + ": " + (is_error ? "error" : "warning") +
+                    (diagnostic.code.empty() ? "" : "[" + diagnostic.code + "]") + ": " + diagnostic.message + "\n";
   std::string number = std::to_string(diagnostic.place.line);
   number.insert(0, number.size() < 2 ? 2 - number.size() : 0, ' ');
   const std::string margin(number.size() + 1, ' ');

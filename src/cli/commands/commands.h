@@ -28,6 +28,7 @@ Command Lineage();
 Command MonitorList();
 Command MonitorShow();
 Command Explain();
+Command ImportDvcCommand();
 Command Server();
 Command VersionCommand();
 Command Help();

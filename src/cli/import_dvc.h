@@ -1,0 +1,24 @@
+// From a DVC repository to a definition that runs its scripts unchanged, in their own folders.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cd4ml/ports/pipeline_parser.h"
+
+namespace cd4ml::cli {
+
+struct DvcImport {
+  std::string definition;              // Meaningful only when nothing is refused.
+  std::vector<std::string> refused;    // What has no equal here: which key, why, what to do.
+  std::vector<std::string> notes;      // What was left out without harm, or means a little more than before.
+};
+
+// Returns the text of a file of the repository; NOT_FOUND when there is none.
+using ReadRepoFile = std::function<absl::StatusOr<std::string>(const std::string& path)>;
+
+// Reads dvc.yaml and all that it refers to. An error is a file that cannot be read at all.
+absl::StatusOr<DvcImport> ImportDvc(const std::string& pipeline, const PipelineParser& parser, const ReadRepoFile& read);
+
+}  // namespace cd4ml::cli
