@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 
-from harness import Stack, median, pipeline_text
+from harness import Stack, median, pipeline_text, wait_for
 from peers.peer import Graph, NotAvailable, Peer, chain, fan
 from workloads import read_workflows, task_bench
 
@@ -418,6 +418,71 @@ def history(context: Context) -> Result:
     return result
 
 
+DVC = ["dvc==3.59.2", "pathspec==0.12.1"]     # The second has moved on since in a way that the first does not bear.
+
+
+def _install_dvc(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the program dvc, from PyPI, in an environment of its own."""
+    program = folder / "bin" / "dvc"
+    if not program.exists():
+        for command in (["/usr/bin/python3", "-m", "venv", folder], [folder / "bin" / "pip", "-q", "install", *DVC]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                raise NotAvailable((done.stderr.strip() or done.stdout.strip()).splitlines()[-1])
+    return program
+
+
+def _timed_ms(command: list, folder: pathlib.Path, repetitions: int) -> list[float]:
+    """Times a command that has been run once before, so that whatever it remembers is there."""
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "HOME": str(folder)}
+    times = []
+    for _ in range(repetitions + 1):
+        began = time.monotonic()
+        subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        times.append((time.monotonic() - began) * 1e3)
+    return times[1:]
+
+
+def status_noop(context: Context) -> Result:
+    """100,000 files of data, none of which has changed: nothing to do, until the answer is on the terminal"""
+    files, repetitions = context.size(100_000, 500), context.repetitions()
+    with context.stack() as stack:
+        data = stack.dir / "work" / "data"
+        for i in range(files):
+            if i % 1_000 == 0:
+                folder = data / f"{i // 1_000:03d}"
+                folder.mkdir(parents=True)
+            (folder / f"{i:06d}.txt").write_text(f"{i}\n" * 20)
+        stack.register({"status": f"format: 1\npipeline: status\nmaterials: {{d: {{data: {json.dumps(str(data))}}}}}\n"
+                                  "stages: {s: {run: 'true'}}\n"})
+        plan = [context.programs / "cd4ml", "--server", stack.server, "plan", "status"]
+        began = time.monotonic()
+        stack.cli("plan", "status")
+        first_ms = (time.monotonic() - began) * 1e3
+        # Files that were written just before they were read are read once more.
+        wait_for("the last file to be old enough", lambda: time.time() > folder.stat().st_mtime + 2.5)
+        stack.cli("plan", "status")
+        values = _timed_ms(plan, stack.dir, repetitions)
+        limit = _timed_ms(["find", data, "-printf", "%s %T@\n"], stack.dir, repetitions)
+        result = Result("status-noop", "ms", 250, values, median(limit), "find, which asks for every file's size and time")
+        result.details = {"files": files, "first_ms": first_ms, "rss_mb": stack.usage()["rss_mb"]}
+        work = data.parent
+        subprocess.run(["git", "init", "-q"], cwd=work, check=True)
+        subprocess.run(["git", "add", "-A"], cwd=work, check=True)
+        result.peers["git"] = median(_timed_ms(["git", "status", "--short"], work, repetitions))
+        if context.peers or context.absent:
+            try:
+                dvc = _install_dvc(context.programs.parent / "bench-peers" / "dvc")
+                subprocess.run(["git", "rm", "-rq", "--cached", "."], cwd=work, check=True)
+                for command in (["init", "-q"], ["add", "-q", "data"]):
+                    subprocess.run([dvc, *command], cwd=work, check=True, capture_output=True,
+                                   env={**os.environ, "DVC_NO_ANALYTICS": "1", "HOME": str(work)})
+                result.peers["dvc"] = median(_timed_ms([dvc, "status"], work, min(repetitions, 3)))
+            except (NotAvailable, subprocess.CalledProcessError) as why:
+                result.peers["dvc"] = f"not available: {why}"
+        return result
+
+
 ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
        "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k,
-       "history": history}
+       "history": history, "status-noop": status_noop}
