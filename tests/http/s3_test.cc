@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <vector>
+
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::http {
@@ -47,8 +50,8 @@ TEST(S3, ReadsAPageOfAListing) {
 
 TEST(S3, RefusesListingsThatMakeNoSense) {
   const std::string good = "<ListBucketResult><IsTruncated>false</IsTruncated>";
-  for (const std::string& bad :
-       {std::string("<html>"), good, "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+  for (const std::string& bad : std::vector<std::string>{
+        "<html>", good, "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
         good + "<Contents><Key></Key><Size>1</Size></Contents></ListBucketResult>",
         good + "<Contents><Key>a%G1</Key><Size>1</Size></Contents></ListBucketResult>",
         good + "<Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
