@@ -11,6 +11,7 @@
 
 #include "cd4ml/base/log.h"
 #include "cd4ml/cli/cli.h"
+#include "cd4ml/crypto/ed25519.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/rpc/json.h"
@@ -73,6 +74,10 @@ int main(int argc, char** argv) {
       .clock = *clock,
       .json = MakePrinters(),
       .read_file = [&](const std::string& path) { return files->ReadFile(bin::Absolute(path), kFileSizeMax); },
+      .write_file = [&](const std::string& path, const std::string& text) {
+        return files->WriteFileAtomically(bin::Absolute(path), text);
+      },
+      .check_signature = crypto::CheckSignature,
       .find_definitions = FindDefinitions,
       .terminal_size = AskTerminal,
       .interrupted = [] { return interrupted != 0; },

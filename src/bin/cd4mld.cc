@@ -7,6 +7,7 @@
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/blob/open_blob_store.h"
+#include "cd4ml/crypto/ed25519.h"
 #include "cd4ml/daemon/daemon.h"
 #include "cd4ml/git/open_repo.h"
 #include "cd4ml/http/remote_data.h"
@@ -83,6 +84,7 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory(options));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir, fail_stop));
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Signer> signer, crypto::OpenSigner(settings.state_dir + "/signing.key"));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
   const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
@@ -91,7 +93,8 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   const RemoteDataOpener remote = [&s3] { return http::MakeRemoteData(s3); };
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
-      daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote}));
+      daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote,
+                               signer.get()}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
                                     *blobs));

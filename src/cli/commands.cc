@@ -9,6 +9,7 @@ const std::vector<Command>& AllCommands() {
       RunWait(),      RunRetry(),  RunCancel(),     Why(),            PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
+      ProvenanceExport(), ProvenanceVerify(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Server(),         VersionCommand(),
       Help()};
   return kCommands;

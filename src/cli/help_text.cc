@@ -128,7 +128,7 @@ void AddCommands(std::string& page, const Wanted& wanted) {
     if (command.group != group) page += (group.empty() ? "" : "\n") + command.group + "\n";
     group = command.group;
     const std::string alias = command.alias.empty() ? "" : " (or: cd4ml " + command.alias + ")";
-    AddRow(page, command.path, command.summary + alias, 16);
+    AddRow(page, command.path, command.summary + alias, 17);
   }
 }
 
@@ -144,7 +144,7 @@ std::string Overview() {
   AddRow(page, "-h --help", "help on the command", 22);
   page += "\nTopics\n";
   for (const Topic& topic : kTopics) {
-    AddRow(page, "help " + std::string(topic.name), std::string(topic.summary), 16);
+    AddRow(page, "help " + std::string(topic.name), std::string(topic.summary), 17);
   }
   return page;
 }

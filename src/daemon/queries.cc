@@ -7,6 +7,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "documents.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -54,7 +55,8 @@ absl::StatusOr<ServerFacts> Queries::GetServer() {
                     .database = settings_.database,
                     .started = started_,
                     .read_only = "",
-                    .quarantined = {}};
+                    .quarantined = {},
+                    .signing_key = ports_.signer == nullptr ? "" : ports_.signer->public_key()};
   std::tie(facts.read_only, facts.quarantined) =
       loop_.Ask<std::pair<std::string, std::vector<std::string>>>([this] {
         std::vector<std::string> quarantined = orchestrator_.quarantined();
@@ -242,6 +244,10 @@ absl::StatusOr<std::vector<MonitorView>> Queries::ListMonitors(int checks) {
 absl::StatusOr<LineageGraph> Queries::TraceLineage(const std::string& reference, LineageDirection direction,
                                                    int depth_max) {
   return ports_.history.TraceLineage(reference, direction, depth_max);
+}
+
+absl::StatusOr<std::string> Queries::ExportDocument(const std::string& reference, DocumentKind kind) {
+  return MakeDocument(ports_.history, ports_.signer, reference, kind);
 }
 
 absl::Status UnknownPipeline(const std::string& name, const std::vector<std::string>& known) {

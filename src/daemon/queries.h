@@ -46,6 +46,7 @@ class Queries : public QueryApi {
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                             int depth_max) override;
+  absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override;
 
  private:
   struct Watch {

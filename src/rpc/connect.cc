@@ -277,6 +277,17 @@ class QueryClient : public QueryApi {
     return FromProto(response.graph());
   }
 
+  absl::StatusOr<std::string> ExportDocument(const std::string& reference,
+                                             DocumentKind kind) override {
+    v1::ExportDocumentRequest request;
+    request.set_reference(reference);
+    request.set_kind(ToProto(kind));
+    CD4ML_ASSIGN_OR_RETURN(
+        const auto response,
+        Call<v1::ExportDocumentResponse>(&v1::QueryService::Stub::ExportDocument, request));
+    return response.text();
+  }
+
  private:
   template <typename Response, typename Request>
   using Method = grpc::Status (v1::QueryService::Stub::*)(grpc::ClientContext*, const Request&,

@@ -1046,6 +1046,7 @@ class Codec {
     to->set_database(from.database);
     to->set_read_only(from.read_only);
     Copy(from.quarantined, *to->mutable_quarantined());
+    to->set_signing_key(from.signing_key);
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
   }
   void Read(const v1::GetServerResponse& from, ServerFacts& to) {
@@ -1055,6 +1056,7 @@ class Codec {
     to.database = from.database();
     to.read_only = from.read_only();
     Copy(from.quarantined(), to.quarantined);
+    to.signing_key = from.signing_key();
     Time(from.has_start_time(), from.start_time(), to.started);
   }
 
@@ -1214,6 +1216,7 @@ google::protobuf::Timestamp ToProto(UtcTime time) {
   Codec().Write(time, &to);
   return to;
 }
+v1::DocumentKind ToProto(DocumentKind kind) { return EnumToProto<v1::DocumentKind>(kind); }
 v1::LineageDirection ToProto(LineageDirection direction) {
   return EnumToProto<v1::LineageDirection>(direction);
 }
@@ -1296,6 +1299,13 @@ absl::StatusOr<UtcTime> FromProto(const pb::Timestamp& time) {
   codec.Time(/*present=*/true, time, to);
   if (!codec.status().ok()) return codec.status();
   return to;
+}
+absl::StatusOr<DocumentKind> FromProto(v1::DocumentKind kind) {
+  Codec codec;
+  DocumentKind known = DocumentKind::kProvenance;
+  codec.Enum(kind, known);
+  CD4ML_RETURN_IF_ERROR(codec.status());
+  return known;
 }
 LineageDirection FromProto(v1::LineageDirection direction) {
   return direction == v1::LINEAGE_DIRECTION_DOWN ? LineageDirection::kDown : LineageDirection::kUp;

@@ -46,6 +46,7 @@ v1::GetServerResponse ToProto(const ServerFacts& server);
 v1::ListRunsRequest ToProto(const RunFilter& filter);
 v1::ReadLogResponse ToProto(const LogChunk& chunk);
 google::protobuf::Timestamp ToProto(UtcTime time);
+v1::DocumentKind ToProto(DocumentKind kind);
 v1::LineageDirection ToProto(LineageDirection direction);
 
 absl::StatusOr<core::Run> FromProto(const v1::Run& run);
@@ -75,6 +76,7 @@ absl::StatusOr<ServerFacts> FromProto(const v1::GetServerResponse& server);
 absl::StatusOr<RunFilter> FromProto(const v1::ListRunsRequest& filter);
 absl::StatusOr<LogChunk> FromProto(const v1::ReadLogResponse& chunk);
 absl::StatusOr<UtcTime> FromProto(const google::protobuf::Timestamp& time);
+absl::StatusOr<DocumentKind> FromProto(v1::DocumentKind kind);
 LineageDirection FromProto(v1::LineageDirection direction);
 
 // Converts a list, or answers the first problem.

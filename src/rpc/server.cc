@@ -314,6 +314,15 @@ class QueryHandlers : public v1::QueryService::Service {
     return Answer(context, graph.status());
   }
 
+  grpc::Status ExportDocument(grpc::ServerContext* context, const v1::ExportDocumentRequest* request,
+                              v1::ExportDocumentResponse* response) override {
+    const auto kind = FromProto(request->kind());
+    if (!kind.ok()) return Answer(context, kind.status());
+    auto text = api_.ExportDocument(request->reference(), *kind);
+    if (text.ok()) *response->mutable_text() = *std::move(text);
+    return Answer(context, text.status());
+  }
+
  private:
   QueryApi& api_;
   Followers& followers_;

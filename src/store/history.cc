@@ -308,6 +308,12 @@ absl::StatusOr<LineageGraph> SqliteHistory::TraceLineage(const std::string& refe
   });
 }
 
+absl::StatusOr<std::vector<core::Origin>> SqliteHistory::FindOrigins(const std::string& reference,
+                                                                     bool upstream) {
+  return InTransaction<std::vector<core::Origin>>(
+      [&](Database& database) { return FindOriginsIn(database, reference, upstream); });
+}
+
 absl::StatusOr<std::vector<PredictionRecord>> SqliteHistory::Predictions(
     const std::string& deployment, UtcTime from, UtcTime to, int limit) {
   return InTransaction<std::vector<PredictionRecord>>(

@@ -28,6 +28,8 @@ class SqliteHistory : public History {
                                                            const std::string& stage) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                             LineageDirection direction, int depth_max) override;
+  absl::StatusOr<std::vector<core::Origin>> FindOrigins(const std::string& reference,
+                                                        bool upstream) override;
   absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,
                                                             UtcTime from, UtcTime to,
                                                             int limit) override;
@@ -49,5 +51,7 @@ class SqliteHistory : public History {
 // Implemented in lineage.cc. Call it inside a transaction.
 absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::string& reference,
                                             LineageDirection direction, int depth_max);
+absl::StatusOr<std::vector<core::Origin>> FindOriginsIn(Database& database,
+                                                        const std::string& reference, bool upstream);
 
 }  // namespace cd4ml::store

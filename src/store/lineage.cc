@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "encode.h"
 #include "history.h"
@@ -518,7 +520,87 @@ class Resolver {
   std::vector<Thing> found_;
 };
 
+// What an accepted attempt used and produced, with the run that it belongs to. The event follows the attempt's end.
+constexpr char kVersionsEvent[] = R"sql(
+SELECT run.id, pipeline.name || '/' || run.number, stage_run.position, run_event.payload,
+  (SELECT id FROM identity)
+FROM attempt
+CROSS JOIN stage_run ON stage_run.id = attempt.stage_run
+CROSS JOIN run ON run.id = stage_run.run
+CROSS JOIN pipeline ON pipeline.id = run.pipeline
+CROSS JOIN run_event ON run_event.id > (run.id << 24 | attempt.ended_seq) AND run_event.id < (run.id + 1) << 24
+WHERE attempt.stage_run = ?1 AND attempt.number = ?2 AND run_event.kind = 'versions_produced'
+  AND json_extract(run_event.payload, '$.stage') = stage_run.name
+ORDER BY run_event.id
+LIMIT 1)sql";
+
+absl::StatusOr<core::Origin> ReadOrigin(Database& database, const Thing& attempt,
+                                        std::map<int64_t, core::Run>& runs) {
+  core::Origin origin;
+  int64_t row = 0, position = 0;
+  core::Event event;
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kVersionsEvent, attempt.row, attempt.number));
+    if (!rows.Next()) return Gone(rows.status());
+    row = rows.Integer(0);
+    origin.run = rows.String(1);
+    position = rows.Integer(2);
+    CD4ML_ASSIGN_OR_RETURN(event, DecodeEvent("versions_produced", rows.Text(3)));
+    origin.recorder = rows.String(4);
+  }
+  if (!runs.contains(row)) {
+    CD4ML_ASSIGN_OR_RETURN(runs[row], ReadRun(database, row));
+  }
+  const core::Run& run = runs[row];
+  const core::StageRun& stage = run.stages[static_cast<size_t>(position)];
+  auto& versions = std::get<core::VersionsProduced>(event);
+  origin.retry_of = run.retry_of;
+  origin.pipeline = run.pipeline;
+  origin.lane = run.lane;
+  origin.trigger = run.trigger;
+  origin.pins = run.pins;
+  origin.stage = stage.plan.name;
+  origin.kind = stage.plan.kind;
+  origin.attempt = stage.attempts[static_cast<size_t>(attempt.number) - 1];
+  origin.used = std::move(versions.used);
+  origin.produced = std::move(versions.produced);
+  return origin;
+}
+
 }  // namespace
+
+absl::StatusOr<std::vector<core::Origin>> FindOriginsIn(Database& database,
+                                                        const std::string& reference,
+                                                        bool upstream) {
+  CD4ML_ASSIGN_OR_RETURN(const Thing root, Resolver(database, LineageDirection::kUp).Resolve(reference));
+  std::vector<core::Origin> origins;
+  std::map<int64_t, core::Run> runs;
+  std::set<std::pair<int64_t, int64_t>> seen;  // Attempts, and versions as {0, row}.
+  for (std::deque<Thing> open = {root}; !open.empty(); open.pop_front()) {
+    const Thing thing = open.front();
+    const bool is_attempt = thing.kind == Kind::kAttempt;
+    if (is_attempt || thing.kind == Kind::kVersion) {
+      if (!seen.insert({is_attempt ? thing.row : 0, is_attempt ? thing.number : thing.row}).second) continue;
+    }
+    if (is_attempt) {
+      std::vector<Thing> made;
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, made, Like(Kind::kVersion), kUsedVersions, thing.row, thing.number, "produced"));
+      if (!made.empty()) {
+        if (origins.size() == kOriginsMax) {
+          return absl::ResourceExhaustedError("more than " + std::to_string(kOriginsMax) +
+                                              " attempts lead to \"" + reference + "\"; ask for its parts");
+        }
+        CD4ML_ASSIGN_OR_RETURN(origins.emplace_back(), ReadOrigin(database, thing, runs));
+        if (!upstream) continue;
+      }
+    }
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> next, Origins(database, thing));
+    open.insert(open.end(), next.begin(), next.end());
+  }
+  if (!origins.empty()) return origins;
+  return absl::FailedPreconditionError("no stage made \"" + reference + "\" or what it was made from");
+}
 
 absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::string& reference,
                                             LineageDirection direction, int depth_max) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cd4ml/core/envelope.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cli/fake_daemon.h"
 #include "cli/golden.h"
@@ -793,6 +794,50 @@ TEST(Help, IsWhatTheProgramSaysWithoutArguments) {
   EXPECT_EQ(world.Run({}).out, HelpFor(""));
   EXPECT_EQ(world.Run({"run"}).out, HelpFor("run"));
   EXPECT_EQ(world.Run({"help", "nonsense"}).code, 2);
+}
+
+// The fake world's keys sign with themselves.
+std::string SignedStatement(const std::string& key, const std::string& kind, const std::string& payload) {
+  return core::FormatEnvelope({kind, payload, {{"id", key + core::PreAuthEncoding(kind, payload)}}}) + "\n";
+}
+
+constexpr char kStatement[] = R"({"_type":"https://in-toto.io/Statement/v1","predicate":{"runDetails":{"metadata":)"
+                              R"({"invocationId":"cars/1/train/1"}}},"predicateType":"https://slsa.dev/provenance/v1",)"
+                              R"("subject":[{"digest":{"sha256":"91bc"},"name":"cars/train.model"}]})";
+
+TEST(Provenance, IsWrittenAsTheDaemonSaysIt) {
+  FakeWorld world;
+  world.daemon.documents[{"production", DocumentKind::kProvenance}] = "one\n";
+  world.daemon.documents[{"production", DocumentKind::kUpstream}] = "one\ntwo\n";
+
+  EXPECT_EQ(world.Run({"provenance", "export", "production"}).out, "one\n");
+  EXPECT_EQ(world.Run({"provenance", "export", "production", "--upstream", "--to", "f"}).code, 0);
+  EXPECT_EQ(world.files["f"], "one\ntwo\n");
+  EXPECT_EQ(world.Run({"provenance", "export", "staging"}).code, kExitNotFound);
+}
+
+TEST(Provenance, IsGoodOnlyWhenEveryLineIsSignedByTheKey) {
+  FakeWorld world;
+  world.daemon.signing_key = "K";
+  world.files["pub"] = "K";
+  world.files["good"] = SignedStatement("K", std::string(core::kInTotoPayload), kStatement);
+  world.files["half"] = world.files["good"] + SignedStatement("L", std::string(core::kInTotoPayload), kStatement);
+  world.files["other"] = SignedStatement("K", "text/plain", kStatement);
+  world.files["strange"] = SignedStatement("K", std::string(core::kInTotoPayload), "{\"_type\":\"x\"}");
+
+  const CliResult good = world.Run({"provenance", "verify", "good", "--key", "pub"});
+  EXPECT_EQ(good.code, 0);
+  EXPECT_EQ(good.out, "✔ cars/1/train/1\n  sha256:91bc  cars/train.model\n");
+  EXPECT_EQ(world.connected_to, "");
+  EXPECT_EQ(world.Run({"provenance", "verify", "good"}).code, 0);
+  for (const char* file : {"half", "other", "strange"}) {
+    const CliResult bad = world.Run({"provenance", "verify", file});
+    EXPECT_NE(bad.code, 0) << file;
+    EXPECT_EQ(bad.out, "") << file;
+  }
+  EXPECT_EQ(world.Run({"provenance", "verify", "gone"}).code, kExitNotFound);
+  world.daemon.signing_key = "";
+  EXPECT_EQ(world.Run({"provenance", "key"}).code, kExitConflict);
 }
 
 }  // namespace

@@ -74,7 +74,7 @@ class FakeQuery : public QueryApi {
   absl::StatusOr<ServerFacts> GetServer() override {
     CD4ML_RETURN_IF_ERROR(daemon_.failure);
     return ServerFacts{"0.1.0", "5f2c", "/var/lib/cd4ml", "/var/lib/cd4ml/cd4ml.db",
-                       kStart + Duration(-90'000)};
+                       kStart + Duration(-90'000), "", {}, daemon_.signing_key};
   }
   absl::StatusOr<RunView> GetRun(const std::string& run) override {
     CD4ML_RETURN_IF_ERROR(daemon_.failure);
@@ -139,6 +139,11 @@ class FakeQuery : public QueryApi {
     return found;
   }
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int) override { return daemon_.monitors; }
+  absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override {
+    const auto found = daemon_.documents.find({reference, kind});
+    if (found == daemon_.documents.end()) return absl::NotFoundError("nothing is named \"" + reference + "\"");
+    return found->second;
+  }
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection,
                                             int) override {
     if (reference != daemon_.lineage.root)
@@ -259,6 +264,16 @@ CliResult FakeWorld::Run(const std::vector<std::string>& words) {
                          if (!files.contains(path))
                            return absl::NotFoundError("there is no file \"" + path + "\"");
                          return files[path];
+                       },
+                       .write_file = [this](const std::string& path, const std::string& text) -> absl::Status {
+                         files[path] = text;
+                         return absl::OkStatus();
+                       },
+                       // A key signs with itself.
+                       .check_signature = [](std::string_view key, std::string_view bytes,
+                                             std::string_view signature) -> absl::Status {
+                         if (signature == std::string(key) + std::string(bytes)) return absl::OkStatus();
+                         return absl::DataLossError("the signature is not of these bytes");
                        },
                        .find_definitions =
                            [this] {

@@ -35,6 +35,8 @@ struct FakeDaemon {
   std::vector<core::Deployment> deployments;
   std::vector<MonitorView> monitors;
   LineageGraph lineage;
+  std::map<std::pair<std::string, DocumentKind>, std::string> documents;
+  std::string signing_key;
   PlannedRun plan;
   RegisterResult registered;
   bool answers = true;                       // false: no callback of ControlApi is ever called.

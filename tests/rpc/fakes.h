@@ -169,6 +169,10 @@ struct FakeQuery : QueryApi {
     asked = std::to_string(checks);
     return Or(std::vector{FilledValue<v1::Monitor>()});
   }
+  absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override {
+    asked = reference + " document " + std::to_string(static_cast<int>(kind));
+    return Or(std::string("text of it"));
+  }
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                             LineageDirection direction, int depth_max) override {
     asked = reference + (direction == LineageDirection::kDown ? " down " : " up ") +

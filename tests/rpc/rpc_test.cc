@@ -131,6 +131,8 @@ TEST_F(Rpc, CarriesEveryQuery) {
   EXPECT_EQ(query_.asked, "p/3 down 9");
   ASSERT_TRUE(client->TraceLineage("p/3", LineageDirection::kUp, 9).ok());
   EXPECT_EQ(query_.asked, "p/3 up 9");
+  EXPECT_EQ(client->ExportDocument("p/3", DocumentKind::kUpstream).value(), "text of it");
+  EXPECT_EQ(query_.asked, "p/3 document 1");
 }
 
 TEST_F(Rpc, ListsRunsByPage) {

@@ -92,6 +92,62 @@ TEST_F(History, TracesABadDataVersionDownToPredictions) {
   }
 }
 
+std::vector<std::string> Attempts(const std::vector<core::Origin>& origins) {
+  std::vector<std::string> ids;
+  for (const core::Origin& origin : origins) ids.push_back(core::ToText(core::AttemptOf(origin)));
+  return ids;
+}
+
+TEST_F(History, FindsTheAttemptThatMadeAThingWithAllThatIsRecordedOfIt) {
+  const core::Run run = RunCar(1, "one");
+  RunCar(2, "two");
+
+  auto origins = history().FindOrigins(core::FindVersion(run, "train.model")->digest.substr(0, 12), false);
+
+  ASSERT_OK(origins.status());
+  ASSERT_EQ(Attempts(*origins), std::vector<std::string>{"car/1/train/1"});
+  const core::Origin& origin = origins->front();
+  EXPECT_EQ(origin.kind, core::StageKind::kTrain);
+  EXPECT_EQ(origin.pins.commit, run.pins.commit);
+  EXPECT_EQ(origin.pins.params, run.pins.params);
+  EXPECT_EQ(origin.pins.definition, run.pins.definition);
+  EXPECT_EQ(origin.trigger.by, "ada@host");
+  EXPECT_EQ(origin.attempt.agent, "agent-1");
+  EXPECT_TRUE(origin.attempt.ended.is_set());
+  EXPECT_EQ(origin.attempt.outcome.metrics.at("mae"), 1100.5);
+  EXPECT_EQ(origin.recorder.size(), 32u);
+  ASSERT_EQ(origin.produced.size(), 1u);
+  EXPECT_EQ(origin.produced[0], *core::FindVersion(run, "train.model"));
+  ASSERT_EQ(origin.used.size(), 4u);
+  EXPECT_EQ(origin.used[0].digest, run.pins.commit);
+  EXPECT_EQ(origin.used[3], *core::FindVersion(run, "validate.clean"));
+}
+
+TEST_F(History, FindsTheOriginsOfWhatMadeNothingItself) {
+  RunCar(1, "one");
+  ASSERT_OK(store_->Commit({PredictionChange{{{"car/1/release", "req-1", Tick(), Value(), 1.0}}}}));
+  const std::vector<std::string> package = {"car/1/package/1"};
+  const std::vector<std::string> all = {"car/1/package/1", "car/1/train/1", "car/1/validate/1"};
+
+  for (const char* reference : {"req-1", "car/1/release", "car/production", "car/1", "car/1/package", "car/1/release/1"}) {
+    auto nearest = history().FindOrigins(reference, false);
+    ASSERT_OK(nearest.status());
+    EXPECT_EQ(Attempts(*nearest), package) << reference;
+    auto upstream = history().FindOrigins(reference, true);
+    ASSERT_OK(upstream.status());
+    EXPECT_EQ(Attempts(*upstream), all) << reference;
+  }
+}
+
+TEST_F(History, SaysThatNoStageMadeRawData) {
+  const core::Run run = RunCar(1, "one");
+
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      history().FindOrigins(core::VersionId(run.pins.materials.at("listings")), true).status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(history().FindOrigins(run.pins.commit, true).status()));
+  EXPECT_TRUE(absl::IsNotFound(history().FindOrigins("feedbeef00", false).status()));
+}
+
 TEST_F(History, UnderstandsEveryWayToNameAThing) {
   RunCar(1, "one");
   const core::Run run = RunCar(2, "two");

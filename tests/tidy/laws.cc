@@ -24,6 +24,7 @@ const std::map<std::string, std::set<std::string>>& Layers() {
       {"table", kAdapter},
       {"http", kAdapter},
       {"archive", kAdapter},
+      {"crypto", kAdapter},
       {"rpc", kAdapter},
       {"keeper", {"base", "ports"}},
       {"daemon", kAdapter},
@@ -40,7 +41,7 @@ struct ThirdParty {
 
 const std::vector<ThirdParty>& ThirdParties() {
   static const std::vector<ThirdParty> kThirdParties = {
-      {"spdlog/", {"base"}},      {"fmt/", {"base", "cli"}},  {"openssl/", {"base"}},
+      {"spdlog/", {"base"}},      {"fmt/", {"base", "cli"}},  {"openssl/", {"base", "crypto"}},
       {"nlohmann/", {"base"}},    {"yaml-cpp/", {"yaml"}},    {"sqlite3", {"store"}},
       {"git2", {"git"}},          {"curl/", {"http"}},        {"httplib", {"http"}},
       {"grpc", {"rpc"}},          {"google/protobuf", {"rpc"}}, {"cd4ml/v1/", {"rpc"}},

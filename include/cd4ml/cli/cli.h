@@ -13,6 +13,7 @@
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
+#include "cd4ml/ports/signer.h"
 
 namespace cd4ml::cli {
 
@@ -56,6 +57,8 @@ struct CliPorts {
   const Clock& clock;
   JsonPrinters json;
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_file;
+  std::function<absl::Status(const std::string& path, const std::string& text)> write_file;
+  SignatureCheck check_signature;
   // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
   std::function<std::vector<std::string>()> find_definitions;
   std::function<TerminalSize()> terminal_size;  // Asked again whenever the size may have changed.

@@ -18,6 +18,7 @@
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/remote_data.h"
+#include "cd4ml/ports/signer.h"
 #include "cd4ml/ports/source_repo.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -51,6 +52,7 @@ struct Ports {
   // The outcome of a commit is unknown: ends the process at once; the truth is on disk.
   std::function<void(const absl::Status&)> fail_stop;
   RemoteDataOpener remote = nullptr;   // Null: no data from other machines.
+  Signer* signer = nullptr;             // Null: nothing is signed.
 };
 
 // Runs the loop on its own thread from Start until destruction. The three ports may be called from any thread.

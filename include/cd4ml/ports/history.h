@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/core/origin.h"
 #include "cd4ml/core/run.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -60,6 +61,8 @@ struct LineageGraph {
   bool truncated = false;                     // There is more than fits into one answer.
 };
 
+inline constexpr size_t kOriginsMax = 2'000;
+
 enum class LineageDirection { kUp, kDown };   // Up: what it was made from. Down: what was made of it.
 
 // Thread-safe.
@@ -81,6 +84,10 @@ class History {
   // prefix of a digest or commit. NOT_FOUND says what was tried.
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                                     LineageDirection direction, int depth_max) = 0;
+  // The attempts that made what `reference` (as above) is or was directly made from, nearest first; with `upstream` also
+  // those that made what these were made from, and so on. FAILED_PRECONDITION: no stage made it. RESOURCE_EXHAUSTED:
+  // there are more than kOriginsMax.
+  virtual absl::StatusOr<std::vector<core::Origin>> FindOrigins(const std::string& reference, bool upstream) = 0;
   // Oldest first, within [from, to), at most `limit` (the newest ones are kept).
   virtual absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,
                                                                     UtcTime from, UtcTime to, int limit) = 0;

@@ -42,6 +42,13 @@ struct ServerFacts {
   UtcTime started;
   std::string read_only;                           // Why no new work is taken now; empty: it is.
   std::vector<std::string> quarantined;            // Records that cannot be read and are left out, and why.
+  std::string signing_key;                         // Public half of the key that signs documents, as PEM text.
+};
+
+// What the daemon writes about outputs, from its own rows.
+enum class DocumentKind {
+  kProvenance,   // A signed in-toto statement of the attempt that made it, as a DSSE envelope.
+  kUpstream,     // The same for all that it was made from, a line each, nearest first.
 };
 
 // Ends a subscription when destroyed; no callback runs after that.
@@ -75,6 +82,8 @@ class QueryApi {
   virtual absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) = 0;
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                                     int depth_max) = 0;
+  // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it.
+  virtual absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) = 0;
 };
 
 }  // namespace cd4ml

@@ -1,0 +1,31 @@
+// Origins to documents.
+#include "documents.h"
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/core/envelope.h"
+#include "cd4ml/core/origin.h"
+
+namespace cd4ml::daemon {
+namespace {
+
+absl::StatusOr<std::string> SignAll(Signer* signer, const std::vector<core::Origin>& origins) {
+  if (signer == nullptr) return absl::FailedPreconditionError("this daemon has no key to sign with");
+  std::string lines;
+  for (const core::Origin& origin : origins) {
+    CD4ML_ASSIGN_OR_RETURN(const core::Envelope envelope,
+                           SignEnvelope(*signer, core::kInTotoPayload, core::ProvenanceStatement(origin)));
+    lines += core::FormatEnvelope(envelope) + "\n";
+  }
+  return lines;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakeDocument(History& history, Signer* signer, const std::string& reference,
+                                         DocumentKind kind) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<core::Origin> origins,
+                         history.FindOrigins(reference, kind != DocumentKind::kProvenance));
+  return SignAll(signer, origins);
+}
+
+}  // namespace cd4ml::daemon
