@@ -245,7 +245,7 @@ class StaleAgents(ChaosTest):
         rounds = figure(3, 25)
         changed = 0
         for run in range(1, rounds + 1):
-            self.stack.cli("run", "start", "p")
+            self.stack.cli("run", "start", "p", "--no-cache")
             self.wait_for_lines("starts-1", 2 * len(self.STAGES) * run)
             self.stack.start_agent("other", "--slots", slots)
             stale = self.stack.agents["stale"]
