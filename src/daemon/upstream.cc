@@ -6,13 +6,16 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "definitions.h"
-#include "live.h"
 
 namespace cd4ml::daemon {
 namespace {
 
 // Runs of one pipeline that are looked at: a set that is older than that is not what anybody waits for.
 constexpr int kRunsMax = 50;
+
+// What is live then has not ended.
+constexpr UtcTime kEver{int64_t{1} << 52};
+constexpr int kLiveMax = 1'000;
 
 // Pipelines behind pipelines.
 constexpr int kDepthMax = 8;
@@ -38,12 +41,11 @@ std::string RepoKey(const std::string& repo) { return "repository " + repo; }
 absl::StatusOr<std::vector<core::RunId>> UpstreamResolver::RunsOf(const core::MaterialSpec& material) const {
   std::vector<core::RunId> ids;
   if (!material.environment.empty()) {
-    const std::string key = EnvironmentKey(material.location, material.environment);
-    CD4ML_ASSIGN_OR_RETURN(const auto deployments, ports_.history.ListDeployments(key, UtcTime{}, 1));
-    if (deployments.empty() || deployments.front().ended.is_set()) {
-      return absl::NotFoundError("nothing of pipeline \"" + material.location + "\" is live in \"" + material.environment + '"');
+    CD4ML_ASSIGN_OR_RETURN(const auto live, ports_.history.ListDeployments(material.environment, kEver, kLiveMax));
+    for (const core::Deployment& deployment : live) {
+      if (deployment.pipeline == material.location) return std::vector<core::RunId>{deployment.run};
     }
-    return std::vector<core::RunId>{deployments.front().run};
+    return absl::NotFoundError("nothing of pipeline \"" + material.location + "\" is live in \"" + material.environment + '"');
   }
   RunFilter filter;
   filter.pipeline = material.location;

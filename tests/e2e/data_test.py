@@ -443,6 +443,21 @@ class FanIn(DataTest):
         self.assertIn("mixed", self.stack.cli("run", "show", "down/latest"))
         self.assertIn("refuses mixed revisions", self.stack.cli("run", "show", "down/latest"))
 
+    def test_what_is_live_of_another_pipeline_can_be_read(self):
+        reader = "format: 1\npipeline: {}\nmaterials:\n  live: {{pipeline: down, stage: join, output: joined, environment: {}}}\n" \
+                 "stages:\n  read: {{inputs: {{live: live}}, run: \"cp $CD4ML_IN_LIVE out\", outputs: {{out: {{path: out}}}}}}\n"
+        self.stack.commit({"r.cd4ml.yaml": reader.format("reader", "easy"), "n.cd4ml.yaml": reader.format("nothing", "nowhere")})
+        self.stack.cli("pipeline", "add", str(self.stack.repo))
+        self.assertIn("is live", self.stack.cli("run", "start", "reader", expect=4))
+        for pipeline in ("up-a", "up-b", "down"):
+            self.start(pipeline)
+
+        self.start("reader")
+
+        run = self.stack.ask("run", "show", "reader/latest")
+        self.assertEqual(run["pins"]["upstream"], {"live": "down/1"})
+        self.assertIn("is live in \"nowhere\"", self.stack.cli("run", "start", "nothing", expect=4))
+
     def test_what_nobody_has_made_is_said(self):
         text = self.stack.cli("plan", "down", expect=4)
         self.assertIn("material \"a\" cannot be resolved", text)
