@@ -17,15 +17,16 @@ std::optional<TaskInput> MakeInput(const core::Run& run, const std::string& refe
   return input;
 }
 
-// The environment that a gate's champion lives in: its own, or that of the run's last deploy.
-const std::string& ChampionEnvironment(const core::Run& run, const core::StageRun& stage) {
-  return stage.plan.environment.empty() ? run.environment : stage.plan.environment;
-}
-
 }  // namespace
 
 std::string EnvironmentKey(const std::string& pipeline, const std::string& environment) {
   return pipeline + "/" + environment;
+}
+
+const LiveDeployment* FindChampion(const core::Run& run, const core::StageRun& stage, const LiveMap& live) {
+  const std::string& environment = stage.plan.environment.empty() ? run.environment : stage.plan.environment;
+  const auto champion = live.find(EnvironmentKey(run.pipeline, environment));
+  return champion == live.end() ? nullptr : &champion->second;
 }
 
 LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& deployment) {
@@ -63,18 +64,18 @@ Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& 
   for (const std::string& reference : stage.plan.references) {
     if (std::optional<TaskInput> input = MakeInput(run, reference)) task.inputs[reference] = *std::move(input);
   }
-  const auto champion = live.find(EnvironmentKey(run.pipeline, ChampionEnvironment(run, stage)));
-  if (champion != live.end()) {
-    task.champion = champion->second.deployment.package.artifact;
-    task.champion_deployment = champion->second.deployment.id;
-    if (champion->second.train_data.has_value()) {
-      task.baselines["champion.train_data"] = *champion->second.train_data;
+  const LiveDeployment* champion = FindChampion(run, stage, live);
+  if (champion != nullptr) {
+    task.champion = champion->deployment.package.artifact;
+    task.champion_deployment = champion->deployment.id;
+    if (champion->train_data.has_value()) {
+      task.baselines["champion.train_data"] = *champion->train_data;
     }
   }
   if (stage.plan.kind == core::StageKind::kDeploy) {
     task.deployment = run.id + "/" + stage.plan.name;
     task.environment = stage.plan.environment;
-    if (champion != live.end()) task.target = champion->second.deployment.endpoint;
+    if (champion != nullptr) task.target = champion->deployment.endpoint;
     if (const auto model = core::FindModel(run, stage.plan.package)) task.model_digest = model->digest;
   }
   return task;

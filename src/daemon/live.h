@@ -26,6 +26,10 @@ using LiveMap = std::map<std::string, LiveDeployment>;
 // Environments belong to a pipeline: two pipelines may both have a "production".
 std::string EnvironmentKey(const std::string& pipeline, const std::string& environment);
 
+// Returns what the stage is compared with or replaces: what is live in its environment, or in that of the run's last
+// deploy; null when nothing is.
+const LiveDeployment* FindChampion(const core::Run& run, const core::StageRun& stage, const LiveMap& live);
+
 LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& deployment);
 
 // Composes what an agent needs for one attempt. REQUIRES: the stage has a granted attempt.

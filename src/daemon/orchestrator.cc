@@ -301,10 +301,8 @@ void Orchestrator::OfferResults() {
 }
 
 ReuseJudgement Orchestrator::JudgeReuse(const core::Run& run, const core::StageRun& stage) const {
-  const std::string& environment = stage.plan.environment.empty() ? run.environment : stage.plan.environment;
-  const auto live = live_.find(EnvironmentKey(run.pipeline, environment));
-  const std::string champion = live == live_.end() ? "" : live->second.deployment.package.artifact.digest.hex();
-  return reuse_.Judge(run, stage, champion, now_);
+  const LiveDeployment* champion = FindChampion(run, stage, live_);
+  return reuse_.Judge(run, stage, champion == nullptr ? "" : champion->deployment.package.artifact.digest.hex(), now_);
 }
 
 std::map<std::string, std::string> Orchestrator::WhatWouldBeReused(const core::StartRun& command) const {
