@@ -21,6 +21,7 @@ pkg_check_modules(YAMLCPP REQUIRED IMPORTED_TARGET yaml-cpp)
 pkg_check_modules(LIBGIT2 REQUIRED IMPORTED_TARGET libgit2)
 pkg_check_modules(LIBARCHIVE REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++ protobuf)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 add_library(cd4ml_warnings INTERFACE)
 # g++ 12 reports -Wrestrict for `"text" + std::string` (GCC bug 105329), and designated initialisers are

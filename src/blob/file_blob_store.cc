@@ -1,27 +1,19 @@
-// Blobs as read-only files named by their digest. See open_blob_store.h.
+// Whole blobs: put, read, link, copy; folded ones are read through their recipe.
 //
-// A blob is written below tmp/, made durable, *sealed* and renamed into objects/; so whatever has a
-// name there was complete once. The seal is the file's modification time, a number made from the
-// digest: writing to the file, through whichever of its hard links, or swapping it with another
-// breaks the seal. Where bytes are read anyway they are hashed; where they are not (hard links), an
-// intact seal stands for the hash that was taken before sealing.
+// Where bytes are read anyway they are hashed; where they are not (hard links), an intact seal stands
+// for the hash that was taken before sealing.
+#include "blob/file_blob_store.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <filesystem>
-#include <optional>
-#include <set>
 #include <system_error>
-#include <vector>
 
-#include "blob/file.h"
 #include "cd4ml/base/check.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/blob/open_blob_store.h"
@@ -29,41 +21,9 @@
 namespace cd4ml::blob {
 namespace {
 
-// A moment between 2000 and 2008: later than 1980, before which zip files cannot tell the time.
-timespec SealOf(const Digest& digest) {
-  const uint64_t bits = std::stoull(digest.hex().substr(0, 15), nullptr, 16);
-  return {.tv_sec = static_cast<time_t>(946'684'800 + (bits >> 32)),
-          .tv_nsec = static_cast<long>((bits & 0xFFFF'FFFF) % 1'000'000'000)};
-}
-
-bool IsSealed(const struct stat& facts, const Digest& digest) {
-  const timespec seal = SealOf(digest);
-  return S_ISREG(facts.st_mode) && (facts.st_mode & 0222) == 0 &&
-         facts.st_mtim.tv_sec == seal.tv_sec && facts.st_mtim.tv_nsec == seal.tv_nsec;
-}
-
-absl::Status Seal(int fd, const Digest& digest) {
-  const std::array<timespec, 2> times = {timespec{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                                         SealOf(digest)};
-  if (fchmod(fd, 0444) != 0 || futimens(fd, times.data()) != 0) return SystemError("seal the file");
-  return absl::OkStatus();
-}
-
-std::string ObjectName(const Digest& digest) {
-  return digest.hex().substr(0, 2) + '/' + digest.hex().substr(2);
-}
-
-bool IsSameFile(const struct stat& a, const struct stat& b) {
-  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
 bool IsUnchanged(const struct stat& a, const struct stat& b) {
   return a.st_size == b.st_size && a.st_mtim.tv_sec == b.st_mtim.tv_sec &&
          a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
-}
-
-bool MakeFolder(int parent, const char* name) {
-  return mkdirat(parent, name, 0777) == 0 || errno == EEXIST;
 }
 
 // Returns whether a hard link in the store harms nobody: the file is ours, has this name alone, and
@@ -82,99 +42,8 @@ bool HasNoWriter(int fd) {
   return true;
 }
 
-// A file below tmp/ on its way to become an object; unlinked unless it got there. The lock on it
-// says that its process lives, also to processes in other pid namespaces.
-class Temp {
- public:
-  Temp(int dir, std::string name, Fd fd) : dir_(dir), name_(std::move(name)), fd_(std::move(fd)) {}
-  Temp(Temp&& other) noexcept
-      : dir_(other.dir_), name_(std::exchange(other.name_, "")), fd_(std::move(other.fd_)) {}
-  Temp& operator=(Temp&& other) noexcept {
-    std::swap(dir_, other.dir_);
-    std::swap(name_, other.name_);
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Temp() {
-    if (!name_.empty()) unlinkat(dir_, name_.c_str(), 0);
-  }
-
-  int fd() const { return fd_.get(); }
-
-  bool RenameTo(int dir, const std::string& name) {
-    if (renameat(dir_, name_.c_str(), dir, name.c_str()) != 0) return false;
-    name_.clear();
-    return true;
-  }
-
- private:
-  int dir_;
-  std::string name_;
-  Fd fd_;
-};
-
-// A file below tmp/, none when the store has its bytes already, and what they hash to.
-struct Staged {
-  std::optional<Temp> temp;
-  Digest digest;
-};
-
 // Files staged at a time; each keeps a descriptor open meanwhile.
 constexpr size_t kBatchMax = 128;
-
-// From this many on, one sync of the whole file system is faster than one for each file.
-constexpr size_t kSyncAllMin = 16;
-
-class FileBlobStore final : public BlobStore {
- public:
-  using OnLostWrites = std::function<void(const absl::Status&)>;
-  static absl::StatusOr<std::unique_ptr<BlobStore>> Open(const std::string& dir,
-                                                         OnLostWrites on_lost_writes);
-
-  absl::StatusOr<std::unique_ptr<BlobWriter>> Create() override;
-  absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override;
-  absl::StatusOr<int64_t> Size(const Digest& digest) override;
-  absl::Status Remove(const Digest& digest) override;
-  absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link,
-                                 const std::stop_token& stop) override;
-  absl::StatusOr<std::vector<Digest>> PutFiles(const std::vector<std::string>& paths,
-                                               bool may_link,
-                                               const std::stop_token& stop) override;
-  absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
-                           bool may_link, const std::stop_token& stop) override;
-
-  absl::Status Publish(std::vector<Staged> batch, std::set<std::string>& folders);
-  absl::Status SyncFolders(const std::set<std::string>& folders);
-  // Moves the file open as `fd` away from the name of `digest`, and returns DATA_LOSS.
-  absl::Status Damaged(const Digest& digest, int fd);
-
- private:
-  // Returns what the sync that has just failed said.
-  absl::Status SyncError(std::string_view what);
-  absl::Status MakeFolders();
-  void RemoveLeftovers();
-  absl::StatusOr<Temp> NewTemp();
-  std::optional<Temp> LinkTemp(const std::string& path, int source);
-  absl::StatusOr<Temp> CopyTemp(int source, const std::stop_token& stop);
-  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link, const std::stop_token& stop);
-  absl::Status Name(Temp& temp, const Digest& digest);
-  std::string NextName() {
-    return std::to_string(getpid()) + '-' + std::to_string(next_.fetch_add(1));
-  }
-  absl::StatusOr<Fd> OpenObject(const Digest& digest);
-  bool IsThere(const Digest& digest);
-  absl::Status Verify(const Digest& digest, int fd, const std::stop_token& stop);
-  absl::Status CopyOut(const Digest& digest, int object, const std::string& path, bool executable,
-                       const std::stop_token& stop);
-  absl::Status CopyVerified(const Digest& digest, int object, int file,
-                            const std::stop_token& stop);
-
-  std::string dir_;
-  OnLostWrites on_lost_writes_;
-  Fd objects_, tmp_, quarantine_;
-  bool can_clone_ = false;
-  std::atomic<uint64_t> next_ = 0;
-};
 
 class FileBlobWriter final : public BlobWriter {
  public:
@@ -182,9 +51,11 @@ class FileBlobWriter final : public BlobWriter {
 
   absl::Status Append(std::string_view bytes) override {
     CD4ML_CHECK(temp_.has_value(), "append after commit");
+    CD4ML_RETURN_IF_ERROR(failed_);
     hasher_.Update(bytes);
-    const absl::Status written = WriteAll(temp_->fd(), bytes);
-    if (!written.ok()) failed_ = written;
+    size_ += static_cast<int64_t>(bytes.size());
+    failed_ = store_.Admit(size_);
+    if (failed_.ok()) failed_ = WriteAll(temp_->fd(), bytes);
     return failed_;
   }
 
@@ -196,12 +67,7 @@ class FileBlobWriter final : public BlobWriter {
       return absl::DataLossError("the bytes that came for blob sha256:" + expected.hex() +
                                  " hash to sha256:" + digest.hex() + "; send them again");
     }
-    std::vector<Staged> batch;
-    batch.push_back({*std::move(temp_), digest});
-    temp_.reset();
-    std::set<std::string> folders;
-    CD4ML_RETURN_IF_ERROR(store_.Publish(std::move(batch), folders));
-    CD4ML_RETURN_IF_ERROR(store_.SyncFolders(folders));
+    CD4ML_RETURN_IF_ERROR(store_.PublishOne(std::exchange(temp_, std::nullopt), digest));
     return digest;
   }
 
@@ -209,6 +75,7 @@ class FileBlobWriter final : public BlobWriter {
   FileBlobStore& store_;
   std::optional<Temp> temp_;
   Hasher hasher_;
+  int64_t size_ = 0;
   absl::Status failed_;  // A piece is missing since then.
 };
 
@@ -261,107 +128,175 @@ class FileBlobReader final : public BlobReader {
   absl::Status failed_;
 };
 
-absl::StatusOr<std::unique_ptr<BlobStore>> FileBlobStore::Open(const std::string& dir,
-                                                               OnLostWrites on_lost_writes) {
+// A folded blob. Each chunk is verified before it is handed out, and all of them together.
+class FoldedReader final : public BlobReader {
+ public:
+  FoldedReader(FileBlobStore& store, Digest digest, std::vector<Chunk> chunks)
+      : store_(store),
+        digest_(std::move(digest)),
+        chunks_(std::move(chunks)),
+        size_(SizeOf(chunks_)) {}
+
+  // Reads up to `offset`. Of an empty blob there is no last piece that could tell.
+  absl::Status SkipTo(int64_t offset) {
+    if (size_ == 0) return CheckHash();
+    for (int64_t left = offset; left > 0;) {
+      CD4ML_ASSIGN_OR_RETURN(const std::string piece, Read(static_cast<size_t>(left)));
+      left -= static_cast<int64_t>(piece.size());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> Read(size_t size_max) override {
+    CD4ML_CHECK(size_max > 0, "a read of nothing cannot be told from the end");
+    CD4ML_RETURN_IF_ERROR(failed_);
+    if (taken_ == chunk_.size()) {
+      if (next_ == chunks_.size()) return std::string();
+      failed_ = Fill();
+      if (failed_.ok() && next_ == chunks_.size()) failed_ = CheckHash();
+      CD4ML_RETURN_IF_ERROR(failed_);
+    }
+    std::string piece = chunk_.substr(taken_, size_max);
+    taken_ += piece.size();
+    return piece;
+  }
+
+  int64_t size() const override { return size_; }
+
+ private:
+  absl::Status Fill() {
+    auto chunk = store_.ReadFoldedChunk(chunks_[next_++]);
+    if (!chunk.ok()) return store_.DamagedFolded(digest_);
+    chunk_ = *std::move(chunk);
+    taken_ = 0;
+    hasher_.Update(chunk_);
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckHash() {
+    return hasher_.Finish() == digest_ ? absl::OkStatus() : store_.DamagedFolded(digest_);
+  }
+
+  FileBlobStore& store_;
+  const Digest digest_;
+  const std::vector<Chunk> chunks_;
+  const int64_t size_;
+  size_t next_ = 0;   // Of chunks_.
+  std::string chunk_;
+  size_t taken_ = 0;  // Of chunk_.
+  Hasher hasher_;
+  absl::Status failed_;
+};
+
+absl::Status DamageFound(const Digest& digest, const std::string& hint) {
+  return absl::DataLossError("blob sha256:" + digest.hex() +
+                             " is damaged, its bytes are not those that were stored; " + hint +
+                             "; run the stage that made it again or restore the file");
+}
+
+absl::Status CheckOffset(int64_t offset, int64_t size, const Digest& digest) {
+  if (offset >= 0 && offset <= size) return absl::OkStatus();
+  return absl::OutOfRangeError("offset " + std::to_string(offset) + " is outside of blob sha256:" +
+                               digest.hex() + ", which has " + std::to_string(size) + " bytes");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KeptBlobStore>> FileBlobStore::Open(const std::string& dir,
+                                                                   OnLostWrites on_lost_writes) {
   auto store = std::make_unique<FileBlobStore>();
   store->dir_ = dir;
-  store->on_lost_writes_ = std::move(on_lost_writes);
   CD4ML_RETURN_IF_ERROR(
-      Annotate(store->MakeFolders(), "cannot open the blob store \"" + dir + '"'));
-  store->RemoveLeftovers();
-  CD4ML_ASSIGN_OR_RETURN(const Temp a, store->NewTemp());
-  CD4ML_ASSIGN_OR_RETURN(const Temp b, store->NewTemp());
+      Annotate(store->MakeFolders(on_lost_writes), "cannot open the blob store \"" + dir + '"'));
+  store->tmp_.RemoveLeftovers();
+  CD4ML_ASSIGN_OR_RETURN(const Temp a, store->tmp_.New());
+  CD4ML_ASSIGN_OR_RETURN(const Temp b, store->tmp_.New());
   store->can_clone_ = Clone(a.fd(), b.fd());
   return store;
 }
 
-absl::Status FileBlobStore::SyncError(std::string_view what) {
+absl::Status FileBlobStore::MakeFolders(const OnLostWrites& on_lost_writes) {
+  std::error_code error;
+  std::filesystem::create_directories(dir_, error);
+  root_ = Fd(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!root_.is_open()) return SystemError("open the folder");
+  const int root = root_.get();
+  CD4ML_RETURN_IF_ERROR(usage_.Open(root));
+  CD4ML_RETURN_IF_ERROR(objects_.Open(root, dir_, "objects", usage_, on_lost_writes));
+  CD4ML_RETURN_IF_ERROR(index_.Open(root, dir_, "index", usage_, on_lost_writes));
+  CD4ML_RETURN_IF_ERROR(folded_.Open(root, dir_, usage_, on_lost_writes));
+  CD4ML_RETURN_IF_ERROR(tmp_.Open(root, dir_));
+  CD4ML_ASSIGN_OR_RETURN(partial_, OpenFolder(root, "partial"));
+  CD4ML_ASSIGN_OR_RETURN(quarantine_, OpenFolder(root, "quarantine"));
+  if (fsync(root) == 0) return absl::OkStatus();
   const bool is_lost = errno == EIO;
-  absl::Status status = SystemError("sync " + std::string(what));
-  if (is_lost && on_lost_writes_) on_lost_writes_(status);
+  absl::Status status = SystemError("sync the folder");
+  if (is_lost && on_lost_writes) on_lost_writes(status);
   return status;
 }
 
-absl::Status FileBlobStore::MakeFolders() {
-  std::error_code error;
-  std::filesystem::create_directories(dir_, error);
-  const Fd root(open(dir_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!root.is_open()) return SystemError("open the folder");
-  for (auto [fd, name] :
-       {std::pair(&objects_, "objects"), {&tmp_, "tmp"}, {&quarantine_, "quarantine"}}) {
-    if (!MakeFolder(root.get(), name)) return SystemError("make the folder " + std::string(name));
-    *fd = Fd(openat(root.get(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd->is_open()) return SystemError("open the folder " + std::string(name));
-  }
-  if (fsync(root.get()) != 0) return SyncError("the folder");
-  return absl::OkStatus();
+Fd FileBlobStore::LockUse(bool alone) const {
+  // Opened anew each time, because such a lock belongs to what was opened.
+  Fd fd(openat(root_.get(), "use.lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  while (flock(fd.get(), alone ? LOCK_EX : LOCK_SH) != 0 && errno == EINTR) continue;
+  return fd;
 }
 
-// Removes what dead processes left below tmp/.
-void FileBlobStore::RemoveLeftovers() {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(dir_ + "/tmp", error)) {
-    const std::string name = entry.path().filename().string();
-    const Fd fd(openat(tmp_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-    if (fd.is_open() && flock(fd.get(), LOCK_EX | LOCK_NB) == 0)
-      unlinkat(tmp_.get(), name.c_str(), 0);
-  }
-}
-
-absl::StatusOr<Temp> FileBlobStore::NewTemp() {
-  while (true) {
-    std::string name = NextName();
-    Fd fd(openat(tmp_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd.is_open() && errno == EEXIST) continue;
-    if (!fd.is_open() && errno == ENOSPC) return WriteError(tmp_.get(), 0);
-    if (!fd.is_open()) return SystemError("make a file below \"" + dir_ + "/tmp\"");
-    flock(fd.get(), LOCK_EX);
-    // A process that opened the store just now may have taken the file for a leftover.
-    CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd.get()));
-    if (facts.st_nlink > 0) return Temp(tmp_.get(), std::move(name), std::move(fd));
-  }
+bool FileBlobStore::Use(const Digest& digest) {
+  const Fd lock = LockUse(/*alone=*/false);
+  if (objects_.IsThere(digest)) return objects_.Touch(digest);
+  return folded_.IsThere(digest) && folded_.Touch(digest);
 }
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::Create() {
-  CD4ML_ASSIGN_OR_RETURN(Temp temp, NewTemp());
+  CD4ML_ASSIGN_OR_RETURN(Temp temp, tmp_.New());
   return std::make_unique<FileBlobWriter>(*this, std::move(temp));
 }
 
-absl::StatusOr<Fd> FileBlobStore::OpenObject(const Digest& digest) {
-  CD4ML_CHECK(digest.is_set(), "a blob has a digest");
-  Fd fd(openat(objects_.get(), ObjectName(digest).c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (fd.is_open()) return fd;
-  if (errno == ENOENT) {
-    return absl::NotFoundError("there is no blob sha256:" + digest.hex() + " in \"" + dir_ + '"');
-  }
-  return SystemError("open blob sha256:" + digest.hex() + " in \"" + dir_ + '"');
+absl::Status FileBlobStore::NotThere(const Digest& digest) const {
+  return absl::NotFoundError("there is no blob sha256:" + digest.hex() + " in \"" + dir_ + '"');
 }
 
 absl::StatusOr<std::unique_ptr<BlobReader>> FileBlobStore::Open(const Digest& digest,
                                                                 int64_t offset) {
-  CD4ML_ASSIGN_OR_RETURN(Fd fd, OpenObject(digest));
-  CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd.get()));
-  if (offset < 0 || offset > facts.st_size) {
-    return absl::OutOfRangeError("offset " + std::to_string(offset) +
-                                 " is outside of blob sha256:" + digest.hex() + ", which has " +
-                                 std::to_string(facts.st_size) + " bytes");
+  auto fd = objects_.OpenFile(digest);
+  if (absl::IsNotFound(fd.status())) {
+    auto chunks = folded_.Recipe(digest);
+    if (absl::IsNotFound(chunks.status())) return NotThere(digest);
+    if (!chunks.ok()) return DamagedFolded(digest);
+    CD4ML_RETURN_IF_ERROR(CheckOffset(offset, SizeOf(*chunks), digest));
+    auto reader = std::make_unique<FoldedReader>(*this, digest, *std::move(chunks));
+    CD4ML_RETURN_IF_ERROR(reader->SkipTo(offset));
+    return reader;
   }
-  auto reader = std::make_unique<FileBlobReader>(*this, digest, std::move(fd), facts.st_size);
+  if (!fd.ok()) return fd.status();
+  CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd->get()));
+  CD4ML_RETURN_IF_ERROR(CheckOffset(offset, facts.st_size, digest));
+  auto reader = std::make_unique<FileBlobReader>(*this, digest, *std::move(fd), facts.st_size);
   CD4ML_RETURN_IF_ERROR(reader->SkipTo(offset));
   return reader;
 }
 
 absl::StatusOr<int64_t> FileBlobStore::Size(const Digest& digest) {
-  CD4ML_ASSIGN_OR_RETURN(const Fd fd, OpenObject(digest));
-  CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd.get()));
-  return facts.st_size;
+  const Fd lock = LockUse(/*alone=*/false);
+  const auto fd = objects_.OpenFile(digest);
+  if (fd.ok()) {
+    CD4ML_ASSIGN_OR_RETURN(const struct stat facts, Stat(fd->get()));
+    objects_.Touch(digest);
+    return facts.st_size;
+  }
+  if (!absl::IsNotFound(fd.status())) return fd.status();
+  const auto size = folded_.Size(digest);
+  if (absl::IsNotFound(size.status())) return NotThere(digest);
+  if (!size.ok()) return DamagedFolded(digest);
+  folded_.Touch(digest);
+  return size;
 }
 
 absl::Status FileBlobStore::Remove(const Digest& digest) {
-  if (unlinkat(objects_.get(), ObjectName(digest).c_str(), 0) == 0 || errno == ENOENT) {
-    return absl::OkStatus();
-  }
-  return SystemError("remove blob sha256:" + digest.hex());
+  Forget(digest);
+  CD4ML_RETURN_IF_ERROR(folded_.Remove(digest));
+  return objects_.Remove(digest);
 }
 
 absl::StatusOr<Digest> FileBlobStore::PutFile(const std::string& path, bool may_link,
@@ -384,9 +319,9 @@ absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<st
       digests.push_back(staged->digest);
       batch.push_back(*std::move(staged));
     }
-    CD4ML_RETURN_IF_ERROR(Annotate(Publish(std::move(batch), folders), "cannot store files"));
+    CD4ML_RETURN_IF_ERROR(Annotate(objects_.Publish(std::move(batch), folders), "cannot store files"));
   }
-  CD4ML_RETURN_IF_ERROR(SyncFolders(folders));
+  CD4ML_RETURN_IF_ERROR(objects_.SyncFolders(folders));
   return digests;
 }
 
@@ -399,9 +334,10 @@ absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_li
   if (!S_ISREG(before.st_mode)) return absl::InvalidArgumentError("it is not a regular file");
   const bool can_link = may_link && !can_clone_ && IsLinkable(before) && HasNoWriter(source.get());
   CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get(), stop));
-  if (IsThere(digest)) return Staged{std::nullopt, std::move(digest)};
+  if (Use(digest)) return Staged{std::nullopt, std::move(digest)};
+  CD4ML_RETURN_IF_ERROR(Admit(before.st_size));
   if (can_link) {
-    std::optional<Temp> temp = LinkTemp(path, source.get());
+    std::optional<Temp> temp = tmp_.Link(path, source.get());
     CD4ML_ASSIGN_OR_RETURN(const struct stat after, Stat(source.get()));
     if (temp && IsUnchanged(before, after)) return Staged{std::move(temp), std::move(digest)};
     fchmod(source.get(), before.st_mode & 07777);
@@ -412,90 +348,33 @@ absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_li
   return Staged{std::move(temp), std::move(digest)};
 }
 
-// Gives the file at `path`, open as `source`, a read-only second name below tmp/.
-std::optional<Temp> FileBlobStore::LinkTemp(const std::string& path, int source) {
-  if (flock(source, LOCK_EX | LOCK_NB) != 0) return std::nullopt;
-  std::string name = NextName();
-  if (linkat(AT_FDCWD, path.c_str(), tmp_.get(), name.c_str(), 0) != 0) return std::nullopt;
-  Temp temp(tmp_.get(), name, Fd(fcntl(source, F_DUPFD_CLOEXEC, 0)));
-  struct stat opened, linked;
-  if (fstat(source, &opened) != 0 ||
-      fstatat(tmp_.get(), name.c_str(), &linked, AT_SYMLINK_NOFOLLOW) != 0 ||
-      !IsSameFile(opened, linked) || fchmod(source, 0444) != 0) {
-    return std::nullopt;
-  }
-  return temp;
-}
-
 absl::StatusOr<Temp> FileBlobStore::CopyTemp(int source, const std::stop_token& stop) {
-  CD4ML_ASSIGN_OR_RETURN(Temp temp, NewTemp());
+  CD4ML_ASSIGN_OR_RETURN(Temp temp, tmp_.New());
   if (!can_clone_ || !Clone(source, temp.fd())) CD4ML_RETURN_IF_ERROR(Copy(source, temp.fd(), stop));
   return temp;
 }
 
-bool FileBlobStore::IsThere(const Digest& digest) {
-  struct stat facts;
-  return fstatat(objects_.get(), ObjectName(digest).c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0 &&
-         IsSealed(facts, digest);
-}
-
-// Makes the staged files blobs whose bytes are durable; their names are so only after SyncFolders,
-// which is why the folder of a blob that was there already is among those to be synced: another
-// thread may have put it there just now. A damaged blob is replaced.
-absl::Status FileBlobStore::Publish(std::vector<Staged> batch, std::set<std::string>& folders) {
-  for (const Staged& staged : batch) folders.insert(staged.digest.hex().substr(0, 2));
-  std::erase_if(batch,
-                [this](const Staged& staged) { return !staged.temp || IsThere(staged.digest); });
-  for (const auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Seal(temp->fd(), digest));
-  if (batch.size() >= kSyncAllMin) {
-    if (syncfs(tmp_.get()) != 0) return SyncError("the file system");
-  } else {
-    for (const auto& [temp, digest] : batch) {
-      if (fdatasync(temp->fd()) == 0) continue;
-      if (errno != ENOSPC) return SyncError("a blob");
-      return WriteError(temp->fd(), lseek(temp->fd(), 0, SEEK_END));
-    }
-  }
-  for (auto& [temp, digest] : batch) CD4ML_RETURN_IF_ERROR(Name(*temp, digest));
-  return absl::OkStatus();
-}
-
-absl::Status FileBlobStore::SyncFolders(const std::set<std::string>& folders) {
-  if (folders.size() >= kSyncAllMin) {
-    return syncfs(objects_.get()) == 0 ? absl::OkStatus() : SyncError("the file system");
-  }
-  for (const std::string& folder : folders) {
-    const Fd fd(openat(objects_.get(), folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.is_open() || fsync(fd.get()) != 0) return SyncError("a folder of blobs");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status FileBlobStore::Name(Temp& temp, const Digest& digest) {
-  const std::string name = ObjectName(digest);
-  if (temp.RenameTo(objects_.get(), name)) return absl::OkStatus();
-  // The first blob of its folder.
-  const bool is_made = MakeFolder(objects_.get(), name.substr(0, 2).c_str());
-  if (is_made && fsync(objects_.get()) != 0) return SyncError("the folder of all blobs");
-  if (is_made && temp.RenameTo(objects_.get(), name)) return absl::OkStatus();
-  return SystemError("name the new blob sha256:" + digest.hex());
+absl::Status FileBlobStore::PublishOne(std::optional<Temp> temp, const Digest& digest) {
+  std::vector<Staged> batch;
+  batch.push_back({std::move(temp), digest});
+  if (Use(digest)) batch.front().temp.reset();
+  std::set<std::string> folders;
+  CD4ML_RETURN_IF_ERROR(objects_.Publish(std::move(batch), folders));
+  return objects_.SyncFolders(folders);
 }
 
 absl::Status FileBlobStore::Damaged(const Digest& digest, int fd) {
-  const std::string name = ObjectName(digest);
-  struct stat there, opened;
-  std::string hint = "it is gone by now";
-  // Another process may have put a good one there since.
-  if (fstatat(objects_.get(), name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
-      fstat(fd, &opened) == 0 && IsSameFile(there, opened)) {
-    const std::string aside = digest.hex() + '.' + NextName();
-    hint = renameat(objects_.get(), name.c_str(), quarantine_.get(), aside.c_str()) == 0
-               ? "it was moved to \"" + dir_ + "/quarantine/" + aside + '"'
-               : "it could not be moved aside";
-  }
-  return absl::DataLossError("blob sha256:" + digest.hex() +
-                             " is damaged, its bytes are not those that were stored; " + hint +
-                             "; run the stage that made it again or restore the file");
+  const std::string aside = digest.hex() + '.' + tmp_.NextName();
+  return DamageFound(digest, objects_.MoveAside(digest, fd, quarantine_.get(), aside)
+                                 ? "it was moved to \"" + dir_ + "/quarantine/" + aside + '"'
+                                 : "it is gone by now");
+}
+
+absl::Status FileBlobStore::DamagedFolded(const Digest& digest) {
+  const std::string aside = digest.hex() + ".recipe." + tmp_.NextName();
+  return DamageFound(digest, folded_.MoveAside(digest, quarantine_.get(), aside)
+                                 ? "its recipe was moved to \"" + dir_ + "/quarantine/" + aside + '"'
+                                 : "it is gone by now");
 }
 
 // Returns OK when the object open as `fd` holds the bytes of `digest`.
@@ -510,18 +389,39 @@ absl::Status FileBlobStore::Verify(const Digest& digest, int fd, const std::stop
   return absl::OkStatus();
 }
 
+// Makes a folded blob whole, so that it can be linked to.
+absl::Status FileBlobStore::Unfold(const Digest& digest, const std::stop_token& stop) {
+  CD4ML_ASSIGN_OR_RETURN(const int64_t size, folded_.Size(digest));
+  CD4ML_RETURN_IF_ERROR(Admit(size));
+  CD4ML_ASSIGN_OR_RETURN(Temp temp, tmp_.New());
+  CD4ML_RETURN_IF_ERROR(folded_.Write(digest, temp.fd(), stop));
+  std::vector<Staged> batch;
+  batch.push_back({std::move(temp), digest});
+  std::set<std::string> folders;
+  return objects_.Publish(std::move(batch), folders);
+}
+
 absl::Status FileBlobStore::Materialize(const Digest& digest, const std::string& path,
                                         bool executable, bool may_link,
                                         const std::stop_token& stop) {
-  CD4ML_ASSIGN_OR_RETURN(const Fd object, OpenObject(digest));
-  if (may_link && !executable && !can_clone_) {
-    CD4ML_RETURN_IF_ERROR(Verify(digest, object.get(), stop));
-    if (linkat(objects_.get(), ObjectName(digest).c_str(), AT_FDCWD, path.c_str(), 0) == 0) {
-      return absl::OkStatus();
-    }
-    if (errno == EEXIST || errno == ENOENT) return SystemError("make \"" + path + '"');
+  const bool can_link = may_link && !executable && !can_clone_;
+  auto whole = objects_.OpenFile(digest);
+  if (absl::IsNotFound(whole.status()) && can_link && folded_.HasRecipe(digest)) {
+    const absl::Status unfolded = Unfold(digest, stop);
+    if (absl::IsDataLoss(unfolded)) return DamagedFolded(digest);
+    if (absl::IsCancelled(unfolded)) return unfolded;
+    // Where it does not fit twice, it is written to its place alone.
+    whole = objects_.OpenFile(digest);
   }
-  return Annotate(CopyOut(digest, object.get(), path, executable, stop),
+  if (!whole.ok() && !absl::IsNotFound(whole.status())) return whole.status();
+  if (!whole.ok() && !folded_.HasRecipe(digest)) return NotThere(digest);
+  if (whole.ok() && can_link) {
+    CD4ML_RETURN_IF_ERROR(Verify(digest, whole->get(), stop));
+    // Where it cannot be linked to, be it that it was folded just now, what is open is copied.
+    if (objects_.LinkTo(digest, path)) return absl::OkStatus();
+  }
+  return Annotate(CopyOut(digest, whole.ok() ? std::optional(*std::move(whole)) : std::nullopt, path,
+                          executable, stop),
                   "cannot make \"" + path + '"');
 }
 
@@ -538,15 +438,19 @@ absl::Status FileBlobStore::CopyVerified(const Digest& digest, int object, int f
              : Damaged(digest, object);
 }
 
-absl::Status FileBlobStore::CopyOut(const Digest& digest, int object, const std::string& path,
-                                    bool executable, const std::stop_token& stop) {
+absl::Status FileBlobStore::CopyOut(const Digest& digest, const std::optional<Fd>& whole,
+                                    const std::string& path, bool executable,
+                                    const std::stop_token& stop) {
   const Fd file(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file.is_open()) return SystemError("create the file");
   absl::Status copied;
-  if (can_clone_ && Clone(object, file.get())) {
-    copied = Verify(digest, object, stop);
+  if (!whole) {
+    copied = folded_.Write(digest, file.get(), stop);
+    if (absl::IsDataLoss(copied)) copied = DamagedFolded(digest);
+  } else if (can_clone_ && Clone(whole->get(), file.get())) {
+    copied = Verify(digest, whole->get(), stop);
   } else {
-    copied = CopyVerified(digest, object, file.get(), stop);
+    copied = CopyVerified(digest, whole->get(), file.get(), stop);
   }
   if (copied.ok() && fchmod(file.get(), executable ? 0555 : 0444) != 0) {
     copied = SystemError("set the mode");
@@ -555,12 +459,11 @@ absl::Status FileBlobStore::CopyOut(const Digest& digest, int object, const std:
   return copied;
 }
 
-}  // namespace
 }  // namespace cd4ml::blob
 
 namespace cd4ml {
 
-absl::StatusOr<std::unique_ptr<BlobStore>> OpenBlobStore(
+absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenBlobStore(
     const std::string& dir, std::function<void(const absl::Status&)> on_lost_writes) {
   return blob::FileBlobStore::Open(dir, std::move(on_lost_writes));
 }

@@ -227,21 +227,133 @@ absl::Status PlaceFolder(BlobStore& store, const std::vector<TreeEntry>& entries
   return absl::OkStatus();
 }
 
+absl::Status Pump(BlobReader& reader, BlobWriter& writer, const Digest& digest,
+                  const std::stop_token& stop) {
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader.Read(kPieceSize));
+    if (piece.empty()) return writer.Commit(digest).status();
+    if (stop.stop_requested()) return absl::CancelledError("cancelled while it was copied");
+    CD4ML_RETURN_IF_ERROR(writer.Append(piece));
+  }
+}
+
 absl::Status CopyBlob(BlobStore& from, BlobStore& to, const Digest& digest,
                       const std::stop_token& stop) {
   const auto there = to.Size(digest);
   if (there.ok() || there.status().code() != absl::StatusCode::kNotFound) return there.status();
+  CD4ML_ASSIGN_OR_RETURN(const int64_t size, from.Size(digest));
+  if (size >= kChunkedMin) {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Chunk> chunks, from.Chunks(digest, stop));
+    if (chunks.size() <= kChunksMax) {
+      CD4ML_ASSIGN_OR_RETURN(const auto assembly, to.Assemble(digest, chunks, stop));
+      CD4ML_ASSIGN_OR_RETURN(const auto reader,
+                             from.OpenChunks(digest, chunks, assembly->missing()));
+      return Pump(*reader, *assembly, digest, stop);
+    }
+  }
   CD4ML_ASSIGN_OR_RETURN(const auto reader, from.Open(digest, 0));
   CD4ML_ASSIGN_OR_RETURN(const auto writer, to.Create());
-  while (true) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
-    if (piece.empty()) return writer->Commit(digest).status();
-    if (stop.stop_requested()) return absl::CancelledError("cancelled while it was copied");
-    CD4ML_RETURN_IF_ERROR(writer->Append(piece));
-  }
+  return Pump(*reader, *writer, digest, stop);
 }
 
+// Some chunks of a blob that is read from front to back.
+class ChunksOfReader final : public BlobReader {
+ public:
+  ChunksOfReader(std::unique_ptr<BlobReader> blob, const std::vector<Chunk>& chunks,
+                 const std::vector<size_t>& wanted)
+      : blob_(std::move(blob)), chunks_(chunks), wanted_(wanted) {
+    for (const size_t i : wanted_) size_ += chunks_[i].size;
+  }
+
+  absl::StatusOr<std::string> Read(size_t size_max) override {
+    while (taken_ == chunk_.size()) {
+      if (done_ == wanted_.size()) return std::string();
+      while (next_ < wanted_[done_]) CD4ML_RETURN_IF_ERROR(Fill());
+      CD4ML_RETURN_IF_ERROR(Fill());
+      ++done_;
+      taken_ = 0;
+    }
+    std::string piece = chunk_.substr(taken_, size_max);
+    taken_ += piece.size();
+    return piece;
+  }
+  int64_t size() const override { return size_; }
+
+ private:
+  // Reads the next chunk of the blob.
+  absl::Status Fill() {
+    const Chunk& chunk = chunks_[next_++];
+    chunk_.clear();
+    while (static_cast<int64_t>(chunk_.size()) < chunk.size) {
+      CD4ML_ASSIGN_OR_RETURN(const std::string piece,
+                             blob_->Read(static_cast<size_t>(chunk.size) - chunk_.size()));
+      if (piece.empty()) break;
+      chunk_ += piece;
+    }
+    taken_ = chunk_.size();
+    return Sha256(chunk_) == chunk.digest ? absl::OkStatus()
+                                          : absl::DataLossError("the blob is not cut like this");
+  }
+
+  const std::unique_ptr<BlobReader> blob_;
+  const std::vector<Chunk> chunks_;
+  const std::vector<size_t> wanted_;
+  int64_t size_ = 0;
+  size_t next_ = 0;   // Of chunks_.
+  size_t done_ = 0;   // Of wanted_.
+  std::string chunk_;
+  size_t taken_ = 0;  // Of chunk_.
+};
+
+// An assembly that has nothing yet.
+class WholeAssembly final : public BlobAssembly {
+ public:
+  WholeAssembly(std::unique_ptr<BlobWriter> writer, size_t chunks) : writer_(std::move(writer)) {
+    for (size_t i = 0; i < chunks; ++i) missing_.push_back(i);
+  }
+
+  const std::vector<size_t>& missing() const override { return missing_; }
+  absl::Status Append(std::string_view bytes) override { return writer_->Append(bytes); }
+  absl::StatusOr<Digest> Commit(const Digest& expected) override {
+    return writer_->Commit(expected);
+  }
+
+ private:
+  const std::unique_ptr<BlobWriter> writer_;
+  std::vector<size_t> missing_;
+};
+
 }  // namespace
+
+absl::StatusOr<std::vector<Chunk>> BlobStore::Chunks(const Digest& digest,
+                                                     const std::stop_token& stop) {
+  CD4ML_ASSIGN_OR_RETURN(const auto reader, Open(digest, 0));
+  std::vector<Chunk> chunks;
+  Chunker chunker;
+  const auto take = [&](std::string_view bytes) {
+    chunks.push_back({Sha256(bytes), static_cast<int64_t>(bytes.size())});
+  };
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
+    if (piece.empty()) break;
+    if (stop.stop_requested()) return absl::CancelledError("cancelled while it was cut");
+    chunker.Append(piece, take);
+  }
+  chunker.Finish(take);
+  return chunks;
+}
+
+absl::StatusOr<std::unique_ptr<BlobReader>> BlobStore::OpenChunks(
+    const Digest& digest, const std::vector<Chunk>& chunks, const std::vector<size_t>& wanted) {
+  CD4ML_ASSIGN_OR_RETURN(auto blob, Open(digest, 0));
+  return std::make_unique<ChunksOfReader>(std::move(blob), chunks, wanted);
+}
+
+absl::StatusOr<std::unique_ptr<BlobAssembly>> BlobStore::Assemble(
+    const Digest& /*digest*/, const std::vector<Chunk>& chunks, const std::stop_token& /*stop*/) {
+  CD4ML_ASSIGN_OR_RETURN(auto writer, Create());
+  return std::make_unique<WholeAssembly>(std::move(writer), chunks.size());
+}
 
 std::string FormatTree(std::vector<TreeEntry> entries) {
   std::sort(entries.begin(), entries.end(),
@@ -362,6 +474,16 @@ absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const 
   const absl::Status placed = PlaceFolder(store, entries, path, may_link, stop);
   if (!placed.ok()) fs::remove_all(path, error);
   return placed;
+}
+
+absl::Status UseArtifact(BlobStore& store, const ArtifactRef& artifact) {
+  CD4ML_RETURN_IF_ERROR(store.Size(artifact.digest).status());
+  if (!artifact.is_tree) return absl::OkStatus();
+  CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(store, artifact.digest));
+  for (const TreeEntry& entry : entries) {
+    CD4ML_RETURN_IF_ERROR(Annotate(store.Size(entry.digest).status(), entry.path));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact,

@@ -46,6 +46,7 @@ const std::vector<ThirdParty>& ThirdParties() {
       {"git2", {"git"}},          {"curl/", {"http"}},        {"httplib", {"http"}},
       {"grpc", {"rpc"}},          {"google/protobuf", {"rpc"}}, {"cd4ml/v1/", {"rpc"}},
       {"CLI/", {"cli"}},          {"duckdb", {"table"}},      {"archive", {"archive"}},
+      {"zstd", {"blob"}},
   };
   return kThirdParties;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/base/chunker.h"
 #include "cd4ml/base/digest.h"
 #include "cd4ml/core/version.h"
 
@@ -33,6 +34,15 @@ class BlobWriter {
   // Makes the bytes durable and visible under their digest. DATA_LOSS when `expected` is set and
   // differs. Storing what is already there succeeds.
   virtual absl::StatusOr<Digest> Commit(const Digest& expected) = 0;
+};
+
+// Puts one blob together of chunks: those that the store had, and those that Append brings, one after
+// the other, cut anywhere. When it is destroyed without Commit the store may keep what came, so that
+// the next one for the same blob misses less.
+class BlobAssembly : public BlobWriter {
+ public:
+  // The chunks that Append must bring, as ascending indices.
+  virtual const std::vector<size_t>& missing() const = 0;
 };
 
 // A content-addressed store. Thread-safe, and shared by processes. Outlives its readers and writers.
@@ -77,7 +87,30 @@ class BlobStore {
   // and executable when `executable` says so.
   virtual absl::Status Materialize(const Digest& digest, const std::string& path, bool executable,
                                    bool may_link, const std::stop_token& stop = {}) = 0;
+
+  // --- moving only what is missing ---
+  //
+  // What a store does not do itself is done by what stands above: right, but of every chunk.
+
+  // Returns how the blob is cut, front to back. It may have to be read.
+  virtual absl::StatusOr<std::vector<Chunk>> Chunks(const Digest& digest,
+                                                    const std::stop_token& stop = {});
+  // Reads the chunks `wanted` (ascending indices into `chunks`, which are the blob's) one after the other.
+  // No byte of a chunk is handed out before the chunk was verified.
+  virtual absl::StatusOr<std::unique_ptr<BlobReader>> OpenChunks(const Digest& digest,
+                                                                 const std::vector<Chunk>& chunks,
+                                                                 const std::vector<size_t>& wanted);
+  // Begins, or goes on with, the blob that is cut like this. The blob is verified as a whole before it is
+  // visible. UNAVAILABLE while another assembly of the same blob is under way.
+  virtual absl::StatusOr<std::unique_ptr<BlobAssembly>> Assemble(const Digest& digest,
+                                                                 const std::vector<Chunk>& chunks,
+                                                                 const std::stop_token& stop = {});
 };
+
+// Blobs of this size and more are moved by chunks. Below, asking what is missing costs more than it saves.
+inline constexpr int64_t kChunkedMin = 1 << 20;
+// A blob of more chunks is moved whole, so that no list of them is too large to hold.
+inline constexpr size_t kChunksMax = 1'000'000;
 
 // One line of a tree.
 struct TreeEntry {
@@ -130,8 +163,12 @@ absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& pat
 // when it fails.
 absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
                            bool may_link, const std::stop_token& stop = {});
+// Returns OK when all of the artifact is there, and makes sure that it stays for a while: see
+// ports/blob_upkeep.h.
+absl::Status UseArtifact(BlobStore& store, const ArtifactRef& artifact);
 // Copies what `to` lacks of an artifact from `from`, verifying: files first, the tree last, so that a
-// tree which is there is complete.
+// tree which is there is complete. Of large files only the chunks that `to` lacks are moved; what was
+// moved before a cut is not moved again.
 absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact,
                           const std::stop_token& stop = {});
 

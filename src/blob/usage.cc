@@ -1,0 +1,40 @@
+// Two numbers in a shared mapping. What a crash lets them be wrong by is corrected by the next count.
+#include "blob/usage.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "blob/file.h"
+#include "cd4ml/base/time.h"
+
+namespace cd4ml::blob {
+
+absl::Status Usage::Open(int root) {
+  const Fd fd(openat(root, "usage", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (!fd.is_open() || ftruncate(fd.get(), sizeof(Numbers)) != 0) {
+    return SystemError("make the file \"usage\"");
+  }
+  void* const mapped =
+      mmap(nullptr, sizeof(Numbers), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  if (mapped == MAP_FAILED) return SystemError("map the file \"usage\"");
+  numbers_ = static_cast<Numbers*>(mapped);
+  return absl::OkStatus();
+}
+
+Usage::~Usage() {
+  if (numbers_ != nullptr) munmap(numbers_, sizeof(Numbers));
+}
+
+absl::Status Usage::Admit(int64_t bytes) const {
+  const int64_t limit = numbers_->limit.load();
+  if (limit == 0 || used() + bytes <= limit) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      "the artifact store is full: " + FormatSize(used()) + " of " + FormatSize(limit) +
+      " are taken, " + FormatSize(bytes) +
+      " more are needed; run `cd4ml gc`, unpin what is no longer wanted, or raise --blob-hard-limit");
+}
+
+}  // namespace cd4ml::blob
