@@ -176,6 +176,140 @@ class Download : public BlobReader {
   absl::Status end_;
 };
 
+// An upload of what the daemon misses of a blob.
+class RemoteAssembly final : public BlobAssembly {
+ public:
+  RemoteAssembly(v1::BlobService::Stub& stub, const std::string& address, const Digest& digest)
+      : address_(address), digest_(digest), stream_(stub.Assemble(&context_)) {}
+  ~RemoteAssembly() override {
+    if (ended_) return;
+    context_.TryCancel();
+    stream_->Finish();
+  }
+
+  // Sends the list and hears what is missing of it.
+  absl::Status Begin(const std::vector<Chunk>& chunks) {
+    request_.set_digest(digest_.hex());
+    for (size_t at = 0; !request_.listed();) {
+      request_.clear_chunks();
+      at = AddChunks(chunks, at, &request_);
+      request_.set_listed(at == chunks.size());
+      if (!stream_->Write(request_)) return Ended();
+    }
+    request_.Clear();
+    v1::AssembleResponse response;
+    while (!response.told()) {
+      if (!stream_->Read(&response)) return Ended();
+      CD4ML_RETURN_IF_ERROR(TakeRanges(response.missing(), chunks.size(), missing_));
+    }
+    return absl::OkStatus();
+  }
+
+  const std::vector<size_t>& missing() const override { return missing_; }
+
+  absl::Status Append(std::string_view bytes) override {
+    while (!bytes.empty()) {
+      const size_t taken = std::min(bytes.size(), kChunkSize - request_.data().size());
+      request_.mutable_data()->append(bytes.substr(0, taken));
+      bytes.remove_prefix(taken);
+      if (request_.data().size() == kChunkSize) CD4ML_RETURN_IF_ERROR(Send());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Digest> Commit(const Digest& expected) override {
+    request_.set_commit(true);
+    CD4ML_RETURN_IF_ERROR(Send());
+    v1::AssembleResponse response;
+    if (!stream_->Read(&response)) return Ended();
+    CD4ML_RETURN_IF_ERROR(End());
+    if (response.digest() != expected.hex()) return Damaged(expected, digest_);
+    return expected;
+  }
+
+ private:
+  absl::Status Send() {
+    const bool sent = stream_->Write(request_);
+    request_.Clear();
+    return sent ? absl::OkStatus() : Ended();
+  }
+
+  absl::Status Ended() {
+    const absl::Status status = End();
+    return status.ok() ? absl::UnavailableError("the daemon at " + address_ + " ended the upload")
+                       : status;
+  }
+
+  absl::Status End() {
+    if (ended_) return absl::FailedPreconditionError("the upload has ended");
+    ended_ = true;
+    stream_->WritesDone();
+    const grpc::Status status = stream_->Finish();
+    return FromGrpc(status, context_.GetServerTrailingMetadata(), address_);
+  }
+
+  const std::string address_;
+  const Digest digest_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::AssembleRequest, v1::AssembleResponse>> stream_;
+  std::vector<size_t> missing_;
+  v1::AssembleRequest request_;  // Its data is the message being filled.
+  bool ended_ = false;
+};
+
+// A download of some chunks. The receiver verifies the blob that they belong to.
+class ChunkDownload final : public BlobReader {
+ public:
+  ChunkDownload(v1::BlobService::Stub& stub, const std::string& address, const Digest& digest,
+                const std::vector<Chunk>& chunks, const std::vector<size_t>& wanted)
+      : stub_(stub), address_(address), digest_(digest), wanted_(wanted) {
+    for (const size_t i : wanted_) size_ += chunks[i].size;
+  }
+  ~ChunkDownload() override {
+    if (reader_ == nullptr) return;
+    context_->TryCancel();
+    reader_->Finish();
+  }
+
+  absl::StatusOr<std::string> Read(size_t size_max) override {
+    while (taken_ == response_.data().size()) {
+      taken_ = 0;
+      if (reader_ == nullptr && asked_ == wanted_.size()) return std::string();
+      if (reader_ == nullptr) Ask();
+      if (reader_->Read(&response_)) continue;
+      response_.Clear();
+      const grpc::Status status = std::exchange(reader_, nullptr)->Finish();
+      CD4ML_RETURN_IF_ERROR(FromGrpc(status, context_->GetServerTrailingMetadata(), address_));
+    }
+    std::string piece = response_.data().substr(taken_, size_max);
+    taken_ += piece.size();
+    return piece;
+  }
+
+  int64_t size() const override { return size_; }
+
+ private:
+  // Asks for as many as one message can name.
+  void Ask() {
+    v1::ReadChunksRequest request;
+    request.set_digest(digest_.hex());
+    asked_ = AddRanges(wanted_, asked_, request.mutable_ranges());
+    context_ = std::make_unique<grpc::ClientContext>();
+    reader_ = stub_.ReadChunks(context_.get(), request);
+  }
+
+  v1::BlobService::Stub& stub_;
+  const std::string address_;
+  const Digest digest_;
+  const std::vector<size_t> wanted_;
+  int64_t size_ = 0;
+  size_t asked_ = 0;  // Of wanted_.
+  std::unique_ptr<grpc::ClientContext> context_;
+  std::unique_ptr<grpc::ClientReader<v1::ReadChunksResponse>> reader_;  // Null between two answers.
+  v1::ReadChunksResponse response_;
+  size_t taken_ = 0;  // Of response_'s data.
+};
+
 absl::Status GoOn(const std::stop_token& stop) {
   return stop.stop_requested() ? absl::CancelledError("cancelled") : absl::OkStatus();
 }
@@ -330,6 +464,41 @@ class BlobClient : public BlobStore {
       CD4ML_RETURN_IF_ERROR(file.Append(chunk));
     }
     return file.Keep(executable ? 0555 : 0444);
+  }
+
+  absl::StatusOr<std::vector<Chunk>> Chunks(const Digest& digest,
+                                            const std::stop_token& stop) override {
+    grpc::ClientContext context;
+    v1::ListChunksRequest request;
+    request.set_digest(digest.hex());
+    const auto reader = stub_->ListChunks(&context, request);
+    std::vector<Chunk> chunks;
+    v1::ListChunksResponse response;
+    absl::Status taken;
+    while (reader->Read(&response)) {
+      if (taken.ok()) taken = TakeChunks(response, SIZE_MAX, chunks);
+      if (taken.ok()) taken = GoOn(stop);
+      if (!taken.ok()) context.TryCancel();
+    }
+    const grpc::Status status = reader->Finish();
+    CD4ML_RETURN_IF_ERROR(taken);
+    CD4ML_RETURN_IF_ERROR(FromGrpc(status, context.GetServerTrailingMetadata(), address_));
+    return chunks;
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobReader>> OpenChunks(
+      const Digest& digest, const std::vector<Chunk>& chunks,
+      const std::vector<size_t>& wanted) override {
+    return std::unique_ptr<BlobReader>(
+        std::make_unique<ChunkDownload>(*stub_, address_, digest, chunks, wanted));
+  }
+
+  absl::StatusOr<std::unique_ptr<BlobAssembly>> Assemble(const Digest& digest,
+                                                         const std::vector<Chunk>& chunks,
+                                                         const std::stop_token&) override {
+    auto assembly = std::make_unique<RemoteAssembly>(*stub_, address_, digest);
+    CD4ML_RETURN_IF_ERROR(assembly->Begin(chunks));
+    return std::unique_ptr<BlobAssembly>(std::move(assembly));
   }
 
  private:

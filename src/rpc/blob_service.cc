@@ -63,6 +63,75 @@ absl::Status Send(BlobStore& blobs, const v1::ReadRequest& request,
   return absl::CancelledError("the download was given up");
 }
 
+absl::Status List(BlobStore& blobs, const v1::ListChunksRequest& request,
+                  grpc::ServerWriter<v1::ListChunksResponse>* writer) {
+  CD4ML_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(request.digest()));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Chunk> chunks, blobs.Chunks(digest));
+  for (size_t at = 0; at < chunks.size();) {
+    v1::ListChunksResponse response;
+    at = AddChunks(chunks, at, &response);
+    if (!writer->Write(response)) return absl::CancelledError("the list was given up");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SendChunks(BlobStore& blobs, const v1::ReadChunksRequest& request,
+                        grpc::ServerWriter<v1::ReadChunksResponse>* writer) {
+  CD4ML_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(request.digest()));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Chunk> chunks, blobs.Chunks(digest));
+  std::vector<size_t> wanted;
+  CD4ML_RETURN_IF_ERROR(TakeRanges(request.ranges(), chunks.size(), wanted));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader,
+                         blobs.OpenChunks(digest, chunks, wanted));
+  v1::ReadChunksResponse response;
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(*response.mutable_data(), reader->Read(kChunkSize));
+    if (response.data().empty()) return absl::OkStatus();
+    if (!writer->Write(response)) return absl::CancelledError("the download was given up");
+  }
+}
+
+using AssembleStream = grpc::ServerReaderWriter<v1::AssembleResponse, v1::AssembleRequest>;
+
+// Reads the list with which an assembly begins.
+absl::Status ReadList(AssembleStream* stream, Digest& digest, std::vector<Chunk>& chunks) {
+  v1::AssembleRequest request;
+  while (stream->Read(&request)) {
+    if (!digest.is_set()) {
+      CD4ML_ASSIGN_OR_RETURN(digest, Digest::Parse(request.digest()));
+    }
+    CD4ML_RETURN_IF_ERROR(TakeChunks(request, kChunksMax, chunks));
+    if (request.listed()) return absl::OkStatus();
+  }
+  return absl::CancelledError("the upload ended within its list; nothing was stored");
+}
+
+absl::Status PutTogether(BlobStore& blobs, AssembleStream* stream) {
+  Digest digest;
+  std::vector<Chunk> chunks;
+  CD4ML_RETURN_IF_ERROR(ReadList(stream, digest, chunks));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobAssembly> assembly,
+                         blobs.Assemble(digest, chunks));
+  v1::AssembleResponse response;
+  for (size_t at = 0; !response.told();) {
+    response.clear_missing();
+    at = AddRanges(assembly->missing(), at, response.mutable_missing());
+    response.set_told(at == assembly->missing().size());
+    if (!stream->Write(response)) return absl::CancelledError("the upload was given up");
+  }
+  v1::AssembleRequest request;
+  while (stream->Read(&request)) {
+    CD4ML_RETURN_IF_ERROR(assembly->Append(request.data()));
+    if (!request.commit()) continue;
+    CD4ML_RETURN_IF_ERROR(assembly->Commit(digest).status());
+    response.Clear();
+    response.set_digest(digest.hex());
+    stream->Write(response);
+    return absl::OkStatus();
+  }
+  return absl::CancelledError("the upload ended without a commit; what came is kept for the next one");
+}
+
 class Handlers : public v1::BlobService::Service {
  public:
   explicit Handlers(BlobStore& blobs) : blobs_(blobs) {}
@@ -78,6 +147,17 @@ class Handlers : public v1::BlobService::Service {
   grpc::Status Read(grpc::ServerContext* context, const v1::ReadRequest* request,
                     grpc::ServerWriter<v1::ReadResponse>* writer) override {
     return Answer(context, Send(blobs_, *request, writer));
+  }
+  grpc::Status ListChunks(grpc::ServerContext* context, const v1::ListChunksRequest* request,
+                          grpc::ServerWriter<v1::ListChunksResponse>* writer) override {
+    return Answer(context, List(blobs_, *request, writer));
+  }
+  grpc::Status ReadChunks(grpc::ServerContext* context, const v1::ReadChunksRequest* request,
+                          grpc::ServerWriter<v1::ReadChunksResponse>* writer) override {
+    return Answer(context, SendChunks(blobs_, *request, writer));
+  }
+  grpc::Status Assemble(grpc::ServerContext* context, AssembleStream* stream) override {
+    return Answer(context, PutTogether(blobs_, stream));
   }
 
  private:
