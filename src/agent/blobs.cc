@@ -106,7 +106,12 @@ absl::StatusOr<std::string> Blobs::Read(const Digest& digest, int64_t size_max,
 absl::Status Blobs::Place(const ArtifactRef& artifact, const std::string& path, bool may_link,
                           const std::stop_token& stop) {
   CD4ML_RETURN_IF_ERROR(Fetch(artifact, stop));
-  return PlaceArtifact(*near().store, artifact, path, may_link, stop);
+  const Near store = near();
+  const absl::Status placed = PlaceArtifact(*store.store, artifact, path, may_link, stop);
+  if (!absl::IsNotFound(placed) || !store.is_daemons) return placed;
+  // The daemon knows why something that it had is gone.
+  const absl::Status told = UseArtifact(far_, artifact);
+  return told.ok() ? placed : told;
 }
 
 absl::StatusOr<ArtifactRef> Blobs::Put(const std::string& path, const std::stop_token& stop) {

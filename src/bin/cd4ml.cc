@@ -50,7 +50,8 @@ std::string UserAtHost() {
 cli::JsonPrinters MakePrinters() {
   const auto print = [](const auto& message) { return rpc::ToProtoJson(message); };
   return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
-          .agent = print, .deployment = print, .monitor = print, .lineage = print, .server = print};
+          .agent = print, .deployment = print, .monitor = print, .lineage = print, .server = print, .gc = print,
+          .pin = print};
 }
 
 }  // namespace
@@ -68,7 +69,8 @@ int main(int argc, char** argv) {
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
   cli::CliPorts ports{
       .connect = [](const std::string& server) {
-        return cli::Connection{.control = rpc::ConnectControl(server), .query = rpc::ConnectQuery(server)};
+        return cli::Connection{.control = rpc::ConnectControl(server), .query = rpc::ConnectQuery(server),
+                               .storage = rpc::ConnectStorage(server)};
       },
       .parser = *parser,
       .clock = *clock,

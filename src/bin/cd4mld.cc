@@ -34,6 +34,12 @@ struct Flags {
   std::string ballast = "64MiB";
   std::string remote_max = "1TiB";
   std::string s3_endpoint, s3_region, s3_credentials;
+  std::string gc_grace = "7d";
+  std::string gc_every = "1h";
+  std::string fold_after = "1d";
+  int gc_keep = 5;
+  std::string blob_soft_limit = "0B";
+  std::string blob_hard_limit = "0B";
 };
 
 // Flags say more than variables, and these more than the file of credentials.
@@ -63,6 +69,12 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   settings.heartbeat = settings.session_ttl / 6;
   CD4ML_ASSIGN_OR_RETURN(settings.plan.assign_timeout, ParseDuration(flags.assign_timeout));
   CD4ML_ASSIGN_OR_RETURN(settings.remote_size_max, ParseSize(flags.remote_max));
+  CD4ML_ASSIGN_OR_RETURN(settings.storage.grace, ParseDuration(flags.gc_grace));
+  CD4ML_ASSIGN_OR_RETURN(settings.storage.every, ParseDuration(flags.gc_every));
+  CD4ML_ASSIGN_OR_RETURN(settings.storage.fold_after, ParseDuration(flags.fold_after));
+  CD4ML_ASSIGN_OR_RETURN(settings.storage.soft_limit, ParseSize(flags.blob_soft_limit));
+  CD4ML_ASSIGN_OR_RETURN(settings.storage.hard_limit, ParseSize(flags.blob_hard_limit));
+  settings.storage.former = flags.gc_keep;
   return settings;
 }
 
@@ -82,7 +94,9 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(options.ballast, ParseSize(flags.ballast));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore(options));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory(options));
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobStore> blobs, OpenBlobStore(settings.blob_dir, fail_stop));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StorageRecords> records, store::OpenStorageRecords(options));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<KeptBlobStore> kept, OpenBlobStore(settings.blob_dir, fail_stop));
+  const std::unique_ptr<BlobStore> blobs = daemon::TellRemoved(*kept, *records);
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Signer> signer, crypto::OpenSigner(settings.state_dir + "/signing.key"));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
@@ -94,10 +108,10 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
       daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote,
-                               signer.get()}));
+                               signer.get(), kept.get(), records.get()}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
-                                    *blobs));
+                                    *blobs, &daemon->storage()));
   // Scripts that let the system choose a port read the real address here.
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.state_dir + "/address", server->address() + "\n"));
   std::printf("cd4mld %s listens on %s, state in %s\n", bin::kVersion, server->address().c_str(),
@@ -134,6 +148,18 @@ int main(int argc, char** argv) {
   app.add_option("--s3-credentials", flags.s3_credentials,
                  "File with the key, as the AWS tools write it; default AWS_SHARED_CREDENTIALS_FILE, else "
                  "~/.aws/credentials. AWS_ACCESS_KEY_ID counts more");
+  app.add_option("--gc-grace", flags.gc_grace, "Artifacts that were used since stay, whether anything refers to them or not")
+      ->capture_default_str();
+  app.add_option("--gc-keep", flags.gc_keep, "Former deployments per environment whose artifacts stay")
+      ->check(CLI::Range(0, 1'000'000))->capture_default_str();
+  app.add_option("--gc-every", flags.gc_every, "How often artifacts that nothing refers to are removed; 0s: when asked to")
+      ->capture_default_str();
+  app.add_option("--fold-after", flags.fold_after, "Large artifacts that nobody used for so long are kept as chunks")
+      ->capture_default_str();
+  app.add_option("--blob-soft-limit", flags.blob_soft_limit, "Size of all artifacts at which to warn and clean; 0B: none")
+      ->capture_default_str();
+  app.add_option("--blob-hard-limit", flags.blob_hard_limit, "Size of all artifacts at which no more are taken; 0B: none")
+      ->capture_default_str();
   cd4ml::bin::AddLogFlags(app, flags.log_level, flags.log_file);
   CLI11_PARSE(app, argc, argv);
   cd4ml::os::StopSignal stop;

@@ -10,7 +10,8 @@ const std::vector<Command>& AllCommands() {
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceKey(),
-      AgentList(),    AgentDrain(), AgentUndrain(), Server(),         VersionCommand(),
+      AgentList(),    AgentDrain(), AgentUndrain(), Gc(),
+      PinSet(),       PinRemove(), PinList(),       Server(),         VersionCommand(),
       Help()};
   return kCommands;
 }

@@ -44,6 +44,7 @@ class Invocation {
   // The daemon's ports; connected on first use.
   ControlApi& Control() { return *Connected().control; }
   QueryApi& Query() { return *Connected().query; }
+  StorageApi& Storage() { return *Connected().storage; }
 
   // Returns the span that the flag `name` gives; zero when it is not given. INVALID_ARGUMENT: it is
   // none.

@@ -12,6 +12,7 @@
 #include "pool.h"
 #include "queries.h"
 #include "run_starter.h"
+#include "storage.h"
 #include "watcher.h"
 
 namespace cd4ml::daemon {
@@ -36,7 +37,14 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
         starter_(settings_, ports_),
         orchestrator_(settings_, ports_.store, ports_.history, MakeHooks()),
         loop_(settings_.inbox_max, MakeTurn()),
-        queries_(settings_, ports_, loop_, orchestrator_, hub_, ports_.clock.Now()) {}
+        queries_(settings_, ports_, loop_, orchestrator_, hub_, ports_.clock.Now()),
+        storage_(settings_, ports_, [this](Change change, DoneStatus done) {
+          loop_.Post([this, change = std::move(change), done = std::move(done)]() mutable {
+            orchestrator_.Record(std::move(change), std::move(done));
+          });
+        }) {
+    queries_.describe_storage = [this](ServerFacts& facts) { storage_.Describe(facts); };
+  }
 
   ~DaemonImpl() override {
     // The pool's results are posted to the loop, so the loop must outlive it; it takes nothing once stopped.
@@ -58,6 +66,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   ControlApi& control() override { return *this; }
   QueryApi& query() override { return queries_; }
   AgentApi& agents() override { return *this; }
+  StorageApi& storage() override { return storage_; }
 
  private:
   Orchestrator::Hooks MakeHooks() {
@@ -72,7 +81,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       });
     };
     hooks.fail_stop = ports_.fail_stop;
-    hooks.is_kept = [this](const ArtifactRef& artifact) { return ports_.blobs.Size(artifact.digest).ok(); };
+    hooks.is_kept = [this](const ArtifactRef& artifact) { return UseArtifact(ports_.blobs, artifact).ok(); };
     hooks.ticks = [this] { return ports_.clock.Ticks(); };
     return hooks;
   }
@@ -307,6 +316,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Orchestrator orchestrator_;
   Loop loop_;
   Queries queries_;
+  Storage storage_;
   int preparing_ = 0;   // Touched on the loop only.
   Pool pool_{kPoolThreads};
   Pool quick_pool_{1};  // For logs, which results wait for, and look-ups: they never wait behind git.

@@ -81,6 +81,11 @@ class Orchestrator {
   void DrainAgent(const std::string& agent, bool drained, const std::string& reason, Done<AgentRecord> done);
   void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);
   void FinishCheck(JudgedCheck check);
+  // Writes down what is no fact of a run: pins, and what is removed.
+  void Record(Change change, DoneStatus done) {
+    changes_.push_back(std::move(change));
+    Reply(std::move(done));
+  }
 
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
                    std::function<void(absl::Status)> on_lost, Done<SessionGrant> done);

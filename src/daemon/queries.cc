@@ -57,6 +57,7 @@ absl::StatusOr<ServerFacts> Queries::GetServer() {
                     .read_only = "",
                     .quarantined = {},
                     .signing_key = ports_.signer == nullptr ? "" : ports_.signer->public_key()};
+  describe_storage(facts);
   std::tie(facts.read_only, facts.quarantined) =
       loop_.Ask<std::pair<std::string, std::vector<std::string>>>([this] {
         std::vector<std::string> quarantined = orchestrator_.quarantined();

@@ -28,6 +28,9 @@ class Queries : public QueryApi {
   // Tells watchers that these runs have changed. Called by the loop after a commit; never blocks.
   void Changed(const std::set<core::RunId>& runs);
 
+  // Adds what is known of the artifact store. Set before the first question.
+  std::function<void(ServerFacts&)> describe_storage = [](ServerFacts&) {};
+
   // Returns the id that "pipeline/12", "pipeline/latest" or "pipeline/latest-passed" means.
   absl::StatusOr<core::RunId> Resolve(const std::string& run);
 

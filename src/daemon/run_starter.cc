@@ -251,6 +251,18 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   core::StartRun& run = prepared.run.command;
   CD4ML_ASSIGN_OR_RETURN(core::RetrySelection selection,
                          core::SelectForRetry(ended, run.stages, request.scope, request.stage));
+  // What is about to be referred to is used, which keeps it from being removed.
+  for (const auto& [name, carried] : selection.carried) {
+    for (const core::ProducedOutput& output : carried.outcome.outputs) {
+      const std::string what = "output \"" + output.name + "\" of stage \"" + name + '"';
+      CD4ML_RETURN_IF_ERROR(Annotate(UseArtifact(ports_.blobs, output.artifact), what));
+      if (!output.profile) continue;
+      CD4ML_RETURN_IF_ERROR(Annotate(UseArtifact(ports_.blobs, *output.profile), what));
+    }
+  }
+  for (const auto& [name, material] : run.pins.materials) {
+    CD4ML_RETURN_IF_ERROR(Annotate(UseArtifact(ports_.blobs, material.artifact), "data \"" + name + '"'));
+  }
   run.retry_of = ended.id;
   run.carried = std::move(selection.carried);
   run.left_out = std::move(selection.left_out);
@@ -310,7 +322,7 @@ absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipelin
     if (material.kind == core::MaterialSpec::Kind::kGit || pins.materials.contains(material.name)) continue;
     const auto shared = resolved.data.find(core::SourceText(material));
     if (!resolved.conflict.empty() || shared == resolved.data.end()) continue;
-    if (!ports_.blobs.Size(shared->second.artifact.digest).ok()) {
+    if (!UseArtifact(ports_.blobs, shared->second.artifact).ok()) {
       return absl::NotFoundError("material \"" + material.name + "\" at sha256:" + shared->second.artifact.digest.brief() +
                                  ", which the others were made from, is no longer kept; run them again");
     }

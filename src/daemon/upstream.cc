@@ -72,7 +72,7 @@ absl::StatusOr<std::vector<UpstreamResolver::Made>> UpstreamResolver::Find(const
       continue;
     }
     // What is gone from the store cannot be handed on.
-    if (!ports_.blobs.Size(version->artifact.digest).ok()) continue;
+    if (!UseArtifact(ports_.blobs, version->artifact).ok()) continue;
     version->summary = FormatSize(version->artifact.size) + " from run " + id;
     made.push_back({std::move(run), *std::move(version)});
   }

@@ -1047,6 +1047,10 @@ class Codec {
     to->set_read_only(from.read_only);
     Copy(from.quarantined, *to->mutable_quarantined());
     to->set_signing_key(from.signing_key);
+    to->set_artifact_bytes(from.artifact_bytes);
+    to->set_artifact_soft_limit(from.artifact_soft_limit);
+    to->set_artifact_hard_limit(from.artifact_hard_limit);
+    to->set_artifact_warning(from.artifact_warning);
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
   }
   void Read(const v1::GetServerResponse& from, ServerFacts& to) {
@@ -1057,6 +1061,10 @@ class Codec {
     to.read_only = from.read_only();
     Copy(from.quarantined(), to.quarantined);
     to.signing_key = from.signing_key();
+    to.artifact_bytes = from.artifact_bytes();
+    to.artifact_soft_limit = from.artifact_soft_limit();
+    to.artifact_hard_limit = from.artifact_hard_limit();
+    to.artifact_warning = from.artifact_warning();
     Time(from.has_start_time(), from.start_time(), to.started);
   }
 

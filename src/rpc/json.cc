@@ -6,6 +6,7 @@
 #include "cd4ml/base/check.h"
 #include "cd4ml/base/value.h"
 #include "rpc/convert.h"
+#include "rpc/storage.h"
 
 namespace cd4ml::rpc {
 namespace {
@@ -66,6 +67,8 @@ std::string ToProtoJson(const PipelineRecord& pipeline) { return Print(pipeline)
 std::string ToProtoJson(const RegisterResult& result) { return Print(result); }
 std::string ToProtoJson(const LineageGraph& graph) { return Print(graph); }
 std::string ToProtoJson(const ServerFacts& server) { return Print(server); }
+std::string ToProtoJson(const GcReport& report) { return Print(report); }
+std::string ToProtoJson(const Pin& pin) { return Print(pin); }
 std::string ToProtoJson(const RunSummary& run) { return Print(run); }
 std::string ToProtoJson(const AgentView& agent) { return Print(agent); }
 std::string ToProtoJson(const core::Deployment& deployment) { return Print(deployment); }

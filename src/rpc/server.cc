@@ -16,6 +16,7 @@
 #include "rpc/blob_service.h"
 #include "rpc/convert.h"
 #include "rpc/listener.h"
+#include "rpc/storage.h"
 #include "rpc/unary.h"
 #include "rpc/wakeful.h"
 
@@ -340,12 +341,13 @@ constexpr size_t kMemoryMax = size_t{256} << 20;  // For gRPC's own buffers.
 class GrpcServer : public Server {
  public:
   GrpcServer(const ServerConfig& config, ControlApi& control, QueryApi& query, AgentApi& agents,
-             BlobStore& blobs)
+             BlobStore& blobs, StorageApi* storage)
       : followers_(config.followers_max),
         control_(control),
         query_(query, followers_),
         agents_(MakeAgentServices(agents)),
-        blobs_(MakeBlobService(blobs)) {}
+        blobs_(MakeBlobService(blobs)),
+        storage_(storage == nullptr ? nullptr : MakeStorageService(*storage)) {}
 
   ~GrpcServer() override {
     if (server_ != nullptr) Shutdown(Duration(0));
@@ -366,6 +368,7 @@ class GrpcServer : public Server {
           &agents_->agents(), &agents_->predictions(), blobs_.get()}) {
       builder.RegisterService(service);
     }
+    if (storage_ != nullptr) builder.RegisterService(storage_.get());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr)
       return absl::InternalError("gRPC could not start a server on " + address_);
@@ -418,6 +421,7 @@ class GrpcServer : public Server {
   QueryHandlers query_;
   std::unique_ptr<AgentServices> agents_;
   std::unique_ptr<grpc::Service> blobs_;
+  std::unique_ptr<grpc::Service> storage_;  // May be none.
   std::string address_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
@@ -428,8 +432,9 @@ class GrpcServer : public Server {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Serve(const ServerConfig& config, ControlApi& control,
-                                              QueryApi& query, AgentApi& agents, BlobStore& blobs) {
-  auto server = std::make_unique<GrpcServer>(config, control, query, agents, blobs);
+                                              QueryApi& query, AgentApi& agents, BlobStore& blobs,
+                                              StorageApi* storage) {
+  auto server = std::make_unique<GrpcServer>(config, control, query, agents, blobs, storage);
   CD4ML_RETURN_IF_ERROR(server->Start(config));
   return std::unique_ptr<Server>(std::move(server));
 }

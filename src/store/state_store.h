@@ -71,6 +71,8 @@ class SqliteStateStore : public StateStore {
   absl::Status Write(const AgentChange& change);
   absl::Status Write(const MonitorChange& change);
   absl::Status Write(const PredictionChange& change);
+  absl::Status Write(const PinChange& change);         // These two are in storage_records.cc.
+  absl::Status Write(const TombstoneChange& change);
 
   absl::StatusOr<OpenRun*> FindOpenRun(const core::RunId& id);
   // Returns the row of a version, which is written when it is new; nullopt for a version without

@@ -87,6 +87,7 @@ LineageGraph MakeLineage() {
 
 FakeWorld FullWorld() {
   FakeWorld world;
+  world.daemon.pins = {{"used-car-price/2", "used-car-price/2", "baseline", "ana@laptop", kStart}};
   world.clock.elapsed = Duration(7'200'000);
   for (const RunView& view :
        {PassedRun(), RejectedRun(), FailedRun(), RunningRun(), WaitingRun()}) {
@@ -201,6 +202,11 @@ TEST(Golden, ListsAndPages) {
       {"why_json", {"why", "used-car-price/7/train", "-o", "json"}},
       {"agent_drain", {"agent", "drain", "agent-a", "--reason", "new memory"}},
       {"agent_undrain", {"agent", "undrain", "agent-a"}},
+      {"gc", {"gc"}},
+      {"gc_dry_run", {"gc", "--dry-run"}},
+      {"pin", {"pin", "used-car-price/3", "--reason", "audit of March"}},
+      {"unpin_unknown", {"unpin", "used-car-price/9"}},
+      {"pins", {"pins"}},
   };
   for (const auto& [name, words] : lines) {
     FakeWorld world = FullWorld();

@@ -155,6 +155,48 @@ class FakeQuery : public QueryApi {
   FakeDaemon& daemon_;
 };
 
+class FakeStorage : public StorageApi {
+ public:
+  explicit FakeStorage(FakeDaemon& daemon) : daemon_(daemon) {}
+
+  void CollectGarbage(GcRequest request, Done<GcReport> done) override {
+    if (!daemon_.failure.ok()) return done(daemon_.failure);
+    GcReport report;
+    report.dry_run = request.dry_run;
+    report.blobs = 1'240;
+    report.bytes = int64_t{9} << 30;
+    report.kept = {{"live deployment used-car-price/3/release", 12, int64_t{3} << 30},
+                   {"used within the last 7d0h", 4, 2 << 20}};
+    report.removed = {{Sha256("model"), int64_t{2} << 30, "model:used-car-price/train.model",
+                       "nothing that is kept refers to it", request.by, kStart},
+                      {Sha256("orphan"), 512, "", "nothing that is kept refers to it", request.by, kStart}};
+    report.removed_blobs = 2;
+    report.removed_bytes = (int64_t{2} << 30) + 512;
+    report.used_before = int64_t{6} << 30;
+    report.used_after = request.dry_run ? report.used_before : int64_t{3} << 30;
+    report.folded_blobs = request.dry_run ? 0 : 1;
+    done(report);
+  }
+  void SetPin(std::string reference, std::string reason, std::string by, Done<Pin> done) override {
+    if (!daemon_.failure.ok()) return done(daemon_.failure);
+    daemon_.pins.push_back({reference, reference, reason, by, kStart});
+    done(daemon_.pins.back());
+  }
+  void RemovePin(std::string reference, Done<Pin> done) override {
+    for (const Pin& pin : daemon_.pins) {
+      if (pin.reference == reference) return done(pin);
+    }
+    done(absl::NotFoundError("nothing is pinned as \"" + reference + "\""));
+  }
+  absl::StatusOr<std::vector<Pin>> ListPins() override {
+    CD4ML_RETURN_IF_ERROR(daemon_.failure);
+    return daemon_.pins;
+  }
+
+ private:
+  FakeDaemon& daemon_;
+};
+
 core::StageRun MakeStage(const std::string& name, core::StageKind kind,
                          std::vector<std::string> needs) {
   core::StageRun stage;
@@ -194,7 +236,9 @@ JsonPrinters MakePrinters() {
           [](const core::Deployment& deployment) { return JsonOf("deployment", deployment.id); },
       .monitor = [](const MonitorView& view) { return JsonOf("monitor", view.monitor.id()); },
       .lineage = [](const LineageGraph& graph) { return JsonOf("root", graph.root); },
-      .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); }};
+      .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
+      .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
+      .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); }};
 }
 
 }  // namespace
@@ -207,7 +251,8 @@ void FakeDaemon::Change(const RunView& view) {
 }
 
 Connection ConnectTo(FakeDaemon& daemon) {
-  return {std::make_unique<FakeControl>(daemon), std::make_unique<FakeQuery>(daemon)};
+  return {std::make_unique<FakeControl>(daemon), std::make_unique<FakeQuery>(daemon),
+          std::make_unique<FakeStorage>(daemon)};
 }
 
 ParsedPipeline FakeParser::Parse(std::string_view text, std::string_view file,

@@ -37,6 +37,7 @@ struct FakeDaemon {
   LineageGraph lineage;
   std::map<std::pair<std::string, DocumentKind>, std::string> documents;
   std::string signing_key;
+  std::vector<Pin> pins;
   PlannedRun plan;
   RegisterResult registered;
   bool answers = true;                       // false: no callback of ControlApi is ever called.

@@ -136,6 +136,14 @@ CREATE TABLE monitor_check (
   PRIMARY KEY (monitor, number)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE pin (
+  target TEXT PRIMARY KEY CHECK (target <> ''),   -- A version's id, or a run's.
+  reference TEXT NOT NULL,           -- As it was written.
+  reason TEXT NOT NULL,
+  by TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE pipeline (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE CHECK (name <> ''),
@@ -257,6 +265,15 @@ CREATE TABLE stage_run (
   stop_seq INTEGER NOT NULL DEFAULT 0,      -- The stop_requested event, which says what it is to become.
   UNIQUE (run, position)
 ) STRICT;
+
+CREATE TABLE tombstone (
+  digest TEXT PRIMARY KEY CHECK (length(digest) = 64),
+  size INTEGER NOT NULL,
+  what TEXT NOT NULL,                -- The versions that it was; empty: none.
+  why TEXT NOT NULL,
+  by TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE verdict (
   stage_run INTEGER NOT NULL,

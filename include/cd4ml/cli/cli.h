@@ -14,13 +14,15 @@
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/signer.h"
+#include "cd4ml/ports/storage_api.h"
 
 namespace cd4ml::cli {
 
-// The two ports of one daemon.
+// The ports of one daemon.
 struct Connection {
   std::unique_ptr<ControlApi> control;
   std::unique_ptr<QueryApi> query;
+  std::unique_ptr<StorageApi> storage;
 };
 
 // Each returns one message as proto3 JSON, compact or not. What `-o json` shows is stable.
@@ -35,6 +37,8 @@ struct JsonPrinters {
   std::function<std::string(const MonitorView&)> monitor;
   std::function<std::string(const LineageGraph&)> lineage;
   std::function<std::string(const ServerFacts&)> server;
+  std::function<std::string(const GcReport&)> gc;
+  std::function<std::string(const Pin&)> pin;
 };
 
 // Columns and lines of a terminal; zero: unknown.

@@ -9,7 +9,7 @@
 #include "cd4ml/base/time.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/ports/agent_api.h"
-#include "cd4ml/ports/blob_store.h"
+#include "cd4ml/ports/blob_upkeep.h"
 #include "cd4ml/ports/clock.h"
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/file_system.h"
@@ -21,8 +21,20 @@
 #include "cd4ml/ports/signer.h"
 #include "cd4ml/ports/source_repo.h"
 #include "cd4ml/ports/state_store.h"
+#include "cd4ml/ports/storage_api.h"
+#include "cd4ml/ports/storage_records.h"
 
 namespace cd4ml::daemon {
+
+// How the artifact store is kept.
+struct StorageSettings {
+  Duration grace{7 * 86'400'000};       // What was used since stays, wanted or not.
+  int former = 5;                       // Deployments before the live one that stay, per environment.
+  Duration every{3'600'000};            // How often it is cleaned; zero: only when asked to.
+  Duration fold_after{86'400'000};      // Large blobs that nobody used for so long become chunks.
+  int64_t soft_limit = 0;               // Bytes on disk beyond which it warns and cleans; 0: none.
+  int64_t hard_limit = 0;               // Bytes on disk beyond which it takes nothing; 0: none.
+};
 
 struct Settings {
   std::string instance;                 // Random, made by `bin` at every start.
@@ -36,6 +48,7 @@ struct Settings {
   Duration session_ttl{30'000};         // An agent that is silent for longer loses its attempts.
   core::PlanDefaults plan;
   int64_t remote_size_max = int64_t{1} << 40;   // What one material may bring from elsewhere.
+  StorageSettings storage;
   size_t inbox_max = 10'000;            // More waiting requests are refused with RESOURCE_EXHAUSTED.
 };
 
@@ -53,15 +66,22 @@ struct Ports {
   std::function<void(const absl::Status&)> fail_stop;
   RemoteDataOpener remote = nullptr;   // Null: no data from other machines.
   Signer* signer = nullptr;             // Null: nothing is signed.
+  // Both or none: without them nothing is removed.
+  BlobUpkeep* upkeep = nullptr;
+  StorageRecords* records = nullptr;
 };
 
-// Runs the loop on its own thread from Start until destruction. The three ports may be called from any thread.
+// Returns a store that says of a removed blob when and why it was removed. All outlive it.
+std::unique_ptr<BlobStore> TellRemoved(BlobStore& blobs, StorageRecords& records);
+
+// Runs the loop on its own thread from Start until destruction. The ports may be called from any thread.
 class Daemon {
  public:
   virtual ~Daemon() = default;
   virtual ControlApi& control() = 0;
   virtual QueryApi& query() = 0;
   virtual AgentApi& agents() = 0;
+  virtual StorageApi& storage() = 0;
 };
 
 // Loads the state and goes on where it stopped: starting is continuing.

@@ -43,6 +43,10 @@ struct ServerFacts {
   std::string read_only;                           // Why no new work is taken now; empty: it is.
   std::vector<std::string> quarantined;            // Records that cannot be read and are left out, and why.
   std::string signing_key;                         // Public half of the key that signs documents, as PEM text.
+  int64_t artifact_bytes = 0;                      // The artifact store, on disk.
+  int64_t artifact_soft_limit = 0;                 // 0: none.
+  int64_t artifact_hard_limit = 0;
+  std::string artifact_warning;                    // What to do about it; empty: nothing.
 };
 
 // What the daemon writes about outputs, from its own rows.

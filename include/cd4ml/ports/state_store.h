@@ -14,6 +14,7 @@
 #include "cd4ml/core/event.h"
 #include "cd4ml/core/monitor.h"
 #include "cd4ml/core/run.h"
+#include "cd4ml/ports/storage_records.h"
 
 namespace cd4ml {
 
@@ -87,7 +88,14 @@ struct PredictionChange {
   int64_t* added = nullptr;                          // Where to tell how many were new; may be null.
 };
 
-using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange>;
+struct PinChange {
+  Pin pin;
+  bool is_removed = false;                           // Otherwise insert or replace.
+};
+struct TombstoneChange { std::vector<Tombstone> tombstones; };      // Insert or replace.
+
+using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange, PinChange,
+                            TombstoneChange>;
 
 // Everything that the loop needs to go on where it stopped.
 struct StoredState {

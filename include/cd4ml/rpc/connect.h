@@ -8,6 +8,7 @@
 #include "cd4ml/ports/blob_store.h"
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/query_api.h"
+#include "cd4ml/ports/storage_api.h"
 
 namespace cd4ml::rpc {
 
@@ -21,6 +22,7 @@ namespace cd4ml::rpc {
 // under way and makes no further ones; it must not happen inside a callback.
 std::unique_ptr<ControlApi> ConnectControl(const std::string& address);
 std::unique_ptr<QueryApi> ConnectQuery(const std::string& address);
+std::unique_ptr<StorageApi> ConnectStorage(const std::string& address);
 // `on_lost` hears UNAVAILABLE when the connection broke, otherwise why the daemon ended the
 // session.
 std::unique_ptr<AgentApi> ConnectAgent(const std::string& address);

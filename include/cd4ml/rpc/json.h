@@ -12,6 +12,7 @@
 
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/query_api.h"
+#include "cd4ml/ports/storage_api.h"
 
 namespace cd4ml::rpc {
 
@@ -23,6 +24,8 @@ std::string ToProtoJson(const PipelineRecord& pipeline);
 std::string ToProtoJson(const RegisterResult& result);
 std::string ToProtoJson(const LineageGraph& graph);
 std::string ToProtoJson(const ServerFacts& server);
+std::string ToProtoJson(const GcReport& report);
+std::string ToProtoJson(const Pin& pin);
 std::string ToProtoJson(const RunSummary& run);
 std::string ToProtoJson(const AgentView& agent);
 std::string ToProtoJson(const core::Deployment& deployment);

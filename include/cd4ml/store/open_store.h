@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "cd4ml/ports/history.h"
 #include "cd4ml/ports/state_store.h"
+#include "cd4ml/ports/storage_records.h"
 
 namespace cd4ml::store {
 
@@ -33,5 +34,7 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& o
 
 // Opens the read side of a store that OpenStateStore has opened in this process. Destroy it first.
 absl::StatusOr<std::unique_ptr<History>> OpenHistory(const StoreOptions& options);
+// Like OpenHistory, for what is recorded about blobs.
+absl::StatusOr<std::unique_ptr<StorageRecords>> OpenStorageRecords(const StoreOptions& options);
 
 }  // namespace cd4ml::store

@@ -6,6 +6,13 @@
 namespace cd4ml::cli {
 namespace {
 
+// Returns "1.2 GiB of at most 10.0 GiB: what to do".
+std::string ArtifactText(const ServerFacts& facts) {
+  std::string text = FormatSize(facts.artifact_bytes);
+  if (facts.artifact_hard_limit > 0) text += " of at most " + FormatSize(facts.artifact_hard_limit);
+  return text + (facts.artifact_warning.empty() ? "" : ": " + facts.artifact_warning);
+}
+
 int Perform(Invocation& invocation) {
   const auto facts = invocation.Query().GetServer();
   if (!facts.ok()) return invocation.Fail(facts.status());
@@ -22,6 +29,9 @@ int Perform(Invocation& invocation) {
   line("state", facts->state_dir);
   line("database", facts->database);
   line("mode", facts->read_only.empty() ? "ready" : "read-only: " + facts->read_only);
+  if (facts->artifact_bytes > 0 || facts->artifact_hard_limit > 0) {
+    line("artifacts", ArtifactText(*facts));
+  }
   for (const std::string& record : facts->quarantined) line("left out", record);
   return kExitOk;
 }

@@ -241,6 +241,25 @@ CREATE TABLE agent (
   last_seen_ms INTEGER NOT NULL
 ) STRICT;
 
+-- What stays in the artifact store until somebody says otherwise.
+CREATE TABLE pin (
+  target TEXT PRIMARY KEY CHECK (target <> ''),   -- A version's id, or a run's.
+  reference TEXT NOT NULL,           -- As it was written.
+  reason TEXT NOT NULL,
+  by TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) STRICT;
+
+-- Blobs that were removed on purpose. One that was stored again is there all the same.
+CREATE TABLE tombstone (
+  digest TEXT PRIMARY KEY CHECK (length(digest) = 64),
+  size INTEGER NOT NULL,
+  what TEXT NOT NULL,                -- The versions that it was; empty: none.
+  why TEXT NOT NULL,
+  by TEXT NOT NULL,
+  at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Rows that could not be read at a start: left as they are, skipped and shown.
 CREATE TABLE quarantine (
   source TEXT NOT NULL,              -- Table.
