@@ -7,8 +7,10 @@ import pathlib
 import random
 import shutil
 import subprocess
+import tempfile
 import time
 
+import archives
 from harness import Stack, median, pipeline_text, wait_for
 from peers.peer import Graph, NotAvailable, Peer, chain, fan
 from workloads import read_workflows, task_bench
@@ -415,6 +417,81 @@ def history(context: Context) -> Result:
     result = Result("history", "ms p99", 50, [answers[slowest]["p99"]], median(alone), "starting the program", steps=steps)
     result.more_targets = [("start of the daemon, s", start_s, 2.0)]
     result.details = {"runs": runs, "slowest": slowest, "answers": answers, "start_s": start_s}
+
+
+def _blobs(context: Context, what: str, size: int, *more: str) -> dict:
+    """What the driver of the artifact store measures, in a folder of its own on the disk that stores are on."""
+    with tempfile.TemporaryDirectory(prefix="cd4ml-bench-") as folder:
+        done = subprocess.run([context.programs / "bench_blobs", what, folder, str(size), *more], check=True,
+                              capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def _archive_peers(result: Result, fill, to_figure) -> None:
+    """Adds what the archives make of the folder that `fill` writes."""
+    for archive in archives.ALL:
+        if not archive.available():
+            result.peers[archive.name] = f"not available: install the package of {archive.name}"
+            continue
+        with tempfile.TemporaryDirectory(prefix="cd4ml-bench-") as folder:
+            source = pathlib.Path(folder) / "source"
+            source.mkdir()
+            fill(source)
+            os.sync()
+            result.peers[archive.name] = to_figure(archive.add(source, pathlib.Path(folder) / "archive"))
+
+
+def cas_add_big(context: Context) -> Result:
+    """a random file of 1 GiB, cached, durably into the artifact store"""
+    size = context.size(1 << 30, 64 << 20)
+    answers = [_blobs(context, "add-big", size) for _ in range(context.size(3, 1))]
+    gb = size / 1e9
+    limit = gb / max(min(a["hashed_s"] for a in answers), min(a["written_s"] for a in answers))
+    result = Result("cas-add-big", "GB/s", 0.9, [gb / a["copied_s"] for a in answers], limit,
+                    "SHA-256, or writing durably, alone", higher_is_better=True)
+    result.details = {"bytes": size, **{name[:-2] + "_gb_per_s": gb / median([a[name] for a in answers]) for name in answers[0]}}
+
+    def fill(folder: pathlib.Path) -> None:
+        with open(folder / "big", "wb") as big:
+            for _ in range(size >> 20):
+                big.write(os.urandom(1 << 20))
+
+    _archive_peers(result, fill, lambda seconds: gb / seconds)
+    return result
+
+
+def cas_add_small(context: Context) -> Result:
+    """100,000 files of 4 KiB durably into the artifact store"""
+    count = context.size(100_000, 2_000)
+    answers = [_blobs(context, "add-small", count) for _ in range(context.size(3, 1))]
+    result = Result("cas-add-small", "files/s", 30_000, [count / a["copied_s"] for a in answers],
+                    count / min(a["packed_s"] for a in answers), "read, hashed, appended to one file", higher_is_better=True)
+    result.details = {"files": count, "again_per_s": median([count / a["again_s"] for a in answers])}
+
+    def fill(folder: pathlib.Path) -> None:
+        for i in range(count):
+            if i % 1000 == 0:
+                (folder / str(i // 1000)).mkdir()
+            (folder / str(i // 1000) / str(i)).write_bytes(os.urandom(4096))
+
+    _archive_peers(result, fill, lambda seconds: count / seconds)
+    return result
+
+
+def xfer(context: Context) -> Result:
+    """an artifact of 1 GiB from the daemon over gRPC, and again after 100 insertions"""
+    size = context.size(1 << 30, 64 << 20)
+    answers = []
+    for _ in range(context.size(3, 1)):
+        with context.stack() as stack:
+            answers.append(_blobs(context, "xfer", size, stack.server))
+    gb = size / 1e9
+    result = Result("xfer", "GB/s", 1.0, [gb / a["down_s"] for a in answers],
+                    gb / min(a["hashed_s"] for a in answers), "SHA-256 alone", higher_is_better=True)
+    result.details = {"bytes": size, "answers": answers, "up_gb_per_s": gb / median([a["up_s"] for a in answers])}
+    if not context.quick:
+        for way in ("edited_up", "edited_down"):
+            result.more_targets.append((f"share sent, {way}", max(a[way] for a in answers) / size, 0.02))
     return result
 
 
@@ -485,4 +562,5 @@ def status_noop(context: Context) -> Result:
 
 ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
        "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k,
-       "history": history, "status-noop": status_noop}
+       "history": history, "status-noop": status_noop,
+       "cas-add-big": cas_add_big, "cas-add-small": cas_add_small, "xfer": xfer}
