@@ -78,10 +78,10 @@ TEST(Chunker, CutsWhereItAlwaysDid) {
 
 TEST(Chunker, AnEditChangesFewChunks) {
   std::mt19937 random(4);
-  const std::string before = RandomBytes(16 << 20, 5);
+  const std::string before = RandomBytes(4 << 20, 5);
   const auto chunks = Cut(before, 1 << 20);
   const std::set<std::string> known(chunks.begin(), chunks.end());
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < 10; ++round) {
     std::string after = before;
     const size_t at = random() % after.size();
     switch (random() % 3) {

@@ -143,10 +143,10 @@ class FoldedBlobs : public testing::Test {
 
 TEST_F(FoldedBlobs, VersionsAfterRandomEditsShareTheirChunksAndAllComeBack) {
   std::mt19937 random(7);
-  std::string bytes = RandomText(4 << 20, random);
+  std::string bytes = RandomText(2 << 20, random);
   std::map<Digest, std::string> versions;
   int64_t first = 0;
-  for (int version = 0; version < 20; ++version) {
+  for (int version = 0; version < 10; ++version) {
     versions[PutFolded(bytes)] = bytes;
     if (version == 0) first = store().bytes_used();
     EditAtRandom(bytes, 3, random);
@@ -158,7 +158,7 @@ TEST_F(FoldedBlobs, VersionsAfterRandomEditsShareTheirChunksAndAllComeBack) {
     ASSERT_TRUE(store().Materialize(digest, dir_.At(digest.hex()), false, false).ok());
     EXPECT_TRUE(FileBytes(dir_.At(digest.hex())) == wanted);
   }
-  EXPECT_LT(store().bytes_used(), 4 * first) << "20 versions, each a little different";
+  EXPECT_LT(store().bytes_used(), 4 * first) << "10 versions, each a little different";
 }
 
 TEST_F(FoldedBlobs, AreCompressedWhereItPays) {
@@ -193,7 +193,7 @@ TEST_F(FoldedBlobs, BecomeWholeToBeLinkedToAndAreFoldedAgain) {
 
 TEST_F(FoldedBlobs, NeverServeAChunkWithAFlippedBit) {
   std::mt19937 random(11);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < 24; ++round) {
     const std::string bytes = RandomText(200'000, random);
     const Digest digest = PutFolded(bytes);
     const auto chunks = store().Chunks(digest).value();
@@ -332,7 +332,7 @@ TEST_F(FoldedBlobs, CountingCorrectsWhatACrashLeftWrong) {
 
 TEST_F(FoldedBlobs, AllThatIsThereIsRightAfterTheKeeperWasKilled) {
   size_t checked = 0;
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 5; ++round) {
     const pid_t child = fork();
     if (child == 0) FoldForEver(harness_.dir().path(), dir_.path());
     // Killed once it is at work, at a moment that differs from round to round.
@@ -352,7 +352,7 @@ TEST_F(FoldedBlobs, AllThatIsThereIsRightAfterTheKeeperWasKilled) {
     }
     EXPECT_TRUE(FilesBelow("quarantine").empty());
   }
-  EXPECT_GT(checked, 8u);
+  EXPECT_GT(checked, 5u);
 }
 
 }  // namespace

@@ -57,9 +57,9 @@ class Transfer : public testing::Test {
 
 TEST_F(Transfer, MovesOnlyWhatRandomEditsChanged) {
   std::mt19937 random(1);
-  std::string bytes = RandomText(12 << 20, random);
-  ASSERT_EQ(Move(Put(bytes).digest, INT64_MAX).value(), 12 << 20);
-  for (int version = 0; version < 10; ++version) {
+  std::string bytes = RandomText(6 << 20, random);
+  ASSERT_EQ(Move(Put(bytes).digest, INT64_MAX).value(), 6 << 20);
+  for (int version = 0; version < 6; ++version) {
     EditAtRandom(bytes, 2, random);
     const Digest digest = Put(bytes).digest;
     // Whether whole or folded, on both sides.
@@ -109,7 +109,7 @@ TEST_F(Transfer, KnowsWhatItHasAfterItWasOpenedAgain) {
 
 TEST_F(Transfer, GoesOnAfterACutAtAnyByte) {
   std::mt19937 random(4);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 8; ++round) {
     const std::string bytes = RandomText((1 << 20) + random() % 500'000, random);
     const Digest digest = Put(bytes).digest;
     const int64_t cut = static_cast<int64_t>(random() % bytes.size());
