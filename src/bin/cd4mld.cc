@@ -15,6 +15,7 @@
 #include "cd4ml/rpc/serve.h"
 #include "cd4ml/store/open_store.h"
 #include "cd4ml/yaml/yaml.h"
+#include "offline.h"
 #include "program.h"
 
 namespace cd4ml {
@@ -40,6 +41,8 @@ struct Flags {
   int gc_keep = 5;
   std::string blob_soft_limit = "0B";
   std::string blob_hard_limit = "0B";
+  std::string scrub_every = "7d";
+  std::string scrub_rate = "20MiB";
 };
 
 // Flags say more than variables, and these more than the file of credentials.
@@ -67,6 +70,10 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   settings.blob_nonce = os::RandomHex(16);
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
   settings.heartbeat = settings.session_ttl / 6;
+  if (flags.scrub_every != "never") {
+    CD4ML_ASSIGN_OR_RETURN(settings.scrub_every, ParseDuration(flags.scrub_every));
+  }
+  CD4ML_ASSIGN_OR_RETURN(settings.scrub_rate, ParseSize(flags.scrub_rate));
   CD4ML_ASSIGN_OR_RETURN(settings.plan.assign_timeout, ParseDuration(flags.assign_timeout));
   CD4ML_ASSIGN_OR_RETURN(settings.remote_size_max, ParseSize(flags.remote_max));
   CD4ML_ASSIGN_OR_RETURN(settings.storage.grace, ParseDuration(flags.gc_grace));
@@ -105,10 +112,13 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   const std::unique_ptr<Clock> clock = os::MakeClock();
   CD4ML_ASSIGN_OR_RETURN(const http::S3Settings s3, MakeS3Settings(flags, *files));
   const RemoteDataOpener remote = [&s3] { return http::MakeRemoteData(s3); };
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Inspector> inspector, store::OpenInspector(options));
+  daemon::UpkeepPorts upkeep = bin::MakeUpkeepPorts(*files, *clock);
+  upkeep.signer = signer.get();
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
       daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote,
-                               signer.get(), kept.get(), records.get()}));
+                               signer.get(), kept.get(), records.get(), inspector.get(), &upkeep}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
                                     *blobs, &daemon->storage()));
@@ -120,6 +130,7 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   LogInfo("ready", {{"address", server->address()}, {"state", settings.state_dir}, {"data", settings.data_root}});
   while (stop.Wait(Duration(3'600'000)) == 0) continue;
   LogInfo("ending; agents go on with what they hold");
+  daemon->StopUpkeep();
   server->Shutdown(Duration(5'000));
   return absl::OkStatus();
 }
@@ -160,8 +171,15 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--blob-hard-limit", flags.blob_hard_limit, "Size of all artifacts at which no more are taken; 0B: none")
       ->capture_default_str();
+  app.add_option("--scrub-every", flags.scrub_every, "How long after a scrub the next begins by itself, or never")
+      ->capture_default_str();
+  app.add_option("--scrub-rate", flags.scrub_rate, "How much of artifacts such a scrub reads a second")
+      ->capture_default_str();
+  cd4ml::bin::Offline offline;
+  cd4ml::bin::AddOfflineCommands(app, flags.state_dir, offline);
   cd4ml::bin::AddLogFlags(app, flags.log_level, flags.log_file);
   CLI11_PARSE(app, argc, argv);
+  if (offline.perform) return offline.perform();
   cd4ml::os::StopSignal stop;
   cd4ml::bin::OpenProgramLog("cd4mld", flags.log_level, flags.log_file);
   flags.state_dir = cd4ml::bin::Absolute(flags.state_dir);

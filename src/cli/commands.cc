@@ -9,10 +9,10 @@ const std::vector<Command>& AllCommands() {
       RunWait(),      RunRetry(),  RunCancel(),     Why(),            PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
-      ProvenanceExport(), ProvenanceVerify(), ProvenanceKey(),
+      ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Gc(),
-      PinSet(),       PinRemove(), PinList(),       Server(),         VersionCommand(),
-      Help()};
+      PinSet(),       PinRemove(), PinList(),       BackupCreate(),   Server(),
+      ServerScrub(),  VersionCommand(), Help()};
   return kCommands;
 }
 

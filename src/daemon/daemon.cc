@@ -5,6 +5,7 @@
 
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
+#include "caretaker.h"
 #include "definitions.h"
 #include "log_hub.h"
 #include "loop.h"
@@ -37,12 +38,12 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
         starter_(settings_, ports_),
         orchestrator_(settings_, ports_.store, ports_.history, MakeHooks()),
         loop_(settings_.inbox_max, MakeTurn()),
-        queries_(settings_, ports_, loop_, orchestrator_, hub_, ports_.clock.Now()),
         storage_(settings_, ports_, [this](Change change, DoneStatus done) {
           loop_.Post([this, change = std::move(change), done = std::move(done)]() mutable {
             orchestrator_.Record(std::move(change), std::move(done));
           });
-        }) {
+        }),
+        queries_(settings_, ports_, loop_, orchestrator_, hub_, caretaker_, ports_.clock.Now()) {
     queries_.describe_storage = [this](ServerFacts& facts) { storage_.Describe(facts); };
   }
 
@@ -67,6 +68,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   QueryApi& query() override { return queries_; }
   AgentApi& agents() override { return *this; }
   StorageApi& storage() override { return storage_; }
+  void StopUpkeep() override { caretaker_.Stop(); }
 
  private:
   Orchestrator::Hooks MakeHooks() {
@@ -251,6 +253,11 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     });
   }
 
+  void BackUp(std::string dir, Done<BackupReport> done) override { caretaker_.BackUp(std::move(dir), std::move(done)); }
+  void Scrub(int64_t bytes_per_second, Done<ScrubReport> done) override {
+    caretaker_.Scrub(bytes_per_second, std::move(done));
+  }
+
   // --- AgentApi ---
 
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
@@ -315,8 +322,9 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   RunStarter starter_;
   Orchestrator orchestrator_;
   Loop loop_;
-  Queries queries_;
   Storage storage_;
+  Caretaker caretaker_{settings_, ports_, [this] { return storage_.Hold(); }};
+  Queries queries_;
   int preparing_ = 0;   // Touched on the loop only.
   Pool pool_{kPoolThreads};
   Pool quick_pool_{1};  // For logs, which results wait for, and look-ups: they never wait behind git.

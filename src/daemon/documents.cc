@@ -8,6 +8,8 @@
 namespace cd4ml::daemon {
 namespace {
 
+constexpr int kLedgerMax = 1'000;
+
 absl::StatusOr<std::string> SignAll(Signer* signer, const std::vector<core::Origin>& origins) {
   if (signer == nullptr) return absl::FailedPreconditionError("this daemon has no key to sign with");
   std::string lines;
@@ -25,7 +27,13 @@ absl::StatusOr<std::string> MakeDocument(History& history, Signer* signer, const
                                          DocumentKind kind) {
   CD4ML_ASSIGN_OR_RETURN(const std::vector<core::Origin> origins,
                          history.FindOrigins(reference, kind != DocumentKind::kProvenance));
-  return SignAll(signer, origins);
+  if (kind == DocumentKind::kProvenance || kind == DocumentKind::kUpstream) return SignAll(signer, origins);
+  CD4ML_ASSIGN_OR_RETURN(core::ModelRecord record, core::FindModelRecord(origins));
+  CD4ML_ASSIGN_OR_RETURN(const core::Run run, history.GetRun(record.origin.run));
+  core::AddJudgements(run, record);
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<core::Deployment> ledger, history.ListDeployments("", {}, kLedgerMax));
+  core::AddDeployments(ledger, record);
+  return kind == DocumentKind::kModelCard ? core::ModelCard(record) : core::ModelBom(record) + "\n";
 }
 
 }  // namespace cd4ml::daemon

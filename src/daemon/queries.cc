@@ -37,12 +37,13 @@ class Queries::Watcher : public Subscription {
 };
 
 Queries::Queries(const Settings& settings, const Ports& ports, Loop& loop, Orchestrator& orchestrator, LogHub& hub,
-                 UtcTime started)
+                 const Caretaker& caretaker, UtcTime started)
     : settings_(settings),
       ports_(ports),
       loop_(loop),
       orchestrator_(orchestrator),
       hub_(hub),
+      caretaker_(caretaker),
       started_(started),
       notifier_([this](std::stop_token stop) { Notify(stop); }) {}
 
@@ -56,6 +57,8 @@ absl::StatusOr<ServerFacts> Queries::GetServer() {
                     .started = started_,
                     .read_only = "",
                     .quarantined = {},
+                    .scrubbed = caretaker_.last().ended,
+                    .damage = caretaker_.last().damage,
                     .signing_key = ports_.signer == nullptr ? "" : ports_.signer->public_key()};
   describe_storage(facts);
   std::tie(facts.read_only, facts.quarantined) =

@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 
+#include "caretaker.h"
 #include "cd4ml/daemon/daemon.h"
 #include "log_hub.h"
 #include "loop.h"
@@ -22,7 +23,7 @@ absl::Status UnknownPipeline(const std::string& name, const std::vector<std::str
 class Queries : public QueryApi {
  public:
   Queries(const Settings& settings, const Ports& ports, Loop& loop, Orchestrator& orchestrator, LogHub& hub,
-          UtcTime started);
+          const Caretaker& caretaker, UtcTime started);
   ~Queries() override;
 
   // Tells watchers that these runs have changed. Called by the loop after a commit; never blocks.
@@ -70,6 +71,7 @@ class Queries : public QueryApi {
   Loop& loop_;
   Orchestrator& orchestrator_;          // Touched on the loop only, through Ask.
   LogHub& hub_;
+  const Caretaker& caretaker_;
   UtcTime started_;
   std::mutex mutex_;                    // Guards changed_ and watches_.
   std::condition_variable_any wake_;

@@ -96,10 +96,10 @@ Storage::Storage(const Settings& settings, const Ports& ports,
                  std::function<void(Change, DoneStatus)> record)
     : settings_(settings.storage), ports_(ports), record_(std::move(record)) {
   if (!Available().ok()) return;
-  ports_.upkeep->set_limit(settings_.hard_limit);
+  ports_.blob_upkeep->set_limit(settings_.hard_limit);
   // A crash may have left the count wrong.
   pool_.Post([this] {
-    const auto counted = ports_.upkeep->RemoveLoose(UtcTime{}, stop_.get_token());
+    const auto counted = ports_.blob_upkeep->RemoveLoose(UtcTime{}, stop_.get_token());
     if (counted.ok()) return;
     LogWarn("the artifact store could not be counted", {{"why", Message(counted.status())}});
   });
@@ -113,25 +113,29 @@ Storage::~Storage() {
 }
 
 absl::Status Storage::Available() const {
-  if (ports_.upkeep != nullptr && ports_.records != nullptr) return absl::OkStatus();
+  if (ports_.blob_upkeep != nullptr && ports_.storage_records != nullptr) return absl::OkStatus();
   return absl::FailedPreconditionError("this daemon's artifact store is kept by somebody else");
 }
 
 void Storage::CollectGarbage(GcRequest request, Done<GcReport> done) {
   if (const absl::Status available = Available(); !available.ok()) return done(available);
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(is_collecting_, true)) {
-      return done(absl::UnavailableError("a garbage collection is under way; try again later"));
-    }
-  }
-  pool_.Post([this, request = std::move(request), done = std::move(done)] {
+  absl::StatusOr<std::shared_ptr<void>> held = Hold();
+  if (!held.ok()) return done(held.status());
+  pool_.Post([this, request = std::move(request), done = std::move(done), held = *std::move(held)]() mutable {
     absl::StatusOr<GcReport> report = Collect(request, /*fold_all=*/request.by == "soft limit");
-    {
-      const std::lock_guard lock(mutex_);
-      is_collecting_ = false;
-    }
+    held = nullptr;
     done(std::move(report));
+  });
+}
+
+absl::StatusOr<std::shared_ptr<void>> Storage::Hold() {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(is_held_, true)) {
+    return absl::UnavailableError("a garbage collection or a backup is under way; try again later");
+  }
+  return std::shared_ptr<void>(this, [this](void*) {
+    const std::lock_guard release(mutex_);
+    is_held_ = false;
   });
 }
 
@@ -142,18 +146,18 @@ absl::StatusOr<GcReport> Storage::Collect(const GcRequest& request, bool fold_al
   const UtcTime before = Before(now, settings_.grace + kFileClockLag);
   GcReport report;
   report.dry_run = request.dry_run;
-  report.used_before = ports_.upkeep->bytes_used();
+  report.used_before = ports_.blob_upkeep->bytes_used();
   // What is stored first: what comes later is younger than `before`.
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<StoredBlob> blobs, ports_.upkeep->List());
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<StoredBlob> blobs, ports_.blob_upkeep->List());
   CD4ML_ASSIGN_OR_RETURN(const Wanted wanted, FindWanted(blobs));
   CD4ML_ASSIGN_OR_RETURN(std::vector<Tombstone> stones,
                          Choose(blobs, wanted, before, request, report));
   if (!request.dry_run) {
     CD4ML_RETURN_IF_ERROR(Remove(stones, before, report));
     FoldCold(blobs, fold_all ? now : Before(now, settings_.fold_after), report);
-    CD4ML_RETURN_IF_ERROR(ports_.upkeep->RemoveLoose(before, stop_.get_token()).status());
+    CD4ML_RETURN_IF_ERROR(ports_.blob_upkeep->RemoveLoose(before, stop_.get_token()).status());
   }
-  report.used_after = ports_.upkeep->bytes_used();
+  report.used_after = ports_.blob_upkeep->bytes_used();
   std::sort(stones.begin(), stones.end(),
             [](const Tombstone& a, const Tombstone& b) { return a.size > b.size; });
   stones.resize(std::min(stones.size(), kReportedMax));
@@ -183,7 +187,7 @@ absl::StatusOr<std::vector<TreeEntry>> Storage::FilesOf(const Digest& digest) {
 }
 
 absl::StatusOr<Storage::Wanted> Storage::FindWanted(const std::vector<StoredBlob>& blobs) {
-  CD4ML_ASSIGN_OR_RETURN(Wanted wanted, ports_.records->WantedBlobs(settings_.former));
+  CD4ML_ASSIGN_OR_RETURN(Wanted wanted, ports_.storage_records->WantedBlobs(settings_.former));
   for (const StoredBlob& blob : blobs) {
     if (stop_.stop_requested()) return absl::UnavailableError("the daemon stops");
     const auto why = wanted.find(blob.digest);
@@ -200,7 +204,7 @@ absl::StatusOr<std::vector<Tombstone>> Storage::Choose(const std::vector<StoredB
                                                        const Wanted& wanted, UtcTime before,
                                                        const GcRequest& request,
                                                        GcReport& report) {
-  CD4ML_ASSIGN_OR_RETURN(Wanted names, ports_.records->NamesOfBlobs());
+  CD4ML_ASSIGN_OR_RETURN(Wanted names, ports_.storage_records->NamesOfBlobs());
   std::map<std::string, GcReport::Share> shares;
   std::vector<Tombstone> stones;
   const std::string span = FormatDuration(settings_.grace);
@@ -253,7 +257,7 @@ absl::Status Storage::Remove(const std::vector<Tombstone>& stones, UtcTime befor
     CD4ML_RETURN_IF_ERROR(Commit(TombstoneChange{{at(first), at(end)}}));
     for (size_t i = first; i < end; ++i) {
       CD4ML_ASSIGN_OR_RETURN(const bool removed,
-                             ports_.upkeep->RemoveUnused(stones[i].digest, before));
+                             ports_.blob_upkeep->RemoveUnused(stones[i].digest, before));
       report.removed_blobs += removed;
       report.removed_bytes += removed ? stones[i].size : 0;
     }
@@ -265,7 +269,7 @@ void Storage::FoldCold(const std::vector<StoredBlob>& blobs, UtcTime before, GcR
   for (const StoredBlob& blob : blobs) {
     if (stop_.stop_requested()) return;
     if (blob.is_folded || blob.is_linked || blob.size < kChunkedMin || blob.used >= before) continue;
-    const auto folded = ports_.upkeep->Fold(blob.digest, stop_.get_token());
+    const auto folded = ports_.blob_upkeep->Fold(blob.digest, stop_.get_token());
     if (folded.ok()) {
       ++report.folded_blobs;
     } else if (!absl::IsNotFound(folded.status())) {
@@ -301,7 +305,7 @@ void Storage::Watch(const std::stop_token& stop) {
     if (stop.stop_requested()) return;
     const Duration now = ports_.clock.Steady();
     const bool is_soft = settings_.soft_limit > 0 &&
-                         ports_.upkeep->bytes_used() > settings_.soft_limit &&
+                         ports_.blob_upkeep->bytes_used() > settings_.soft_limit &&
                          now - softened >= kSoftAgain;
     const bool is_due = settings_.every.count() > 0 && now - collected >= settings_.every;
     if (!is_soft && !is_due) continue;
@@ -310,7 +314,7 @@ void Storage::Watch(const std::stop_token& stop) {
     lock.unlock();
     if (is_soft) {
       LogWarn("the artifact store is beyond its soft limit",
-              {{"used", FormatSize(ports_.upkeep->bytes_used())},
+              {{"used", FormatSize(ports_.blob_upkeep->bytes_used())},
                {"limit", FormatSize(settings_.soft_limit)}});
     }
     CollectGarbage({false, is_soft ? "soft limit" : "schedule"}, [](const auto& report) {
@@ -323,7 +327,7 @@ void Storage::Watch(const std::stop_token& stop) {
 
 void Storage::Describe(ServerFacts& facts) const {
   if (!Available().ok()) return;
-  facts.artifact_bytes = ports_.upkeep->bytes_used();
+  facts.artifact_bytes = ports_.blob_upkeep->bytes_used();
   facts.artifact_soft_limit = settings_.soft_limit;
   facts.artifact_hard_limit = settings_.hard_limit;
   const auto beyond = [&](int64_t limit) { return limit > 0 && facts.artifact_bytes >= limit; };
@@ -346,7 +350,7 @@ absl::StatusOr<Pin> Storage::Pinned(const std::string& reference, const std::str
   const LineageNode& node = graph.nodes.front();
   Pin pin{node.id, reference, reason, by, ports_.clock.Now()};
   if (node.kind == LineageNode::Kind::kVersion) {
-    CD4ML_ASSIGN_OR_RETURN(const Digest artifact, ports_.records->ArtifactOf(node.id));
+    CD4ML_ASSIGN_OR_RETURN(const Digest artifact, ports_.storage_records->ArtifactOf(node.id));
     if (!artifact.is_set()) {
       return absl::InvalidArgumentError("\"" + reference + "\" has no bytes in the artifact store");
     }
@@ -376,7 +380,7 @@ void Storage::SetPin(std::string reference, std::string reason, std::string by, 
 void Storage::RemovePin(std::string reference, Done<Pin> done) {
   if (const absl::Status available = Available(); !available.ok()) return done(available);
   pool_.Post([this, reference = std::move(reference), done = std::move(done)] {
-    const auto pins = ports_.records->ListPins();
+    const auto pins = ports_.storage_records->ListPins();
     if (!pins.ok()) return done(pins.status());
     for (const Pin& pin : *pins) {
       if (pin.reference != reference && pin.target != reference) continue;
@@ -389,7 +393,7 @@ void Storage::RemovePin(std::string reference, Done<Pin> done) {
 
 absl::StatusOr<std::vector<Pin>> Storage::ListPins() {
   CD4ML_RETURN_IF_ERROR(Available());
-  return ports_.records->ListPins();
+  return ports_.storage_records->ListPins();
 }
 
 }  // namespace cd4ml::daemon

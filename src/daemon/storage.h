@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -28,6 +29,9 @@ class Storage : public StorageApi {
   void RemovePin(std::string reference, Done<Pin> done) override;
   absl::StatusOr<std::vector<Pin>> ListPins() override;
 
+  // Keeps everything that is stored from being removed for as long as the answer lives. UNAVAILABLE while a collection
+  // is under way.
+  absl::StatusOr<std::shared_ptr<void>> Hold();
   // Adds what is known of the store.
   void Describe(ServerFacts& facts) const;
 
@@ -54,7 +58,7 @@ class Storage : public StorageApi {
   const std::function<void(Change, DoneStatus)> record_;
   std::stop_source stop_;
   std::mutex mutex_;
-  bool is_collecting_ = false;     // Guarded by mutex_.
+  bool is_held_ = false;           // By a collection or by Hold; guarded by mutex_.
   std::condition_variable_any woken_;
   // One thread, so that a pin never comes between what is marked and what is removed.
   Pool pool_{1};

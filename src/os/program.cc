@@ -48,6 +48,12 @@ int StopSignal::Wait(Duration timeout) {
                                                             : 0;
 }
 
+absl::Status SyncPath(const std::string& path) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd.is_open() && fsync(fd.get()) == 0) return absl::OkStatus();
+  return SystemError("cannot sync \"" + path + "\"");
+}
+
 absl::StatusOr<std::unique_ptr<DirLock>> LockDir(const std::string& path) {
   const std::string file = path + "/lock";
   Fd fd(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));

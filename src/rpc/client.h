@@ -22,6 +22,8 @@ constexpr Duration kQuickCall{10'000};
 // One for which it may have to read a repository and all data of a run. A dead daemon is noticed
 // earlier.
 constexpr Duration kLongCall{600'000};
+// All that there is, is read.
+constexpr Duration kUpkeepCall{7 * 86'400'000};
 
 // Returns a channel that shares its connection with nobody.
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address);

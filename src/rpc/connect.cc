@@ -86,6 +86,24 @@ class ControlClient : public ControlApi {
         std::move(done));
   }
 
+  void BackUp(std::string dir, Done<BackupReport> done) override {
+    v1::BackUpRequest message;
+    message.set_dir(dir);
+    Ask<v1::BackUpResponse>(
+        calls_, address_, kUpkeepCall, std::move(message),
+        [&](auto... call) { stub_->async()->BackUp(std::move(call)...); },
+        [](const v1::BackUpResponse& response) { return FromProto(response); }, std::move(done));
+  }
+
+  void Scrub(int64_t bytes_per_second, Done<ScrubReport> done) override {
+    v1::ScrubRequest message;
+    message.set_bytes_per_second(bytes_per_second);
+    Ask<v1::ScrubResponse>(
+        calls_, address_, kUpkeepCall, std::move(message),
+        [&](auto... call) { stub_->async()->Scrub(std::move(call)...); },
+        [](const v1::ScrubResponse& response) { return FromProto(response); }, std::move(done));
+  }
+
   void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
     v1::CancelRunRequest message;
     message.set_run(run);

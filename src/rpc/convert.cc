@@ -1051,6 +1051,8 @@ class Codec {
     to->set_artifact_soft_limit(from.artifact_soft_limit);
     to->set_artifact_hard_limit(from.artifact_hard_limit);
     to->set_artifact_warning(from.artifact_warning);
+    if (from.scrubbed.is_set()) Write(from.scrubbed, to->mutable_scrub_time());
+    to->set_damage(from.damage);
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
   }
   void Read(const v1::GetServerResponse& from, ServerFacts& to) {
@@ -1065,7 +1067,46 @@ class Codec {
     to.artifact_soft_limit = from.artifact_soft_limit();
     to.artifact_hard_limit = from.artifact_hard_limit();
     to.artifact_warning = from.artifact_warning();
+    Time(from.has_scrub_time(), from.scrub_time(), to.scrubbed);
+    to.damage = from.damage();
     Time(from.has_start_time(), from.start_time(), to.started);
+  }
+
+  void Write(const Damage& from, v1::Damage* to) {
+    to->set_what(from.what);
+    to->set_why(from.why);
+    Copy(from.users, *to->mutable_users());
+  }
+  void Read(const v1::Damage& from, Damage& to) {
+    to.what = from.what();
+    to.why = from.why();
+    Copy(from.users(), to.users);
+  }
+
+  void Write(const BackupReport& from, v1::BackUpResponse* to) {
+    to->set_dir(from.dir);
+    to->set_name(from.name);
+    to->set_database_bytes(from.database_bytes);
+    to->set_blobs(from.blobs);
+    to->set_blobs_copied(from.blobs_copied);
+    to->set_bytes_copied(from.bytes_copied);
+    for (const Damage& item : from.damage) Write(item, to->add_damage());
+  }
+  void Read(const v1::BackUpResponse& from, BackupReport& to) {
+    to = {from.dir(), from.name(), from.database_bytes(), from.blobs(), from.blobs_copied(), from.bytes_copied(), {}};
+    for (const v1::Damage& item : from.damage()) Read(item, to.damage.emplace_back());
+  }
+
+  void Write(const ScrubReport& from, v1::ScrubResponse* to) {
+    to->set_runs(from.runs);
+    to->set_events(from.events);
+    to->set_blobs(from.blobs);
+    to->set_bytes(from.bytes);
+    for (const Damage& item : from.damage) Write(item, to->add_damage());
+  }
+  void Read(const v1::ScrubResponse& from, ScrubReport& to) {
+    to = {from.runs(), from.events(), from.blobs(), from.bytes(), {}};
+    for (const v1::Damage& item : from.damage()) Read(item, to.damage.emplace_back());
   }
 
   void Write(const RunFilter& from, v1::ListRunsRequest* to) {
@@ -1214,6 +1255,8 @@ v1::RetryRunRequest ToProto(const RetryRequest& request) {
 v1::StartRunRequest ToProto(const StartRequest& request) {
   return Encode<v1::StartRunRequest>(request);
 }
+v1::BackUpResponse ToProto(const BackupReport& report) { return Encode<v1::BackUpResponse>(report); }
+v1::ScrubResponse ToProto(const ScrubReport& report) { return Encode<v1::ScrubResponse>(report); }
 v1::GetServerResponse ToProto(const ServerFacts& server) {
   return Encode<v1::GetServerResponse>(server);
 }
@@ -1291,6 +1334,12 @@ absl::StatusOr<RetryRequest> FromProto(const v1::RetryRunRequest& request) {
 }
 absl::StatusOr<StartRequest> FromProto(const v1::StartRunRequest& request) {
   return Decode<StartRequest>(request);
+}
+absl::StatusOr<BackupReport> FromProto(const v1::BackUpResponse& report) {
+  return Decode<BackupReport>(report);
+}
+absl::StatusOr<ScrubReport> FromProto(const v1::ScrubResponse& report) {
+  return Decode<ScrubReport>(report);
 }
 absl::StatusOr<ServerFacts> FromProto(const v1::GetServerResponse& server) {
   return Decode<ServerFacts>(server);

@@ -42,6 +42,8 @@ v1::RegisterPipelineResponse ToProto(const RegisterResult& result);
 v1::StartRunRequest ToProto(const StartRequest& request);
 v1::RetryRunRequest ToProto(const RetryRequest& request);
 v1::AgentRecord ToProto(const AgentRecord& agent);
+v1::BackUpResponse ToProto(const BackupReport& report);
+v1::ScrubResponse ToProto(const ScrubReport& report);
 v1::GetServerResponse ToProto(const ServerFacts& server);
 v1::ListRunsRequest ToProto(const RunFilter& filter);
 v1::ReadLogResponse ToProto(const LogChunk& chunk);
@@ -72,6 +74,8 @@ absl::StatusOr<RegisterResult> FromProto(const v1::RegisterPipelineResponse& res
 absl::StatusOr<StartRequest> FromProto(const v1::StartRunRequest& request);
 absl::StatusOr<RetryRequest> FromProto(const v1::RetryRunRequest& request);
 absl::StatusOr<AgentRecord> FromProto(const v1::AgentRecord& agent);
+absl::StatusOr<BackupReport> FromProto(const v1::BackUpResponse& report);
+absl::StatusOr<ScrubReport> FromProto(const v1::ScrubResponse& report);
 absl::StatusOr<ServerFacts> FromProto(const v1::GetServerResponse& server);
 absl::StatusOr<RunFilter> FromProto(const v1::ListRunsRequest& filter);
 absl::StatusOr<LogChunk> FromProto(const v1::ReadLogResponse& chunk);

@@ -69,6 +69,8 @@ std::string ToProtoJson(const LineageGraph& graph) { return Print(graph); }
 std::string ToProtoJson(const ServerFacts& server) { return Print(server); }
 std::string ToProtoJson(const GcReport& report) { return Print(report); }
 std::string ToProtoJson(const Pin& pin) { return Print(pin); }
+std::string ToProtoJson(const BackupReport& report) { return Print(report); }
+std::string ToProtoJson(const ScrubReport& report) { return Print(report); }
 std::string ToProtoJson(const RunSummary& run) { return Print(run); }
 std::string ToProtoJson(const AgentView& agent) { return Print(agent); }
 std::string ToProtoJson(const core::Deployment& deployment) { return Print(deployment); }

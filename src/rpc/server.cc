@@ -86,6 +86,24 @@ class ControlHandlers : public v1::ControlService::CallbackService {
         [response](const AgentRecord& agent) { *response->mutable_agent() = ToProto(agent); });
   }
 
+  grpc::ServerUnaryReactor* BackUp(grpc::CallbackServerContext* context,
+                                   const v1::BackUpRequest* request,
+                                   v1::BackUpResponse* response) override {
+    return AnswerUnary<BackupReport>(
+        context, absl::StatusOr<std::string>(request->dir()),
+        [&](std::string dir, Done<BackupReport> done) { api_.BackUp(std::move(dir), std::move(done)); },
+        [response](const BackupReport& report) { *response = ToProto(report); });
+  }
+
+  grpc::ServerUnaryReactor* Scrub(grpc::CallbackServerContext* context,
+                                  const v1::ScrubRequest* request,
+                                  v1::ScrubResponse* response) override {
+    return AnswerUnary<ScrubReport>(
+        context, absl::StatusOr<int64_t>(request->bytes_per_second()),
+        [&](int64_t rate, Done<ScrubReport> done) { api_.Scrub(rate, std::move(done)); },
+        [response](const ScrubReport& report) { *response = ToProto(report); });
+  }
+
   grpc::ServerUnaryReactor* CancelRun(grpc::CallbackServerContext* context,
                                       const v1::CancelRunRequest* request,
                                       v1::CancelRunResponse* response) override {

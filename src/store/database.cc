@@ -45,6 +45,7 @@ constexpr Setting kReaderSettings[] = {
     {"PRAGMA query_only=ON", "PRAGMA query_only", "1"},
 };
 constexpr double kNumberMax = 1LL << 53;  // Adding a few of these does not overflow.
+constexpr int kCopyPages = 1'000;      // Between two looks at whether to stop.
 constexpr int kStatementBytesMax = 100'000;
 constexpr int kReadOpsMax = 500;  // In millions of SQLite's instructions: some seconds.
 
@@ -111,7 +112,7 @@ std::string_view Rows::Text(int column) const {
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path,
                                                          const std::string& vfs, Access access) {
   const int flags =
-      access == Access::kRead ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+      access == Access::kWrite ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
   sqlite3* handle = nullptr;
   const int code =
       sqlite3_open_v2(path.c_str(), &handle, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
@@ -139,8 +140,9 @@ absl::Status Database::Configure(Access access, bool in_memory) {
                                          " was not accepted: it reads back as " + actual);
   };
   for (const Setting& setting : kSettings) CD4ML_RETURN_IF_ERROR(apply(setting));
-  if (access == Access::kRead) {
+  if (access != Access::kWrite) {
     for (const Setting& setting : kReaderSettings) CD4ML_RETURN_IF_ERROR(apply(setting));
+    if (access == Access::kInspect) return absl::OkStatus();
     sqlite3_progress_handler(handle_, 1'000'000, CountReadOps, &read_ops_);
     return absl::OkStatus();
   }
@@ -242,6 +244,26 @@ absl::Status Database::Harden() {
   }
   if (code == SQLITE_OK && size > 0) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
   return code == SQLITE_OK ? absl::OkStatus() : Error(code);
+}
+
+absl::Status Database::CopyTo(const std::string& path, const std::stop_token& stop) {
+  sqlite3* opened = nullptr;
+  int code = sqlite3_open_v2(path.c_str(), &opened, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, nullptr);
+  if (opened == nullptr) return absl::ResourceExhaustedError("no memory for a database connection");
+  Database copy(opened);
+  if (code != SQLITE_OK) return copy.Error(code);
+  // Whoever reads the file before all of it is synced has not been given its name.
+  CD4ML_RETURN_IF_ERROR(copy.Execute("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF"));
+  sqlite3_backup* backup = sqlite3_backup_init(opened, "main", handle_, "main");
+  if (backup == nullptr) return copy.Error(sqlite3_errcode(opened));
+  do {
+    code = stop.stop_requested() ? SQLITE_INTERRUPT : sqlite3_backup_step(backup, kCopyPages);
+  } while (code == SQLITE_OK);
+  sqlite3_backup_finish(backup);
+  if (code == SQLITE_INTERRUPT) return absl::CancelledError("the copy was stopped");
+  if (code != SQLITE_DONE) return (code & 0xff) == SQLITE_CORRUPT ? Error(code) : copy.Error(code);
+  // A file of its own: what reads it needs no log beside it.
+  return copy.Execute("PRAGMA synchronous=EXTRA; PRAGMA journal_mode=DELETE");
 }
 
 absl::Status Database::Error(int code) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -59,7 +60,8 @@ class Rows {
 // One connection. Not thread-safe.
 class Database {
  public:
-  enum class Access { kWrite, kRead };
+  // kInspect: kRead for statements that may take as long as they need.
+  enum class Access { kWrite, kRead, kInspect };
 
   // Opens a connection with every setting that durability and safety rest on, each read back.
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path,
@@ -104,6 +106,9 @@ class Database {
   // Makes durable what this connection sees. An earlier process may have failed to sync it: the system then shows
   // what was written without ever writing it again, and what is added to the log later would go with it.
   absl::Status Harden();  // RESOURCE_EXHAUSTED: even what is there could not be written over.
+
+  // Copies what this connection's transaction sees into the empty file at `path`, durably.
+  absl::Status CopyTo(const std::string& path, const std::stop_token& stop);
 
   // Moves what it can from the log into the database file without waiting for anybody.
   absl::Status Checkpoint();

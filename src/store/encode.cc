@@ -567,6 +567,14 @@ absl::Status Decode(std::string_view json, T& value) {
   return reader.status();
 }
 
+std::string EventSum(int64_t run, int64_t seq, UtcTime at, std::string_view kind, std::string_view payload) {
+  std::string bytes = std::to_string(run) + "|" + std::to_string(seq) + "|" + std::to_string(at.ms) + "|";
+  bytes += kind;
+  bytes += '|';
+  bytes += payload;
+  return Sha256(bytes).hex().substr(0, 16);
+}
+
 absl::StatusOr<std::string> EncodeEvent(const core::Event& event) {
   return std::visit([](const auto& alternative) { return Encode(alternative); }, event);
 }

@@ -17,7 +17,10 @@ absl::StatusOr<std::string> EncodeEvent(const core::Event& event);
 // where.
 absl::StatusOr<core::Event> DecodeEvent(std::string_view kind, std::string_view payload);
 
-// The same for: Value, Verdict, list of string, Diagnostic or UtcTime, map of string to int.
+// Returns the sum that an event's row carries, 16 digits: a bit that flips in any of these is found.
+std::string EventSum(int64_t run, int64_t seq, UtcTime at, std::string_view kind, std::string_view payload);
+
+// Encode and Decode as above, for: Value, Verdict, list of string, Diagnostic or UtcTime, map of string to int.
 template <typename T>
 absl::StatusOr<std::string> Encode(const T& value);
 template <typename T>

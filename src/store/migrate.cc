@@ -79,15 +79,15 @@ absl::Status ApplyOne(Database& database, const Migration& migration, int versio
   return database.Execute("PRAGMA user_version=" + std::to_string(version));
 }
 
-absl::Status Sync(const std::string& path) {
+}  // namespace
+
+absl::Status SyncPath(const std::string& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   const bool synced = descriptor >= 0 && fsync(descriptor) == 0;
   const std::string why = synced ? "" : std::string(std::strerror(errno));
   if (descriptor >= 0) close(descriptor);
   return synced ? absl::OkStatus() : absl::DataLossError(path + ": " + why);
 }
-
-}  // namespace
 
 std::string FolderOf(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
@@ -104,14 +104,14 @@ absl::Status BackUp(Database& database, const std::string& path, int version) {
   std::error_code error;
   std::filesystem::remove(draft, error);
   absl::Status copied = database.Run("VACUUM INTO ?1", draft);
-  if (copied.ok()) copied = Sync(draft);
+  if (copied.ok()) copied = SyncPath(draft);
   if (!copied.ok()) {
     std::filesystem::remove(draft, error);
     return copied;
   }
   std::filesystem::rename(draft, target, error);
   if (error) return absl::DataLossError(target + ": " + error.message());
-  CD4ML_RETURN_IF_ERROR(Sync(FolderOf(path)));
+  CD4ML_RETURN_IF_ERROR(SyncPath(FolderOf(path)));
   LogInfo("the database was copied before its schema is upgraded", {{"backup", target}});
   return absl::OkStatus();
 }

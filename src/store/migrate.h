@@ -30,6 +30,9 @@ absl::Status Migrate(Database& database, const std::vector<Migration>& migration
 // Copies the database beside itself as "PATH.schema-N.YYYYMMDDTHHMMSSZ.backup"; durable when it returns.
 absl::Status BackUp(Database& database, const std::string& path, int version);
 
+// Makes a file or a folder durable.
+absl::Status SyncPath(const std::string& path);
+
 // Returns the folder that a file is in.
 std::string FolderOf(const std::string& path);
 

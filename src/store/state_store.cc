@@ -19,8 +19,8 @@ constexpr size_t kVersionsKept = 100'000;
 // ----------------------------------------------------------------------------------------
 
 constexpr char kInsertEvent[] = R"sql(
-INSERT INTO run_event (id, at_ms, kind, payload)
-VALUES (?1 << 24 | ?2, ?3, ?4, ?5))sql";
+INSERT INTO run_event (id, at_ms, kind, payload, digest)
+VALUES (?1 << 24 | ?2, ?3, ?4, ?5, ?6))sql";
 
 constexpr char kInsertRun[] = R"sql(
 INSERT INTO run (pipeline, number, lane, state, reason, trigger_kind, trigger_key, trigger_by, trigger_reason,
@@ -82,6 +82,10 @@ constexpr char kInsertVersion[] = R"sql(
 INSERT INTO version (kind, name, digest, artifact, is_tree, size, files, summary, first_seen_ms)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (digest, kind, name) DO NOTHING)sql";
+
+constexpr char kDeleteTombstone[] = R"sql(
+DELETE FROM tombstone
+WHERE digest = ?1)sql";
 
 constexpr char kSelectVersion[] = R"sql(
 SELECT id
@@ -155,7 +159,8 @@ class RunProjector {
     // A run has no row before it is started.
     if (seq_ == 1) CD4ML_RETURN_IF_ERROR(std::visit(*this, event));
     CD4ML_RETURN_IF_ERROR(
-        database_.Run(kInsertEvent, run_.row, seq_, at_, core::EventName(event), payload));
+        database_.Run(kInsertEvent, run_.row, seq_, at_, core::EventName(event), payload,
+                      EventSum(run_.row, seq_, at_, core::EventName(event), payload)));
     return seq_ == 1 ? absl::OkStatus() : std::visit(*this, event);
   }
 
@@ -495,6 +500,8 @@ absl::StatusOr<std::optional<int64_t>> SqliteStateStore::VersionRow(const core::
   std::string id = core::VersionId(version);
   const auto found = versions_.find(id);
   if (found != versions_.end()) return found->second;
+  // Made again after it was removed: it is to be there from now on.
+  CD4ML_RETURN_IF_ERROR(database_->Run(kDeleteTombstone, version.artifact.digest.hex()));
   CD4ML_RETURN_IF_ERROR(database_->Run(kInsertVersion, core::ToText(version.kind), version.name,
                                        version.digest, version.artifact.digest.hex(),
                                        version.artifact.is_tree, version.artifact.size,

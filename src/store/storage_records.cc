@@ -258,6 +258,7 @@ absl::Status SqliteStateStore::Write(const PinChange& change) {
 }
 
 absl::Status SqliteStateStore::Write(const TombstoneChange& change) {
+  versions_.clear();  // So that a version that is made again is written, and its tombstone goes.
   for (const Tombstone& stone : change.tombstones) {
     CD4ML_RETURN_IF_ERROR(database_->Run(kUpsertTombstone, stone.digest.hex(), stone.size,
                                          stone.what, stone.why, stone.by, stone.at));

@@ -802,6 +802,41 @@ TEST(Help, IsWhatTheProgramSaysWithoutArguments) {
   EXPECT_EQ(world.Run({"help", "nonsense"}).code, 2);
 }
 
+TEST(BackupCreate, TellsWhatWasCopiedAndWhatCouldNotBe) {
+  FakeWorld world;
+  world.daemon.backup = {"/srv/b", "2026-03-02T12-00-00.000Z-91bc2f", 4'096, 12, 3, 2'048, {}};
+
+  const CliResult good = world.Run({"backup", "create", "/srv/b"});
+  EXPECT_EQ(good.code, 0);
+  EXPECT_EQ(world.daemon.upkeep, "back up to /srv/b");
+  EXPECT_THAT(good.out, HasSubstr("backup 2026-03-02T12-00-00.000Z-91bc2f in /srv/b"));
+  EXPECT_THAT(good.out, HasSubstr("12 blobs, 3 of them new (2.0 KiB)"));
+  EXPECT_EQ(world.Run({"backup", "create", "/srv/b", "-o", "name"}).out, "2026-03-02T12-00-00.000Z-91bc2f\n");
+  EXPECT_EQ(world.Run({"backup", "create"}).code, 2);
+
+  world.daemon.backup.damage = {{"blob sha256:91bc", "it is gone", {"run cars/1"}}};
+  const CliResult bad = world.Run({"backup", "create", "b"});
+  EXPECT_EQ(bad.code, kExitFailed);
+  EXPECT_THAT(world.daemon.upkeep, StartsWith("back up to /"));
+  EXPECT_THAT(bad.out, HasSubstr("✘ blob sha256:91bc: it is gone\n  needed by run cars/1\n"));
+}
+
+TEST(ServerScrub, ExitsByWhatItFound) {
+  FakeWorld world;
+  world.daemon.scrub = {2, 80, 12, 4'096, {}};
+
+  const CliResult good = world.Run({"server", "scrub", "--rate", "1KiB"});
+  EXPECT_EQ(good.code, 0);
+  EXPECT_EQ(world.daemon.upkeep, "scrub 1024");
+  EXPECT_EQ(good.out, "✔ read 2 runs with 80 events and 12 blobs of 4.0 KiB: all as recorded\n");
+  EXPECT_EQ(world.Run({"server", "scrub", "--rate", "fast"}).code, 2);
+
+  world.daemon.scrub.damage = {{"run cars/1", "its run is not what follows from its events", {}}};
+  EXPECT_EQ(world.Run({"server", "scrub"}).code, kExitFailed);
+  EXPECT_EQ(world.Run({"server", "scrub", "-o", "json"}).code, kExitFailed);
+  EXPECT_EQ(world.Run({"server"}).code, 0) << "the group is a command, too";
+}
+
 // The fake world's keys sign with themselves.
 std::string SignedStatement(const std::string& key, const std::string& kind, const std::string& payload) {
   return core::FormatEnvelope({kind, payload, {{"id", key + core::PreAuthEncoding(kind, payload)}}}) + "\n";

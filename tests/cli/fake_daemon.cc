@@ -35,6 +35,14 @@ class FakeControl : public ControlApi {
     daemon_.retried.push_back(request);
     Answer(daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, done);
   }
+  void BackUp(std::string dir, Done<BackupReport> done) override {
+    daemon_.upkeep = "back up to " + dir;
+    Answer(daemon_.backup, done);
+  }
+  void Scrub(int64_t bytes_per_second, Done<ScrubReport> done) override {
+    daemon_.upkeep = "scrub " + std::to_string(bytes_per_second);
+    Answer(daemon_.scrub, done);
+  }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {
     for (AgentView& view : daemon_.agents) {
@@ -74,7 +82,7 @@ class FakeQuery : public QueryApi {
   absl::StatusOr<ServerFacts> GetServer() override {
     CD4ML_RETURN_IF_ERROR(daemon_.failure);
     return ServerFacts{"0.1.0", "5f2c", "/var/lib/cd4ml", "/var/lib/cd4ml/cd4ml.db",
-                       kStart + Duration(-90'000), "", {}, daemon_.signing_key};
+                       kStart + Duration(-90'000), "", {}, {}, 0, daemon_.signing_key};
   }
   absl::StatusOr<RunView> GetRun(const std::string& run) override {
     CD4ML_RETURN_IF_ERROR(daemon_.failure);
@@ -238,7 +246,9 @@ JsonPrinters MakePrinters() {
       .lineage = [](const LineageGraph& graph) { return JsonOf("root", graph.root); },
       .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
-      .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); }};
+      .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },
+      .backup = [](const BackupReport& report) { return JsonOf("backup", report.name); },
+      .scrub = [](const ScrubReport& report) { return JsonOf("scrub", std::to_string(report.blobs)); }};
 }
 
 }  // namespace

@@ -38,6 +38,9 @@ struct FakeDaemon {
   std::map<std::pair<std::string, DocumentKind>, std::string> documents;
   std::string signing_key;
   std::vector<Pin> pins;
+  BackupReport backup;
+  ScrubReport scrub;
+  std::string upkeep;   // What was asked: "back up to /srv", "scrub 1024".
   PlannedRun plan;
   RegisterResult registered;
   bool answers = true;                       // false: no callback of ControlApi is ever called.

@@ -96,6 +96,60 @@ TEST(ProvenanceStatement, KeepsWhatTheAgentSaysApart) {
   EXPECT_EQ(before, after);
 }
 
+ModelRecord MakeRecord() {
+  Origin clean;
+  clean.run = "cars/12";
+  clean.pins = MakeOrigin().pins;
+  clean.stage = "clean";
+  clean.used = {MakeVersion(VersionKind::kData, "cars/raw", std::string(64, 'f'))};
+  clean.produced = {MakeVersion(VersionKind::kDataset, "cars/clean.listings", std::string(64, 'd'))};
+  Origin train = MakeOrigin();
+  train.used[1] = clean.produced[0];
+  Origin package;
+  package.produced = {MakeVersion(VersionKind::kDeployable, "cars/package.service", std::string(64, 'a'))};
+  ModelRecord record = FindModelRecord({package, train, clean}).value();
+  Verdict verdict = Conclude({{.name = "mae", .outcome = VerdictOutcome::kPass, .observed = "1513.25", .bound = "<= 1650"}});
+  record.judgements.push_back({{"cars/12", "evaluate", 1}, {{"mae", 1513.25}}, verdict});
+  return record;
+}
+
+TEST(ModelRecord, IsOfTheNearestModelAndWhatStandsBehindIt) {
+  const ModelRecord record = MakeRecord();
+
+  EXPECT_EQ(record.model.name, "cars/train.model");
+  ASSERT_EQ(record.upstream.size(), 1u);
+  EXPECT_EQ(record.upstream[0].stage, "clean");
+  EXPECT_TRUE(absl::IsFailedPrecondition(FindModelRecord({record.upstream[0]}).status()));
+}
+
+TEST(ModelCard, KeepsWhatUsersWriteInItsCell) {
+  ModelRecord record = MakeRecord();
+  record.origin.pins.commit_subject = "a | b\n## heading <script> [x](y)";
+
+  const std::string card = ModelCard(record);
+
+  EXPECT_NE(card.find("a \\| b \\#\\# heading &lt;script\\> \\[x\\](y) |\n"), std::string::npos) << card;
+  EXPECT_NE(card.find("| evaluate.mae | pass | 1513.25 | &lt;= 1650 |  |\n"), std::string::npos) << card;
+  EXPECT_NE(card.find("| train.max\\_depth | 6 | trigger |\n"), std::string::npos) << card;
+  EXPECT_NE(card.find("datasets: [\"cars/clean.listings\"]\n"), std::string::npos) << card;
+}
+
+TEST(ModelBom, ListsWhatTheModelWasMadeFromAndHowItHangsTogether) {
+  const std::string text = ModelBom(MakeRecord());
+  const Value bom = ParseJson(text).value();
+
+  EXPECT_EQ(text, ModelBom(MakeRecord()));
+  EXPECT_EQ(bom.FindPath("metadata.component.type")->string(), "machine-learning-model");
+  std::vector<std::string> names;
+  for (const Value& component : bom.Find("components")->list()) names.push_back(component.Find("name")->string());
+  EXPECT_EQ(names, (std::vector<std::string>{"cars", "cars/clean.listings", "cars/raw"}));
+  const std::string clean = "dataset:cars/clean.listings@" + std::string(64, 'd');
+  EXPECT_EQ(ToJson(*bom.Find("dependencies")),
+            "[{\"dependsOn\":[\"code:cars@" + std::string(40, 'c') + "\",\"" + clean + "\"],\"ref\":\"model:cars/train.model@" +
+                std::string(64, 'e') + "\"},{\"dependsOn\":[\"data:cars/raw@" + std::string(64, 'f') + "\"],\"ref\":\"" + clean +
+                "\"}]");
+}
+
 // The example of the DSSE specification.
 TEST(PreAuthEncoding, IsTheStandards) {
   EXPECT_EQ(PreAuthEncoding("http://example.com/HelloWorld", "hello world"),

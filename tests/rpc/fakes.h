@@ -89,6 +89,14 @@ struct FakeControl : ControlApi {
     asked = TextOf(request);
     AnswerWith(std::move(done), FilledValue<v1::Run>());
   }
+  void BackUp(std::string dir, Done<BackupReport> done) override {
+    asked = "back up to " + dir;
+    AnswerWith(std::move(done), FilledValue<v1::BackUpResponse>());
+  }
+  void Scrub(int64_t bytes_per_second, Done<ScrubReport> done) override {
+    asked = "scrub " + std::to_string(bytes_per_second);
+    AnswerWith(std::move(done), FilledValue<v1::ScrubResponse>());
+  }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {
     asked = agent + (drained ? " drained: " : " undrained: ") + reason;

@@ -71,6 +71,16 @@ TEST_F(Rpc, CarriesEveryControlCall) {
       [&](auto done) { client->CancelRun("p/1", "too slow", done); });
   EXPECT_EQ(control_.asked, "p/1: too slow");
   EXPECT_EQ(TextOf(cancelled.value()), Filled<v1::Run>().DebugString());
+
+  const auto backup = Await<absl::StatusOr<BackupReport>>(
+      [&](auto done) { client->BackUp("/srv/backup", done); });
+  EXPECT_EQ(control_.asked, "back up to /srv/backup");
+  EXPECT_EQ(TextOf(backup.value()), Filled<v1::BackUpResponse>().DebugString());
+
+  const auto scrub =
+      Await<absl::StatusOr<ScrubReport>>([&](auto done) { client->Scrub(1'024, done); });
+  EXPECT_EQ(control_.asked, "scrub 1024");
+  EXPECT_EQ(TextOf(scrub.value()), Filled<v1::ScrubResponse>().DebugString());
 }
 
 TEST_F(Rpc, CarriesErrorsWithTheirFindings) {

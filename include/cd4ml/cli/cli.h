@@ -39,6 +39,8 @@ struct JsonPrinters {
   std::function<std::string(const ServerFacts&)> server;
   std::function<std::string(const GcReport&)> gc;
   std::function<std::string(const Pin&)> pin;
+  std::function<std::string(const BackupReport&)> backup;
+  std::function<std::string(const ScrubReport&)> scrub;
 };
 
 // Columns and lines of a terminal; zero: unknown.

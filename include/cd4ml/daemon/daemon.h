@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "cd4ml/base/time.h"
 #include "cd4ml/core/plan.h"
+#include "cd4ml/daemon/upkeep.h"
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_upkeep.h"
 #include "cd4ml/ports/clock.h"
@@ -49,6 +50,8 @@ struct Settings {
   core::PlanDefaults plan;
   int64_t remote_size_max = int64_t{1} << 40;   // What one material may bring from elsewhere.
   StorageSettings storage;
+  Duration scrub_every{0};              // How long after a scrub the next one begins by itself; 0: never.
+  int64_t scrub_rate = 0;               // Bytes per second that such a scrub reads; 0: as fast as it goes.
   size_t inbox_max = 10'000;            // More waiting requests are refused with RESOURCE_EXHAUSTED.
 };
 
@@ -67,8 +70,11 @@ struct Ports {
   RemoteDataOpener remote = nullptr;   // Null: no data from other machines.
   Signer* signer = nullptr;             // Null: nothing is signed.
   // Both or none: without them nothing is removed.
-  BlobUpkeep* upkeep = nullptr;
-  StorageRecords* records = nullptr;
+  BlobUpkeep* blob_upkeep = nullptr;
+  StorageRecords* storage_records = nullptr;
+  // Both or none: without them there are no backups and no scrubs.
+  Inspector* inspector = nullptr;
+  const UpkeepPorts* upkeep = nullptr;
 };
 
 // Returns a store that says of a removed blob when and why it was removed. All outlive it.
@@ -82,6 +88,8 @@ class Daemon {
   virtual QueryApi& query() = 0;
   virtual AgentApi& agents() = 0;
   virtual StorageApi& storage() = 0;
+  // Ends a backup or scrub that is under way, which leaves nothing; its caller is answered soon.
+  virtual void StopUpkeep() = 0;
 };
 
 // Loads the state and goes on where it stopped: starting is continuing.

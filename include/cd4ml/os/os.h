@@ -46,6 +46,9 @@ class StopSignal {
   int fd_;
 };
 
+// Makes a file's bytes, or the names in a folder, durable.
+absl::Status SyncPath(const std::string& path);
+
 // Held for as long as the process may use a state folder; let go of with its destruction or its
 // process.
 class DirLock {

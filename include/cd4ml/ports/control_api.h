@@ -9,6 +9,7 @@
 #include "cd4ml/core/retry.h"
 #include "cd4ml/ports/done.h"
 #include "cd4ml/ports/state_store.h"
+#include "cd4ml/ports/upkeep.h"
 
 namespace cd4ml {
 
@@ -80,6 +81,11 @@ class ControlApi {
   // Lets the agent finish what it holds and take nothing new, or take work again; holds until it is undone, across
   // restarts. NOT_FOUND: unknown agent.
   virtual void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) = 0;
+  // Copies everything, while runs go on, into a folder on the daemon's host. Answers when it is durable there.
+  // FAILED_PRECONDITION: another backup or scrub is under way. RESOURCE_EXHAUSTED: that disk is full.
+  virtual void BackUp(std::string dir, Done<BackupReport> done) = 0;
+  // Reads every record and blob, blobs at most so fast (0: as fast as it goes). FAILED_PRECONDITION as above.
+  virtual void Scrub(int64_t bytes_per_second, Done<ScrubReport> done) = 0;
 };
 
 }  // namespace cd4ml

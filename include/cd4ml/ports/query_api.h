@@ -42,6 +42,8 @@ struct ServerFacts {
   UtcTime started;
   std::string read_only;                           // Why no new work is taken now; empty: it is.
   std::vector<std::string> quarantined;            // Records that cannot be read and are left out, and why.
+  UtcTime scrubbed;                                // When the last scrub ended; unset: there was none yet.
+  int64_t damage = 0;                              // What it found; `cd4ml server scrub` tells all of it.
   std::string signing_key;                         // Public half of the key that signs documents, as PEM text.
   int64_t artifact_bytes = 0;                      // The artifact store, on disk.
   int64_t artifact_soft_limit = 0;                 // 0: none.
@@ -53,6 +55,8 @@ struct ServerFacts {
 enum class DocumentKind {
   kProvenance,   // A signed in-toto statement of the attempt that made it, as a DSSE envelope.
   kUpstream,     // The same for all that it was made from, a line each, nearest first.
+  kModelCard,    // Of a model: Markdown.
+  kBom,          // Of a model: CycloneDX 1.6.
 };
 
 // Ends a subscription when destroyed; no callback runs after that.
@@ -86,7 +90,7 @@ class QueryApi {
   virtual absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) = 0;
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                                     int depth_max) = 0;
-  // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it.
+  // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it, or no model is in it.
   virtual absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) = 0;
 };
 

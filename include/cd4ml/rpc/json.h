@@ -26,6 +26,8 @@ std::string ToProtoJson(const LineageGraph& graph);
 std::string ToProtoJson(const ServerFacts& server);
 std::string ToProtoJson(const GcReport& report);
 std::string ToProtoJson(const Pin& pin);
+std::string ToProtoJson(const BackupReport& report);
+std::string ToProtoJson(const ScrubReport& report);
 std::string ToProtoJson(const RunSummary& run);
 std::string ToProtoJson(const AgentView& agent);
 std::string ToProtoJson(const core::Deployment& deployment);

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/ports/history.h"
+#include "cd4ml/ports/inspector.h"
 #include "cd4ml/ports/state_store.h"
 #include "cd4ml/ports/storage_records.h"
 
@@ -36,5 +37,9 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenStateStore(const StoreOptions& o
 absl::StatusOr<std::unique_ptr<History>> OpenHistory(const StoreOptions& options);
 // Like OpenHistory, for what is recorded about blobs.
 absl::StatusOr<std::unique_ptr<StorageRecords>> OpenStorageRecords(const StoreOptions& options);
+
+// Opens any store for reading alone, also a copy, also one that a daemon uses. NOT_FOUND: there is none. DATA_LOSS: it is
+// damaged so far that nothing can be read. Needs `path` and `vfs` only.
+absl::StatusOr<std::unique_ptr<Inspector>> OpenInspector(const StoreOptions& options);
 
 }  // namespace cd4ml::store

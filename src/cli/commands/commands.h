@@ -27,6 +27,8 @@ Command DeployHistory();
 Command Lineage();
 Command ProvenanceExport();
 Command ProvenanceVerify();
+Command ProvenanceCard();
+Command ProvenanceBom();
 Command ProvenanceKey();
 Command MonitorList();
 Command MonitorShow();
@@ -36,7 +38,9 @@ Command PinRemove();
 Command PinList();
 Command Explain();
 Command ImportDvcCommand();
+Command BackupCreate();
 Command Server();
+Command ServerScrub();
 Command VersionCommand();
 Command Help();
 

@@ -142,6 +142,29 @@ Command ProvenanceVerify() {
           .details = "With --key no daemon is needed. Plain openssl can check it as well: docs/reference/provenance.md."};
 }
 
+Command ProvenanceCard() {
+  return {.path = "provenance card",
+          .group = kGroup,
+          .summary = "write the model card of a model: Markdown",
+          .examples = {"provenance card production --to MODEL_CARD.md"},
+          .operands = {{"REF", kReference}},
+          .options = {{"--to", "FILE", "write it here instead of to standard output"}},
+          .perform = [](Invocation& invocation) { return Export(invocation, DocumentKind::kModelCard); },
+          .details = "When REF is no model, it is that of the nearest model that REF came from. All of it is from the "
+                     "daemon's record."};
+}
+
+Command ProvenanceBom() {
+  return {.path = "provenance bom",
+          .group = kGroup,
+          .summary = "write the bill of materials of a model: CycloneDX 1.6",
+          .examples = {"provenance bom production --to model.cdx.json"},
+          .operands = {{"REF", kReference}},
+          .options = {{"--to", "FILE", "write it here instead of to standard output"}},
+          .perform = [](Invocation& invocation) { return Export(invocation, DocumentKind::kBom); },
+          .details = "When REF is no model, it is that of the nearest model that REF came from."};
+}
+
 Command ProvenanceKey() {
   return {.path = "provenance key",
           .group = kGroup,

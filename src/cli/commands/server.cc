@@ -32,6 +32,10 @@ int Perform(Invocation& invocation) {
   if (facts->artifact_bytes > 0 || facts->artifact_hard_limit > 0) {
     line("artifacts", ArtifactText(*facts));
   }
+  const std::string found = facts->damage == 0 ? "nothing" : Count(facts->damage, "damage", "damages") + ": cd4ml server scrub";
+  line("scrubbed", facts->scrubbed.is_set()
+                       ? AgeText(facts->scrubbed, invocation.ports.clock.Now()) + " ago, found " + found
+                       : "never");
   for (const std::string& record : facts->quarantined) line("left out", record);
   return kExitOk;
 }

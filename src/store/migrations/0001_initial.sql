@@ -63,6 +63,7 @@ CREATE TABLE run_event (
   seq INTEGER NOT NULL GENERATED ALWAYS AS (id & 0xffffff) VIRTUAL CHECK (seq > 0),
   at_ms INTEGER NOT NULL,
   kind TEXT NOT NULL,
+  digest TEXT NOT NULL,              -- Of run, seq, time, kind and payload: finds what a disk changes by itself.
   payload TEXT NOT NULL              -- JSON map.
 ) STRICT;
 

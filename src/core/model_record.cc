@@ -1,0 +1,45 @@
+// What is known of a model, put together from what is recorded.
+#include <algorithm>
+
+#include "cd4ml/base/status.h"
+#include "cd4ml/core/origin.h"
+
+namespace cd4ml::core {
+
+absl::StatusOr<ModelRecord> FindModelRecord(const std::vector<Origin>& origins) {
+  for (size_t i = 0; i < origins.size(); ++i) {
+    for (const Version& version : origins[i].produced) {
+      if (version.kind != VersionKind::kModel) continue;
+      ModelRecord record;
+      record.origin = origins[i];
+      record.model = version;
+      // Nearest first: whatever the model was made from stands behind it.
+      record.upstream.assign(origins.begin() + static_cast<std::ptrdiff_t>(i) + 1, origins.end());
+      return record;
+    }
+  }
+  return absl::FailedPreconditionError("there is no model in it, and none that it was made from");
+}
+
+void AddJudgements(const Run& run, ModelRecord& record) {
+  if (run.id != record.origin.run) return;
+  for (const StageRun& stage : run.stages) {
+    const bool looks = std::any_of(stage.plan.references.begin(), stage.plan.references.end(), [&](const auto& reference) {
+      const std::optional<Version> version = FindVersion(run, reference);
+      return version.has_value() && version->digest == record.model.digest;
+    });
+    const Outcome* result = stage.result();
+    if (!looks || result == nullptr || (result->metrics.empty() && !result->verdict.has_value())) continue;
+    const int number = stage.carried.has_value() ? stage.carried->from.number : stage.latest()->number;
+    const RunId& made = stage.carried.has_value() ? stage.carried->from.run : run.id;
+    record.judgements.push_back({{made, stage.plan.name, number}, result->metrics, result->verdict});
+  }
+}
+
+void AddDeployments(const std::vector<Deployment>& ledger, ModelRecord& record) {
+  for (const Deployment& deployment : ledger) {
+    if (deployment.model.digest == record.model.digest) record.deployments.push_back(deployment);
+  }
+}
+
+}  // namespace cd4ml::core
