@@ -8,14 +8,23 @@
 namespace cd4ml::core {
 namespace {
 
-// Returns `first` and all stages that need it, directly or not. `stages` are in topological order.
-std::set<std::string> WithDependents(const std::vector<StagePlan>& stages, const std::string& first) {
-  std::set<std::string> found = {first};
+// Returns these and all stages that need one of them, directly or not. `stages` are in topological order.
+std::set<std::string> WithDependents(const std::vector<StagePlan>& stages, std::set<std::string> found) {
   for (const StagePlan& stage : stages) {
     const bool depends = std::any_of(stage.needs.begin(), stage.needs.end(),
                                      [&](const std::string& need) { return found.contains(need); });
     if (depends) found.insert(stage.name);
   }
+  return found;
+}
+
+// Returns all stages that one needs, directly or not.
+std::set<std::string> NeedsOf(const std::vector<StagePlan>& stages, const std::string& name) {
+  std::set<std::string> found = {name};
+  for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+    if (found.contains(stage->name)) found.insert(stage->needs.begin(), stage->needs.end());
+  }
+  found.erase(name);
   return found;
 }
 
@@ -33,10 +42,47 @@ absl::Status CheckStage(const Run& ended, const std::vector<StagePlan>& stages, 
   return absl::NotFoundError("run " + ended.id + " has no stage \"" + name + "\"" + DidYouMean(name, names));
 }
 
+// Takes over what `stage` needs, and leaves out the rest.
+absl::StatusOr<RetrySelection> SelectOnly(const Run& ended, const std::vector<StagePlan>& stages, const std::string& stage,
+                                          const std::set<std::string>& stale) {
+  const std::set<std::string> needs = NeedsOf(stages, stage);
+  RetrySelection selection;
+  for (const StagePlan& plan : stages) {
+    if (plan.name == stage) continue;
+    if (!needs.contains(plan.name)) {
+      selection.left_out.insert(plan.name);
+      continue;
+    }
+    const StageRun* before = ended.FindStage(plan.name);
+    const bool succeeded = before != nullptr && before->state == StageState::kSucceeded;
+    if (!succeeded || stale.contains(plan.name)) {
+      return absl::FailedPreconditionError(
+          "stage \"" + stage + "\" needs \"" + plan.name + "\", which " +
+          (succeeded ? "has other parameters now than in run " : "did not succeed in run ") + ended.id +
+          "; retry from there: --from " + plan.name);
+    }
+    selection.carried[plan.name] = TakeOver(ended, *before);
+  }
+  return selection;
+}
+
 }  // namespace
 
+std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now) {
+  std::set<std::string> changed;
+  for (const StageSpec& stage : spec.stages) {
+    const bool differs = std::any_of(stage.params.begin(), stage.params.end(), [&](const std::string& name) {
+      const Value* then = before.FindPath(name);
+      const Value* today = now.FindPath(name);
+      return (then == nullptr ? Value() : *then) != (today == nullptr ? Value() : *today);
+    });
+    if (differs) changed.insert(stage.name);
+  }
+  return changed;
+}
+
 absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vector<StagePlan>& stages, RetryScope scope,
-                                              const std::string& stage) {
+                                              const std::string& stage, const std::set<std::string>& changed) {
   if (!IsTerminal(ended.state)) {
     return absl::FailedPreconditionError("run " + ended.id + " is " + std::string(Word(ended)) +
                                          "; wait for its end, or cancel it first");
@@ -44,26 +90,15 @@ absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vecto
   if (scope != RetryScope::kFailed) {
     if (absl::Status known = CheckStage(ended, stages, stage); !known.ok()) return known;
   }
-  const std::set<std::string> again =
-      scope == RetryScope::kFrom ? WithDependents(stages, stage) : std::set<std::string>{stage};
+  const std::set<std::string> stale = WithDependents(stages, changed);
+  if (scope == RetryScope::kOnly) return SelectOnly(ended, stages, stage, stale);
+  std::set<std::string> again = scope == RetryScope::kFrom ? WithDependents(stages, {stage}) : std::set<std::string>();
+  again.insert(stale.begin(), stale.end());
   RetrySelection selection;
   for (const StagePlan& plan : stages) {
     const StageRun* before = ended.FindStage(plan.name);
     const bool succeeded = before != nullptr && before->state == StageState::kSucceeded;
-    if (again.contains(plan.name)) continue;
-    if (succeeded) {
-      selection.carried[plan.name] = TakeOver(ended, *before);
-    } else if (scope == RetryScope::kOnly) {
-      selection.left_out.insert(plan.name);
-    }
-  }
-  if (scope == RetryScope::kOnly) {
-    const auto plan = std::find_if(stages.begin(), stages.end(), [&](const StagePlan& one) { return one.name == stage; });
-    for (const std::string& need : plan->needs) {
-      if (!selection.left_out.contains(need)) continue;
-      return absl::FailedPreconditionError("stage \"" + stage + "\" needs \"" + need + "\", which did not succeed in run " +
-                                           ended.id + "; retry from there: --from " + need);
-    }
+    if (succeeded && !again.contains(plan.name)) selection.carried[plan.name] = TakeOver(ended, *before);
   }
   if (selection.carried.size() == stages.size()) {
     return absl::FailedPreconditionError("every stage of run " + ended.id +

@@ -11,7 +11,7 @@ ReuseJudgement Reuse::Judge(const core::Run& run, const core::StageRun& stage, c
   if (plan.recipe.empty()) return {};
   ReuseJudgement judgement{core::CompleteRecipe(run, stage, champion), std::nullopt, ""};
   if (!plan.reuse) {
-    judgement.note = "the run was started with --no-cache";
+    judgement.note = run.retry_of.empty() ? "the run was started with --no-cache" : "a retry makes anew what it does not take over";
     return judgement;
   }
   const auto found = history_.FindResult(core::KeyOf(judgement.recipe));

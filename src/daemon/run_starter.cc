@@ -250,7 +250,8 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
                          Prepare(start, core::TriggerKind::kRetry, pipeline, nullptr, &ended));
   core::StartRun& run = prepared.run.command;
   CD4ML_ASSIGN_OR_RETURN(core::RetrySelection selection,
-                         core::SelectForRetry(ended, run.stages, request.scope, request.stage));
+                         core::SelectForRetry(ended, run.stages, request.scope, request.stage,
+                                              core::StagesOfOtherParams(prepared.spec, ended.pins.params, run.pins.params)));
   // What is about to be referred to is used, which keeps it from being removed.
   for (const auto& [name, carried] : selection.carried) {
     for (const core::ProducedOutput& output : carried.outcome.outputs) {

@@ -78,8 +78,32 @@ TEST(SelectForRetry, OnlyLeavesOutWhatComesAfter) {
   const auto selection = SelectForRetry(Ended(), kStages, RetryScope::kOnly, "train");
 
   ASSERT_TRUE(selection.ok());
-  EXPECT_EQ(Names(selection->carried), (Set{"clean", "report"}));
-  EXPECT_EQ(selection->left_out, (Set{"gate", "deploy"}));
+  EXPECT_EQ(Names(selection->carried), Set{"clean"});
+  EXPECT_EQ(selection->left_out, (Set{"report", "gate", "deploy"}));
+}
+
+TEST(SelectForRetry, WhatHasOtherParametersNowIsNotTakenOverAndNeitherIsWhatComesAfter) {
+  const auto failed = SelectForRetry(Ended(), kStages, RetryScope::kFailed, "", {"train"});
+  const auto only = SelectForRetry(Ended(), kStages, RetryScope::kOnly, "report", {"clean"});
+
+  ASSERT_TRUE(failed.ok());
+  EXPECT_EQ(Names(failed->carried), (Set{"clean", "report"}));
+  EXPECT_EQ(only.status().message(),
+            "stage \"report\" needs \"clean\", which has other parameters now than in run p/1; retry from there: "
+            "--from clean");
+}
+
+TEST(SelectForRetry, AStageThatSaysWhatItDependsOnHasOtherParametersWhenOneOfTheseIsAnother) {
+  PipelineSpec spec;
+  spec.stages.resize(3);
+  spec.stages[0] = {.name = "depth", .params = {"train.depth"}};
+  spec.stages[1] = {.name = "seed", .params = {"seed"}};
+  spec.stages[2] = {.name = "unknown"};
+  const Value before = Value::Map{{"train", Value::Map{{"depth", 3}}}};
+  const Value now = Value::Map{{"train", Value::Map{{"depth", 4}}}};
+
+  EXPECT_EQ(StagesOfOtherParams(spec, before, now), Set{"depth"});
+  EXPECT_EQ(StagesOfOtherParams(spec, before, before), Set{});
 }
 
 TEST(SelectForRetry, OnlyNeedsWhatItNeeds) {

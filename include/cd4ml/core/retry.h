@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/core/pipeline.h"
 #include "cd4ml/core/run.h"
 
 namespace cd4ml::core {
@@ -14,17 +15,22 @@ namespace cd4ml::core {
 enum class RetryScope {
   kFailed,    // All that did not succeed.
   kFrom,      // One stage and everything after it, and all that did not succeed.
-  kOnly,      // One stage alone.
+  kOnly,      // One stage alone, with the results that it needs.
 };
+
+// Returns the stages that say that they depend on a parameter which is not what it was. What a stage without `params`
+// depends on is unknown.
+std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now);
 
 struct RetrySelection {
   std::map<std::string, Carried> carried;    // Succeeded before and taken over.
   std::set<std::string> left_out;            // Neither taken over nor done again.
 };
 
-// `stages` is the plan of the new run; `stage` is empty for kFailed. NOT_FOUND: no such stage. FAILED_PRECONDITION: the
-// run has not ended, or the stage needs one that did not succeed (kOnly), or nothing failed.
+// `stages` is the plan of the new run; `stage` is empty for kFailed. Results of `changed` stages, which have other
+// parameters now, and of those after them are not taken over. NOT_FOUND: no such stage. FAILED_PRECONDITION: the run has
+// not ended, or the stage needs one that did not succeed or has changed (kOnly), or nothing is to be done.
 absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vector<StagePlan>& stages, RetryScope scope,
-                                              const std::string& stage);
+                                              const std::string& stage, const std::set<std::string>& changed = {});
 
 }  // namespace cd4ml::core

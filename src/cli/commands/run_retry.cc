@@ -59,7 +59,7 @@ Command RunRetry() {
   std::vector<Option> options = {
       {"--failed", "", "all that did not pass; this is meant without a flag too"},
       {"--from", "STAGE", "this stage, all after it, and all that did not pass"},
-      {"--only", "STAGE", "this stage alone; the others are left as they are"},
+      {"--only", "STAGE", "this stage alone, with the results that it needs; the others are left out"},
       ParamOption()};
   for (Option& option : NewRunOptions()) options.push_back(std::move(option));
   return {.path = "run retry",
