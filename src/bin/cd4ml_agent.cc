@@ -10,6 +10,7 @@
 
 #include "cd4ml/agent/agent.h"
 #include "cd4ml/archive/unpack.h"
+#include "cd4ml/base/clock_watch.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -25,6 +26,7 @@
 namespace cd4ml {
 namespace {
 
+constexpr Duration kClockLook{1'000};
 constexpr Duration kDrainLook{100};  // How often it is looked whether a draining agent is done.
 
 struct Flags {
@@ -95,7 +97,7 @@ absl::StatusOr<agent::AgentConfig> MakeConfig(const Flags& flags) {
   return config;
 }
 
-absl::Status Work(const Flags& flags, os::StopSignal& signals) {
+absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv) {
   CD4ML_ASSIGN_OR_RETURN(agent::AgentConfig config, MakeConfig(flags));
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
   CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir + "/spill"));
@@ -134,7 +136,13 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals) {
     agent->Run(stop);
     drained = true;
   });
-  while (signals.Wait(Duration(3'600'000)) == 0) continue;
+  ClockWatch watch(clock->Now(), clock->Steady());
+  while (signals.Wait(kClockLook) == 0) {
+    if (!watch.WasSetBack(clock->Now(), clock->Steady())) continue;
+    // Timers of gRPC wait for the old date, so that a lost session would never be opened again.
+    LogWarn("the date was set back; this program starts anew, stages and services go on");
+    CD4ML_RETURN_IF_ERROR(os::StartAnew(argv));
+  }
   if (flags.drain_on_stop) {
     LogInfo("draining; ends when nothing is held, or at once when it is told again");
     agent->Drain();
@@ -153,11 +161,15 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", cd4ml::bin::kVersion);
   app.add_option("--server", flags.server, "Address of the daemon")->envname("CD4ML_SERVER")->capture_default_str();
   app.add_option("--name", flags.name, "Name among agents; default: the host's");
-  app.add_option("--state", flags.state_dir, "Folder of workspaces, results and services")->envname("CD4ML_AGENT_STATE");
+  app.add_option("--state", flags.state_dir, "Folder of workspaces, results and services")->envname("CD4ML_AGENT_STATE")
+      ->check(cd4ml::bin::NotEmpty);
   app.add_option("--label", flags.labels, "A label that stages may ask for; repeat for more");
   app.add_option("--slots", flags.slots, "Stages at a time")->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--cpus", flags.cpus, "Cores that stages may ask for; default: those of this process")
-      ->check(CLI::PositiveNumber);
+      ->check([](const std::string& text) {
+        const double cores = std::strtod(text.c_str(), nullptr);
+        return std::string(cores > 0 && cores <= 1e6 ? "" : "a number above 0 is needed");   // NaN is none.
+      });
   app.add_option("--memory", flags.memory, "Memory that stages may ask for, as 16GiB; default: that of this process");
   app.add_option("--gpus", flags.gpus, "GPUs that stages may ask for; default: those that nvidia-smi lists")
       ->check(CLI::Range(0, 1024));
@@ -174,5 +186,5 @@ int main(int argc, char** argv) {
   if (flags.state_dir.empty()) flags.state_dir = cd4ml::bin::DefaultStateDir("agent-" + flags.name);
   flags.state_dir = cd4ml::bin::Absolute(flags.state_dir);
   if (flags.keeper.empty()) flags.keeper = cd4ml::bin::ProgramDir() + "/cd4ml-keeper";
-  return cd4ml::bin::ExitCode("cd4ml-agent", cd4ml::Work(flags, signals));
+  return cd4ml::bin::ExitCode("cd4ml-agent", cd4ml::Work(flags, signals, argv));
 }

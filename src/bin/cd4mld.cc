@@ -69,6 +69,9 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   settings.blob_dir = flags.state_dir + "/blobs";
   settings.blob_nonce = os::RandomHex(16);
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
+  if (settings.session_ttl < Duration(100) || settings.session_ttl > Duration(86'400'000)) {
+    return absl::InvalidArgumentError("--session-ttl " + flags.session_ttl + " is not within 100ms and 24h");
+  }
   settings.heartbeat = settings.session_ttl / 6;
   if (flags.scrub_every != "never") {
     CD4ML_ASSIGN_OR_RETURN(settings.scrub_every, ParseDuration(flags.scrub_every));
@@ -142,7 +145,8 @@ int main(int argc, char** argv) {
   cd4ml::Flags flags;
   CLI::App app("cd4mld: the daemon of cd4ml. It keeps pipelines, runs, versions and deployments.", "cd4mld");
   app.set_version_flag("--version", cd4ml::bin::kVersion);
-  app.add_option("--state", flags.state_dir, "Folder of database, artifacts and logs")->envname("CD4ML_STATE");
+  app.add_option("--state", flags.state_dir, "Folder of database, artifacts and logs")->envname("CD4ML_STATE")
+      ->check(cd4ml::bin::NotEmpty);
   app.add_option("--listen", flags.listen, "host:port (loopback; port 0: a free one) or unix:///path")
       ->envname("CD4ML_LISTEN")->capture_default_str();
   app.add_option("--data-root", flags.data_root, "Where relative data materials are looked up; default STATE/data");

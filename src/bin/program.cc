@@ -2,7 +2,9 @@
 #include "program.h"
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 
 #include "cd4ml/base/log.h"
@@ -17,6 +19,8 @@ std::string DefaultStateDir(const std::string& name) {
   const std::string state = os::Environment("XDG_STATE_HOME");
   return (state.empty() ? os::Environment("HOME") + "/.local/state" : state) + "/cd4ml/" + name;
 }
+
+std::string NotEmpty(const std::string& text) { return text.empty() ? "it is empty" : ""; }
 
 std::string Absolute(const std::string& path) {
   std::string absolute = std::filesystem::absolute(path).lexically_normal().string();
@@ -33,7 +37,13 @@ void AddLogFlags(CLI::App& app, std::string& level, std::string& file) {
   app.add_option("--log-level", level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
-  app.add_option("--log-file", file, "Append the log here instead of to standard error");
+  app.add_option("--log-file", file, "Append the log here instead of to standard error")
+      ->check([](const std::string& path) -> std::string {
+        std::FILE* log = std::fopen(Absolute(path).c_str(), "ae");
+        if (log == nullptr) return "cannot write to " + path + ": " + std::strerror(errno);
+        std::fclose(log);
+        return "";
+      });
 }
 
 void OpenProgramLog(const std::string& program, const std::string& level, const std::string& file) {

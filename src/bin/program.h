@@ -16,6 +16,9 @@ extern const char* const kVersion;
 // Returns $XDG_STATE_HOME/cd4ml/NAME, or ~/.local/state/cd4ml/NAME.
 std::string DefaultStateDir(const std::string& name);
 
+// For options: says what is wrong with an empty text.
+std::string NotEmpty(const std::string& text);
+
 std::string Absolute(const std::string& path);
 // Returns the folder that this program's file lies in.
 std::string ProgramDir();

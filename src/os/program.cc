@@ -3,9 +3,12 @@
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstring>
 
 #include "cd4ml/os/os.h"
 #include "fd.h"
@@ -46,6 +49,11 @@ int StopSignal::Wait(Duration timeout) {
   signalfd_siginfo signal{};
   return read(fd_, &signal, sizeof signal) == sizeof signal ? static_cast<int>(signal.ssi_signo)
                                                             : 0;
+}
+
+absl::Status StartAnew(char* const* argv) {
+  execv("/proc/self/exe", argv);
+  return absl::InternalError(std::string("cannot start anew: ") + std::strerror(errno));
 }
 
 absl::Status SyncPath(const std::string& path) {

@@ -46,6 +46,9 @@ class StopSignal {
   int fd_;
 };
 
+// Becomes a new process of the same program with the arguments `argv`. Returns only when that fails.
+absl::Status StartAnew(char* const* argv);
+
 // Makes a file's bytes, or the names in a folder, durable.
 absl::Status SyncPath(const std::string& path);
 
