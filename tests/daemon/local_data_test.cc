@@ -16,6 +16,7 @@
 #include "daemon/seen_files.h"
 #include "tests/support/memory_blob_store.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/long_tests.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -230,7 +231,7 @@ TEST(Ranges, CoverEverythingOnceAndStopAtTheFirstError) {
 
 // A million files: only when asked for, because making them takes a minute.
 TEST_F(LocalDataTest, AMillionFiles) {
-  if (std::getenv("CD4ML_LONG_TESTS") == nullptr) GTEST_SKIP() << "CD4ML_LONG_TESTS is not set";
+  if (!AreTestsLong()) GTEST_SKIP() << "a million files take a minute; scripts/test --long makes them";
   for (int folder = 0; folder < 1'000; ++folder) {
     const std::string name = settings_.data_root + "/many/" + std::to_string(folder) + "/";
     std::filesystem::create_directories(name);

@@ -17,6 +17,7 @@
 #include "tests/store/fixture.h"
 #include "tests/store/raw.h"
 #include "tests/support/temp_dir.h"
+#include "tests/support/long_tests.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -376,7 +377,7 @@ TEST_F(Upkeep, AScrubFindsRandomFlipsInAllOfManyBlobs) {
   for (int64_t number = 1; number <= 20; ++number) RunStored(number, "salt " + std::to_string(number));
   const std::vector<fs::path> files = Blobs(folder_ / "state");
   std::mt19937 random(11);
-  const int rounds = std::getenv("CD4ML_LONG_TESTS") == nullptr ? 100 : 10'000;
+  const int rounds = AreTestsLong() ? 10'000 : 100;
   for (int i = 0; i < rounds; ++i) {
     const fs::path& file = files[random() % files.size()];
     const std::string good = FileBytes(file);

@@ -373,8 +373,8 @@ class Cancelled(ChaosTest):
         self.say(f"{count} hostile scripts with up to {most} processes at a time cancelled: {len(survivors)} survivors, "
                  f"{spread(took)} (grace {self.GRACE_MS} ms)")
         self.assertEqual(survivors, {})
-        # The promise's second is held at full size; a machine that tests a commit may be too busy for it.
-        self.assertLessEqual(sorted(took)[int(0.99 * (len(took) - 1))], self.GRACE_MS + figure(4000, 1000))
+        if LONG:   # A machine that tests a commit may be too busy for the promise's second.
+            self.assertLessEqual(sorted(took)[int(0.99 * (len(took) - 1))], self.GRACE_MS + 1000)
 
     def survivors(self, numbers) -> dict[int, int]:
         """Returns the processes of these runs, by what they carry: variable, name or folder."""

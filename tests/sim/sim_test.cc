@@ -10,6 +10,7 @@
 
 #include "cd4ml/base/log.h"
 #include "tests/sim/world.h"
+#include "tests/support/long_tests.h"
 
 namespace cd4ml::sim {
 namespace {
@@ -34,8 +35,7 @@ std::string Command(const Options& options) {
 
 // Long tests live through a hundred times as many.
 uint64_t SeedCount() {
-  const char* wanted = std::getenv("CD4ML_LONG_TESTS");
-  return wanted != nullptr && *wanted != '\0' ? 500'000 : 5'000;
+  return AreTestsLong() ? 500'000 : 5'000;
 }
 
 // Seeds that once found a bug: "SEED MODE what it found".

@@ -12,14 +12,10 @@
 #include "fixture.h"
 #include "store/migrate.h"
 #include "tests/support/crash_vfs.h"
+#include "tests/support/long_tests.h"
 
 namespace cd4ml::store {
 namespace {
-
-bool IsLong() {
-  const char* set = getenv("CD4ML_LONG_TESTS");
-  return set != nullptr && *set != '\0';
-}
 
 // Starts runs and remembers what it was told about each.
 class Stress : public testing::Test {
@@ -136,7 +132,7 @@ class Stress : public testing::Test {
 };
 
 TEST_F(Stress, PowerCutsLoseNothingThatWasAcknowledged) {
-  const int cycles = IsLong() ? 100'000 : 3'000;
+  const int cycles = AreTestsLong() ? 100'000 : 3'000;
 
   CutPower(cycles);
 
@@ -285,7 +281,7 @@ TEST_F(FullDisk, AtAnyWriteRefusesAndGoesOn) {
 }
 
 TEST_F(FullDisk, ThatFillsAndEmptiesAtRandomLosesNothing) {
-  const int cycles = IsLong() ? 100'000 : 3'000;
+  const int cycles = AreTestsLong() ? 100'000 : 3'000;
   for (int cycle = 0; cycle < cycles; ++cycle) {
     if (cycle % 10 == 0) Reset();
     auto store = OpenStateStore(options_);
