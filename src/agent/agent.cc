@@ -265,9 +265,11 @@ void AgentLoop::Do(const OpenSession&) {
       });
 }
 
-// An agent that the daemon refuses as it is goes on trying, because the daemon may be upgraded yet.
+// An agent that the daemon refuses as it is goes on trying, because the daemon may be upgraded yet, or
+// another agent of its name may go.
 void AgentLoop::NotGranted(const absl::Status& why) {
-  const bool refused = absl::IsFailedPrecondition(why) || absl::IsInvalidArgument(why);
+  const bool refused =
+      absl::IsFailedPrecondition(why) || absl::IsInvalidArgument(why) || absl::IsAlreadyExists(why);
   if (Message(why) != no_session_) {
     no_session_ = Message(why);
     refused ? LogError("the daemon refuses this agent, which goes on trying", {{"why", no_session_}})
@@ -388,7 +390,7 @@ void AgentLoop::Do(const SendReport& action) {
     const auto found = held_.find(lease.attempt);
     if (found != held_.end()) lease.resources = found->second.task.resources;
   }
-  ports_.daemon.Report(session_.session(), {std::move(leases), services_.Held(), action.draining},
+  ports_.daemon.Report(session_.session(), {std::move(leases), services_.Held(), action.draining, DiskTrouble(config_)},
                        [inbox = inbox_, this, generation](absl::Status status) {
                          inbox->Post([this, generation, ok = status.ok()] {
                            if (generation == generation_) Handle(ReportAnswered{ok});

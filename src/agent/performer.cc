@@ -131,14 +131,18 @@ absl::Status Performer::Prepare() {
   return absl::OkStatus();
 }
 
+std::string DiskTrouble(const AgentConfig& config) {
+  const int64_t free = FreeBytes(config.state_dir);
+  if (free >= config.disk_reserve) return "";
+  return "the disk of agent \"" + config.name + "\" is full: " + FormatSize(free) + " are free in " +
+         config.state_dir + ", " + FormatSize(config.disk_reserve) +
+         " are needed to begin; free some space there";
+}
+
 core::Outcome Performer::Perform() {
   const Tools& tools = attempt_.tools();
-  const std::string& dir = tools.config.state_dir;
-  if (const int64_t free = FreeBytes(dir); is_new_ && free < tools.config.disk_reserve) {
-    return Failed(Reason::kInfra, "the disk of agent \"" + tools.config.name +
-                                      "\" is full: " + FormatSize(free) + " are free in " + dir +
-                                      ", " + FormatSize(tools.config.disk_reserve) +
-                                      " are needed to begin; free some space there");
+  if (is_new_) {
+    if (const std::string trouble = DiskTrouble(tools.config); !trouble.empty()) return Failed(Reason::kInfra, trouble);
   }
   if (absl::Status ready = Prepare(); !ready.ok()) return Failed(Reason::kInfra, ready);
   const auto pipeline = tools.definitions.Get(record_.task.definition, attempt_.halt());

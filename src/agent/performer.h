@@ -5,6 +5,7 @@
 #include <future>
 #include <optional>
 #include <stop_token>
+#include <string>
 
 #include "agent/attempt.h"
 
@@ -19,6 +20,9 @@ struct AttemptRecord {
 };
 absl::Status Save(const AttemptRecord& record, const AttemptPaths& paths);
 absl::StatusOr<AttemptRecord> LoadRecord(const AttemptPaths& paths);
+
+// Says why no attempt can begin: the disk is full. "": it can.
+std::string DiskTrouble(const AgentConfig& config);
 
 class Performer {
  public:

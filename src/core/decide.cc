@@ -275,10 +275,13 @@ void Decision::EndOrRetry(const StageRun& stage, AttemptState state, Reason reas
   const int position = PositionOf(stage.plan.name);
   // A failure of its own, after the request to end, is told as such: it says more.
   const bool stopped = state != AttemptState::kFailed;
+  // Nobody can say that nothing of a lost attempt is left.
+  const std::string left =
+      state == AttemptState::kLost ? "; " + message + ", and ends what it had started when it comes back" : "";
   if (cancelling_ && stopped) {
-    End(position, StageState::kCancelled, cancel_cause_, cancel_reason_);
+    End(position, StageState::kCancelled, cancel_cause_, cancel_reason_ + left);
   } else if (stage.stop.has_value() && stopped) {
-    End(position, stage.stop->state, stage.stop->reason, stage.stop->message);
+    End(position, stage.stop->state, stage.stop->reason, stage.stop->message + left);
   } else if (const std::optional<Duration> backoff = RetryBackoff(stage, reason)) {
     events_.push_back(StageReady{stage.plan.name, backoff->count() == 0 ? UtcTime{} : now_ + *backoff});
   } else {
@@ -474,8 +477,7 @@ absl::StatusOr<bool> Decision::Evaluate(const StageRun& stage) const {
 }
 
 RunEnded Decision::Conclude() const {
-  const StageEnded* cancelled = nullptr;
-  StageEnded earlier;
+  std::optional<StageEnded> cancelled;
   for (size_t i = 0; i < run_.stages.size(); ++i) {
     const StageRun& stage = run_.stages[i];
     const auto now_ended = ended_.find(static_cast<int>(i));
@@ -485,12 +487,14 @@ RunEnded Decision::Conclude() const {
       const std::string& message = now_ended == ended_.end() ? stage.message : now_ended->second.message;
       return RunEnded{RunState::kFailed, reason, stage.plan.name + ": " + message};
     }
-    if (state != StageState::kCancelled || cancelled != nullptr) continue;
-    earlier = {stage.plan.name, state, stage.reason, stage.message};
-    cancelled = now_ended == ended_.end() ? &earlier : &now_ended->second;
+    if (state != StageState::kCancelled) continue;
+    const StageEnded here = now_ended == ended_.end() ? StageEnded{stage.plan.name, state, stage.reason, stage.message}
+                                                      : now_ended->second;
+    // The one with the most to tell: of lost attempts something may be left.
+    if (!cancelled.has_value() || here.message.size() > cancelled->message.size()) cancelled = here;
   }
-  if (cancelling_ && cancelled != nullptr) return RunEnded{RunState::kCancelled, cancel_cause_, cancel_reason_};
-  if (cancelled != nullptr) {
+  if (cancelling_ && cancelled.has_value()) return RunEnded{RunState::kCancelled, cancel_cause_, cancelled->message};
+  if (cancelled.has_value()) {
     return RunEnded{RunState::kCancelled, cancelled->reason, cancelled->stage + ": " + cancelled->message};
   }
   return RunEnded{RunState::kSucceeded, Reason::kNone, ""};

@@ -35,13 +35,15 @@ bool Suits(const WaitingStage& stage, const FreeAgent& agent, std::string_view h
 
 using Names = std::set<std::string, std::less<>>;
 
-// The agent with the most free slots: it spreads work and keeps the rest for stages that need labels.
+// The agent with the most free slots: it spreads work and keeps the rest for stages that need labels. The one to avoid
+// only when there is no other.
 const FreeAgent* FindAgent(const WaitingStage& stage, const Supply& supply, const Names& reserved) {
   if (IsLocked(stage, supply)) return nullptr;
   const std::string_view home = HomeOf(stage, supply);
+  const auto rank = [&stage](const FreeAgent& agent) { return std::pair(agent.name != stage.avoid, agent.free_slots); };
   const FreeAgent* best = nullptr;
   for (const auto& [name, agent] : supply.agents) {
-    if (agent.free_slots <= (best == nullptr ? 0 : best->free_slots)) continue;
+    if (agent.free_slots <= 0 || (best != nullptr && rank(agent) <= rank(*best))) continue;
     if (reserved.contains(name) || !Suits(stage, agent, home)) continue;
     if (Shortage(stage.resources, agent.free).empty()) best = &agent;
   }
@@ -82,6 +84,7 @@ std::string RequirementOf(const WaitingStage& stage) {
     if (amount != 0) text += std::to_string(amount);
   }
   if (stage.kind == StageKind::kDeploy) text += '|' + stage.environment;
+  if (!stage.avoid.empty()) text += '|' + stage.avoid;
   return text;
 }
 
@@ -192,7 +195,7 @@ std::string WhyWaiting(const WaitingStage& stage, const Supply& supply, UtcTime 
   }
   if (supply.agents.empty()) return "no agent is connected; start one with cd4ml-agent";
   const std::string_view home = HomeOf(stage, supply);
-  std::map<std::string, int> lacking, short_of;
+  std::map<std::string, int> lacking, short_of, troubled;
   int busy = 0, draining = 0, elsewhere = 0;
   for (const auto& [name, agent] : supply.agents) {
     const std::string_view label = MissingLabel(stage.labels, agent);
@@ -203,6 +206,8 @@ std::string WhyWaiting(const WaitingStage& stage, const Supply& supply, UtcTime 
       ++elsewhere;
     } else if (!never.empty()) {
       ++short_of[never + " of the whole agent"];
+    } else if (!agent.trouble.empty()) {
+      ++troubled[agent.trouble];
     } else if (!agent.accepts) {
       ++draining;
     } else if (const std::string now_short = Shortage(stage.resources, agent.free); agent.free_slots <= 0) {
@@ -216,6 +221,7 @@ std::string WhyWaiting(const WaitingStage& stage, const Supply& supply, UtcTime 
     reasons.push_back(Count(count, "agent lacks", "agents lack") + " label \"" + label + "\"");
   }
   for (const auto& [what, count] : short_of) reasons.push_back(Count(count, "agent: ", "agents: ") + what);
+  for (const auto& [what, count] : troubled) reasons.push_back(Count(count, "agent: ", "agents: ") + what);
   if (busy > 0) reasons.push_back(Count(busy, "agent is busy", "agents are busy"));
   if (draining > 0) reasons.push_back(Count(draining, "agent is draining", "agents are draining"));
   if (elsewhere > 0) reasons.push_back("agent \"" + std::string(home) + "\" keeps the live service and is not free");

@@ -264,6 +264,8 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
 }
 
 core::WaitingStage Orchestrator::ToWaiting(const core::Run& run, const core::StageRun& stage) const {
+  const core::Attempt* last = stage.attempts.empty() ? nullptr : &stage.attempts.back();
+  const bool is_agents_fault = last != nullptr && core::IsInfrastructure(last->outcome.reason);
   return {.run = run.id,
           .stage = stage.plan.name,
           .pipeline = run.pipeline,
@@ -272,6 +274,7 @@ core::WaitingStage Orchestrator::ToWaiting(const core::Run& run, const core::Sta
           .labels = stage.plan.labels,
           .resources = stage.plan.resources,
           .environment = EnvironmentKey(run.pipeline, stage.plan.environment),
+          .avoid = is_agents_fault ? last->agent : "",
           .ready = stage.ready,
           .not_before = stage.not_before};
 }
@@ -455,6 +458,10 @@ void Orchestrator::OpenSession(AgentHello hello, std::function<void(DesiredState
   if (!IsName(hello.name) || hello.slots < 1 || hello.slots > 1024) {
     return done(absl::InvalidArgumentError("agent \"" + hello.name +
                                            "\": a name is [a-z0-9][a-z0-9_-]{0,62} and slots are 1 to 1024"));
+  }
+  if (const std::string objection = roster_.Objection(hello, steady_); !objection.empty()) {
+    LogWarn("an agent was refused", {{"agent", hello.name}, {"host", hello.host}, {"why", objection}});
+    return done(absl::AlreadyExistsError(objection));
   }
   const std::string session = settings_.instance + "-" + std::to_string(++sessions_);
   Roster::Opened opened =

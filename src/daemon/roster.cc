@@ -8,6 +8,22 @@
 
 namespace cd4ml::daemon {
 
+bool Roster::HasWork(const Agent& agent) {
+  return !agent.leases.empty() || !agent.ending.empty() || !agent.services.empty();
+}
+
+std::string Roster::Objection(const AgentHello& hello, Duration now) const {
+  const auto found = agents_.find(hello.name);
+  if (found == agents_.end()) return "";
+  const Agent& agent = found->second;
+  if (agent.record.instance.empty() || agent.record.instance == hello.instance) return "";
+  const bool is_there = !agent.session.empty() || HasWork(agent);
+  if (!is_there || now - agent.heard >= ttl_) return "";
+  return "another agent named \"" + hello.name + "\" runs on " + agent.record.host +
+         " with a state folder of its own; give this one another name with --name, or, if that one is gone for good, wait " +
+         FormatDuration(ttl_);
+}
+
 Roster::Opened Roster::Open(const AgentHello& hello, const std::string& session,
                             std::function<void(DesiredState)> on_desired,
                             std::function<void(absl::Status)> on_lost, Duration now, UtcTime wall) {
@@ -206,7 +222,8 @@ void Roster::Recount(const std::string& name) {
   free.labels = agent.record.labels;
   free.total = free.free = agent.record.resources;
   free.free_slots = agent.record.slots;
-  free.accepts = !agent.record.drained && !agent.report.draining;
+  free.accepts = !agent.record.drained && !agent.report.draining && agent.report.trouble.empty();
+  free.trouble = agent.report.trouble;
   const auto take = [&free](const core::Resources& resources) {
     --free.free_slots;
     free.free -= resources;
@@ -230,7 +247,8 @@ std::vector<AgentView> Roster::Views(UtcTime now) const {
     } else {
       view.agent.last_seen = now;
       const bool draining = agent.report.draining || agent.record.drained;
-      view.state = draining ? (agent.leases.empty() ? "drained" : "draining") : agent.leases.empty() ? "idle" : "busy";
+      view.state = draining ? (agent.leases.empty() ? "drained" : "draining")
+                   : !agent.report.trouble.empty() ? "unable" : agent.leases.empty() ? "idle" : "busy";
       view.free = free_.at(name).free;
     }
     views.push_back(std::move(view));

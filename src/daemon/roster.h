@@ -25,6 +25,10 @@ class Roster {
 
   // --- what agents say ---
 
+  // Says why an agent of this name may not open a session now: another instance of it is there, or has work and may
+  // come back. "" when it may.
+  std::string Objection(const AgentHello& hello, Duration now) const;
+
   struct Opened {
     std::string session;
     AgentRecord record;
@@ -94,6 +98,7 @@ class Roster {
     int64_t revision = 0;
   };
 
+  static bool HasWork(const Agent& agent);
   static bool Holds(const Agent& agent, const core::AttemptId& attempt);
   void Changed(const std::string& name);
   // What the agent has left: counted anew, or one attempt more (-1 slots) or less.

@@ -964,11 +964,13 @@ class Codec {
     WriteList(from.held, to->mutable_held());
     WriteList(from.services, to->mutable_services());
     to->set_draining(from.draining);
+    to->set_trouble(from.trouble);
   }
   void Read(const v1::AgentReport& from, AgentReport& to) {
     ReadList(from.held(), to.held);
     ReadList(from.services(), to.services);
     to.draining = from.draining();
+    to.trouble = from.trouble();
   }
 
   // --- requests and answers --------------------------------------------------------------------

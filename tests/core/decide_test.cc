@@ -209,6 +209,17 @@ TEST(Decide, CancelWaitsForWhatIsRunningAndNothingElse) {
   EXPECT_EQ(f.Do(CancelRun{"again"}).code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST(Decide, ACancelledRunSaysWhatMayStillRunWhereNobodyCouldBeAsked) {
+  Fixture f({Plan("a"), Plan("b")});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "x"}).ok());
+  ASSERT_TRUE(f.Do(CancelRun{"enough"}).ok());
+
+  ASSERT_TRUE(f.Do(LoseLease{"a", 1, "agent \"x\" was silent for 30s"}).ok());
+
+  EXPECT_EQ(f.run.state, RunState::kCancelled);
+  EXPECT_EQ(f.run.message, "enough; agent \"x\" was silent for 30s, and ends what it had started when it comes back");
+}
+
 TEST(Decide, CancelledRunSaysWhyAlsoWhenNothingWasRunning) {
   Fixture f({Plan("a"), Plan("b", {"a"})});
 

@@ -129,6 +129,18 @@ TEST(Schedule, DrainingAgentsTakeNothing) {
   EXPECT_FALSE(CouldEverTake(Waiting("a"), f.Supply()));
 }
 
+TEST(Schedule, WhatOneAgentCouldNotDoGoesToAnotherIfThereIsOne) {
+  Fixture fixture;
+  fixture.Agent("broken", 4);
+  fixture.Agent("good", 1);
+  WaitingStage again = Waiting("again");
+  again.avoid = "broken";
+  WaitingStage more = Waiting("more", 1);
+  more.avoid = "broken";
+
+  EXPECT_EQ(fixture.Assign({again, more}), (Names{"again>good", "more>broken"}));
+}
+
 TEST(Schedule, ABackOffIsWaitedForAndThenOver) {
   Fixture f;
   f.Agent("x", 4);

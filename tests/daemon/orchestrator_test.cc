@@ -115,7 +115,7 @@ class Turns : public testing::Test {
       hello.slots = 4;
       orchestrator_->OpenSession(
           hello, [this](DesiredState state) { desired_ = std::move(state); }, [](absl::Status) {},
-          [this](absl::StatusOr<SessionGrant> grant) { session_ = grant->session; });
+          [this](absl::StatusOr<SessionGrant> grant) { session_ = grant.ok() ? grant->session : ""; });
     });
   }
 
@@ -253,12 +253,18 @@ TEST_F(Turns, AJumpOfTheWallClockLosesNothing) {
   EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
 }
 
-TEST_F(Turns, AnAgentThatComesBackWithoutItsStateHasLostItsAttempts) {
+TEST_F(Turns, AnotherAgentOfTheSameNameIsRefusedUntilTheFirstHasBeenSilentForTooLong) {
   Connect("i1");
   const core::RunId run = StartRun({Plan("a")});
 
   Connect("i2");
+  EXPECT_EQ(session_, "");
+  EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kGranted);
 
+  // One that has lost its state is such another one.
+  Pass(Duration(31'000));
+  Connect("i2");
+  EXPECT_NE(session_, "");
   EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kLost);
 }
 

@@ -107,7 +107,42 @@ TEST(Roster, AnotherInstanceHasLostWhatTheFormerHeld) {
   roster.Lease("a", TaskOf(1));
 
   EXPECT_TRUE(Open(roster, heard, "s2", Duration(1)).orphaned.empty());
-  EXPECT_EQ(Open(roster, heard, "s3", Duration(2), "i2").orphaned.size(), 1u);
+  EXPECT_EQ(Open(roster, heard, "s3", kTtl + Duration(1), "i2").orphaned.size(), 1u);
+}
+
+TEST(Roster, AnotherInstanceIsRefusedWhileTheFirstIsThereOrMayComeBackToItsWork) {
+  Roster roster(kTtl, Duration(0));
+  Heard heard;
+  EXPECT_EQ(roster.Objection(Hello(), Duration(0)), "");
+  Open(roster, heard, "s1", Duration(0));
+  roster.Lease("a", TaskOf(1));
+
+  EXPECT_EQ(roster.Objection(Hello("i1"), Duration(1)), "");
+  EXPECT_NE(roster.Objection(Hello("i2"), Duration(1)), "");
+  ASSERT_TRUE(roster.Close("s1").ok());
+  EXPECT_NE(roster.Objection(Hello("i2"), kTtl - Duration(1)), "");
+  EXPECT_EQ(roster.Objection(Hello("i2"), kTtl), "");
+
+  roster.End("a", {"p/1", "train", 1});
+  roster.Unlease("a", {"p/1", "train", 1});
+  roster.End("a", {"p/1", "train", 1});
+  EXPECT_EQ(roster.Objection(Hello("i2"), Duration(2)), "");
+}
+
+TEST(Roster, AnAgentInTroubleTakesNothingAndSaysWhy) {
+  Roster roster(kTtl, Duration(0));
+  Heard heard;
+  Open(roster, heard, "s1", Duration(0));
+  AgentReport report;
+  report.trouble = "its disk is full";
+  ASSERT_TRUE(roster.Heard("s1", &report, Duration(1)).ok());
+
+  EXPECT_FALSE(roster.Free().at("a").accepts);
+  EXPECT_EQ(roster.Free().at("a").trouble, "its disk is full");
+  EXPECT_EQ(roster.Views(UtcTime{1}).at(0).state, "unable");
+  report.trouble.clear();
+  ASSERT_TRUE(roster.Heard("s1", &report, Duration(2)).ok());
+  EXPECT_TRUE(roster.Free().at("a").accepts);
 }
 
 TEST(Roster, SlotsAreWhatIsNotLeased) {

@@ -220,13 +220,32 @@ class Retries(ScheduleTest):
 
         self.retry("p/latest", "--only", "b")
         self.assertEqual(self.starts(), ["b"])
-        self.assertEqual(self.taken_over("p/4"), {"a": "p/1", "c": "p/3"})
+        self.assertEqual(self.taken_over("p/4"), {"a": "p/1"}, "nothing that comes after it passes for its result")
 
     def test_what_cannot_be_done_again_says_why(self):
         self.assertIn('did you mean "a"', self.stack.cli("run", "retry", "p/1", "--only", "aa", expect=4))
         self.assertIn("--from b", self.stack.cli("run", "retry", "p/1", "--only", "c", expect=6))
         self.retry("p/1", "-p", "good=yes")
         self.assertIn("every stage of run p/2 succeeded", self.stack.cli("run", "retry", "p/2", expect=6))
+
+
+class TwoOfOneName(ScheduleTest):
+    def test_the_second_is_refused_and_what_the_first_does_goes_on(self):
+        self.stack.start_agent()
+        self.hold("p-1-a")
+        self.register(HELD, name="p", top="")
+        self.start("p")
+        self.begun("p-1-a")
+
+        self.stack.agents["other"] = self.stack.popen("cd4ml-agent", "--state", self.stack.dir / "other",
+                                                      "--server", self.stack.server, "--name", "local")
+        log = self.stack.dir / "cd4ml-agent.out"
+        wait_for("the second to be refused", lambda: 'another agent named \\"local\\" runs on' in log.read_text())
+        self.let_go("p-1-a")
+        self.stack.cli("run", "wait", "p/1")
+
+        self.assertEqual(self.starts(), ["p-1-a"])
+        self.assertEqual([attempt["number"] for attempt in self.show("p/1")["stages"][0]["attempts"]], [1])
 
 
 class Drains(ScheduleTest):

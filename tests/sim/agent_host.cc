@@ -180,7 +180,7 @@ void AgentHost::OpenAtDaemon(const std::shared_ptr<Stream>& stream, int64_t gene
 }
 
 void AgentHost::Do(const agent::SendReport& action) {
-  const AgentReport report{action.held, {}, false};
+  const AgentReport report{action.held, {}, false, ""};
   const auto stream = stream_;
   const int64_t generation = generation_;
   network_.Up(stream, [this, stream, generation, report, session = session_.session()] {

@@ -32,6 +32,7 @@ struct WaitingStage {
   std::vector<std::string> labels;
   Resources resources;
   std::string environment;           // kDeploy: must not be locked.
+  std::string avoid;                 // The agent that could not do it the last time: any other one is better.
   UtcTime ready;
   UtcTime not_before;
 };
@@ -42,7 +43,8 @@ struct FreeAgent {
   std::vector<std::string> labels;
   int free_slots = 0;
   Resources total, free;
-  bool accepts = true;               // false: draining.
+  bool accepts = true;               // false: draining, or in trouble.
+  std::string trouble;               // Why it cannot begin anything now; empty: it can.
 };
 
 // The other side: what there is to be had. Looked at anew for every assignment, so that a lease that was granted counts

@@ -116,6 +116,7 @@ struct AgentReport {
   std::vector<HeldLease> held;
   std::vector<HeldService> services;
   bool draining = false;
+  std::string trouble;              // Why it cannot begin anything now, like a full disk; empty: it can.
 };
 
 // Implemented by the daemon, and by rpc::AgentClient on the agent's side.

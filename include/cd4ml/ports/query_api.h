@@ -20,7 +20,7 @@ struct RunView {
 
 struct AgentView {
   AgentRecord agent;
-  std::string state;                               // "idle", "busy", "draining", "drained", "lost".
+  std::string state;                               // "idle", "busy", "draining", "drained", "unable", "lost".
   std::vector<core::AttemptId> running;
   core::Resources free;                            // Connected ones: what is not taken.
 };

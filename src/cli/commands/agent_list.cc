@@ -13,6 +13,7 @@ namespace {
 Cell StateOf(const AgentView& agent) {
   if (agent.state == "lost") return {"! lost", Style::kWarn};
   if (agent.state == "busy") return {"● busy", Style::kBusy};
+  if (agent.state == "unable") return {"! unable", Style::kWarn};
   if (agent.state == "draining") return {"● draining", Style::kWarn};
   return {"○ " + agent.state, Style::kPlain};
 }
