@@ -5,6 +5,7 @@
 // change of thread.
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -25,6 +26,7 @@ namespace cd4ml::os {
 namespace {
 
 constexpr timeval kAnswerTimeout{30, 0};
+constexpr int kImpatienceMs = 1'000;
 constexpr int kRetryMs = 50;  // Between attempts to reach a keeper that has died or does not start.
 
 // Makes one attempt to reach a keeper that runs.
@@ -59,7 +61,16 @@ absl::Status Send(const Fd& fd, const std::string& message) {
   return SystemError("cannot write to the keeper");
 }
 
+// A stage that stops its keeper would freeze the agent with it.
+void Wake(const Fd& fd) {
+  ucred keeper{};
+  socklen_t size = sizeof keeper;
+  if (getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &keeper, &size) == 0) kill(keeper.pid, SIGCONT);
+}
+
 absl::StatusOr<std::string> Receive(const Fd& fd) {
+  pollfd answer{fd.get(), POLLIN, 0};
+  if (poll(&answer, 1, kImpatienceMs) == 0) Wake(fd);
   // Kept, because clearing so much memory costs more than the call.
   thread_local const auto buffer = std::make_unique_for_overwrite<char[]>(kKeeperMessageMax);
   const ssize_t got = recv(fd.get(), buffer.get(), kKeeperMessageMax, 0);

@@ -449,6 +449,14 @@ TEST_P(KeeperTest, KillOfOneProcessSparesTheOthers) {
   EXPECT_EQ(runner().Status("other")->state, ProcessState::kRunning);
 }
 
+TEST_P(KeeperTest, AKeeperThatIsStoppedIsWokenByWhoeverNeedsIt) {
+  ASSERT_TRUE(runner().Start(Script("one", "sleep 1000")).ok());
+  ASSERT_EQ(kill(KeeperPid(), SIGSTOP), 0);
+
+  EXPECT_TRUE(runner().Kill("one").ok());
+  EXPECT_TRUE(agent().Await("one").killed);
+}
+
 TEST_P(KeeperTest, WhatACommandLeavesBehindEndsWithIt) {
   Signpost signpost(dir_ + "/signpost");
   for (const std::string start :
