@@ -1,10 +1,12 @@
 """Runs the benchmarks that were asked for; prints a table and writes JSON."""
 import argparse
+import contextlib
 import json
 import math
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,27 +18,43 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import measures  # noqa: E402
 import peers  # noqa: E402
 from peers.peer import NotAvailable  # noqa: E402
+from processes import end_descendants, exit_on_signals, keep_descendants, undisturbed  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def measure_limits(programs: pathlib.Path, quick: bool) -> dict:
+def measure_limits(programs: pathlib.Path, seconds: float) -> dict:
     with tempfile.TemporaryDirectory(prefix="cd4ml-bench-") as folder:
-        done = subprocess.run([programs / "bench_limits", folder, "0.2" if quick else "2", programs / "stamp"], check=True,
+        done = subprocess.run([programs / "bench_limits", folder, str(seconds), programs / "stamp"], check=True,
                               capture_output=True, text=True)
     return json.loads(done.stdout)
 
 
-def prepare_peers(folder: pathlib.Path, stamp: pathlib.Path) -> tuple[list, dict[str, str]]:
+@contextlib.contextmanager
+def peers_folder(kept: pathlib.Path | None):
+    """Where peers are installed: the folder that is kept for the next call, or one that goes when this one ends."""
+    if kept:
+        yield kept.resolve()
+        return
+    folder = tempfile.mkdtemp(prefix="cd4ml-bench-peers-", dir="/var/tmp")
+    try:
+        yield pathlib.Path(folder)
+    finally:
+        with undisturbed():
+            end_descendants()   # An installation that was interrupted would go on writing.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def install_peers(wanted: list, folder: pathlib.Path, stamp: pathlib.Path) -> tuple[list, dict[str, str]]:
     present, absent = [], {}
-    for kind in peers.ALL:
+    for kind in wanted:
         peer = kind(folder / kind.name, stamp)
         try:
-            peer.prepare()
+            peer.install()
             present.append(peer)
         except (NotAvailable, OSError) as why:
-            absent[kind.name] = f"not available: {why}"
-            print(f"bench: {kind.name}: not available: {why}", flush=True)
+            absent[kind.name] = f"skipped: {why}"
+            peer.say(absent[kind.name])
     return present, absent
 
 
@@ -90,51 +108,71 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", metavar="NAME,...", help="these benchmarks alone")
     parser.add_argument("--quick", action="store_true", help="small and once: to see that it works")
+    parser.add_argument("--peers", metavar="NAME,...", help="these other engines alone")
     parser.add_argument("--no-peers", action="store_true", help="cd4ml and the machine's limits alone")
+    parser.add_argument("--peers-dir", metavar="DIR", type=pathlib.Path,
+                        help="keep what was installed of the peers in DIR, and use what is there; without, all of it is removed")
     parser.add_argument("--list", action="store_true", help="say which benchmarks and peers there are")
     parser.add_argument("--wfinstances", type=pathlib.Path, help="traces, .tar.zst; default ../shared/data/wfinstances.tar.zst",
                         default=os.environ.get("CD4ML_WFINSTANCES", ROOT.parent / "shared/data/wfinstances.tar.zst"))
     parser.add_argument("--bin", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=pathlib.Path, help="where the JSON goes; default bench-results.json in the build folder")
     flags = parser.parse_args()
-    names = flags.only.split(",") if flags.only else list(measures.ALL)
-    unknown = [name for name in names if name not in measures.ALL]
-    if unknown:
-        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(measures.ALL)}")
+    kinds = {kind.name: kind for kind in peers.ALL}
+    names = chosen(parser, "benchmark", flags.only, measures.ALL)
+    wanted = [] if flags.no_peers else [kinds[name] for name in chosen(parser, "peer", flags.peers, kinds)]
     if flags.list:
         for name, measure in measures.ALL.items():
             print(f"{name:17} {measure.__doc__}")
-        print(f"{'peers':17} {', '.join(kind.name for kind in peers.ALL)}")
+        print(f"{'peers':17} {', '.join(kinds)}")
         return 0
+    keep_descendants()
+    exit_on_signals()
+    try:
+        with peers_folder(flags.peers_dir) as folder:
+            return measure_all(flags, names, wanted, folder)
+    finally:
+        with undisturbed():
+            end_descendants()
+
+
+def chosen(parser: argparse.ArgumentParser, what: str, flag: str | None, known) -> list[str]:
+    names = flag.split(",") if flag else list(known)
+    for name in names:
+        if name not in known:
+            parser.error(f"there is no {what} {name}; there are {', '.join(known)}")
+    return names
+
+
+def measure_all(flags: argparse.Namespace, names: list[str], wanted: list, folder: pathlib.Path) -> int:
     programs = flags.bin.resolve()
     out = flags.out or programs.parent / "bench-results.json"
-    load = os.getloadavg()
-    limits = measure_limits(programs, flags.quick)
-    present, absent = ([], {}) if flags.no_peers else prepare_peers(programs.parent / "bench-peers", programs / "stamp")
-    context = measures.Context(programs, flags.quick, present, absent, limits, pathlib.Path(flags.wfinstances))
+    limit_s = 0.2 if flags.quick else 1
+    present, absent = install_peers(wanted, folder, programs / "stamp")
+    load, limits = os.getloadavg(), measure_limits(programs, limit_s)
+    context = measures.Context(programs, flags.quick, present, absent, limits, pathlib.Path(flags.wfinstances), folder)
     print(f"{platform.node()}: {os.cpu_count()} cores, load {load[0]:.2f} {load[1]:.2f} {load[2]:.2f} before; alone: process "
           f"{limits['spawn_ms']['p50']:.2f} ms,\n  {limits['spawns_per_s']:,.0f} processes/s, durable commit "
           f"{limits['commit_ms']['1']['p50']:.2f} ms, round trip {limits['round_trip_ms']['p50']:.3f} ms")
+    if load[0] > 0.5:
+        print("This machine is not idle: trust the ratios more than the figures")
     print("Nx: cd4ml is so many times worse than this; below 1 it is better", flush=True)
     results, skipped, failed = [], {}, {}
-    try:
-        for name in names:
+    for name in names:
+        try:
             began = os.getloadavg()[0]
-            try:
-                result = measures.ALL[name](context)
-            except measures.Skipped as why:
-                skipped[name] = str(why)
-                print(f"{name:17}skipped: {why}", flush=True)
-                continue
-            except (RuntimeError, subprocess.SubprocessError, OSError) as error:
-                failed[name] = str(error)
-                print(f"{name:17}FAILED: {error}", flush=True)
-                continue
-            results.append({**result.json(), "load_before": began, "load_after": os.getloadavg()[0]})
-            print("\n".join(rows(result)), flush=True)
-    finally:
-        for peer in present:
-            peer.close()
+            context.limits = measure_limits(programs, limit_s)
+            result = measures.ALL[name](context)
+        except measures.Skipped as why:
+            skipped[name] = str(why)
+            print(f"{name:17}skipped: {why}", flush=True)
+            continue
+        except (RuntimeError, subprocess.SubprocessError, OSError) as error:
+            failed[name] = str(error)
+            print(f"{name:17}FAILED: {error}", flush=True)
+            continue
+        results.append({**result.json(), "limits": context.limits, "load_before": began, "load_after": os.getloadavg()[0]})
+        print("\n".join(rows(result)), flush=True)
     out.write_text(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "quick": flags.quick,
                                "machine": {"node": platform.node(), "cores": os.cpu_count(), "load": load}, "limits": limits,
                                "peers": {peer.name: peer.version for peer in present}, "absent": absent,

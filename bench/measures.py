@@ -26,8 +26,9 @@ class Context:
     quick: bool
     peers: list[Peer]
     absent: dict[str, str]      # Peers that cannot take part, and why.
-    limits: dict                # See limits.cc.
+    limits: dict                # See limits.cc; measured anew before each benchmark.
     traces: pathlib.Path
+    peers_dir: pathlib.Path     # Where peers are installed.
 
     def repetitions(self) -> int:
         return 1 if self.quick else 5
@@ -75,27 +76,27 @@ class Skipped(Exception):
     """Why a benchmark was not done, in one line."""
 
 
-def _measure_peers(context: Context, result: Result, graphs, to_figure, once: bool = False) -> None:
-    """Adds what `peer` makes of `graphs(most stages)`; `to_figure` turns seconds and stages into the unit."""
+PEER_SECONDS = 20       # A slow peer is measured again only while it has taken less than this.
+
+
+def _measure_peers(context: Context, result: Result, measure) -> None:
+    """Adds what `measure(peer)` makes of each peer while its services run: one figure, or why there is none."""
     result.peers.update(context.absent)
     for peer in context.peers:
-        if once and not peer.repeats:
-            result.peers[peer.name] = "not measured: would take too long"
-            continue
-        figures = []
         try:
-            for _ in range(context.repetitions() if peer.repeats and not once else 1):
-                seconds, stages = 0.0, 0
-                for graph in graphs(peer.graph_max):
-                    took = peer.graph(graph)
-                    if took is None:
-                        raise NotAvailable("cannot do this")
-                    seconds += took
-                    stages += len(graph)
-                figures.append(to_figure(seconds, stages))
-            result.peers[peer.name] = median(figures)
-        except NotAvailable as why:
-            result.peers[peer.name] = f"not available: {why}"
+            with peer.running():
+                figure = measure(peer)
+            result.peers[peer.name] = "cannot do this" if figure is None else figure
+        except (NotAvailable, OSError, LookupError, ValueError) as why:
+            result.peers[peer.name] = f"failed: {' '.join(str(why).split())}"
+
+
+def _repeated(context: Context, measure) -> float:
+    """The median of as many repetitions as cd4ml itself had, or fewer of a peer that is slow."""
+    figures, began = [], time.monotonic()
+    while len(figures) < context.repetitions() and (not figures or time.monotonic() - began < PEER_SECONDS):
+        figures.append(measure())
+    return median(figures)
 
 
 def _run_graph(context: Context, stages: Graph, slots: int, parent: str | None = None) -> tuple[list[dict], dict]:
@@ -124,7 +125,11 @@ def chain_exec(context: Context) -> Result:
                     context.per_stage_ms(), "process + commit + round trip", steps=steps)
     result.details = {"stages": count, "prepare_ms": median([(run["total"] - run["seconds"]) * 1e3 for run in runs]),
                       "in_memory": median([run["seconds"] * 1e3 / count for run in memory]) if memory else None}
-    _measure_peers(context, result, lambda most: [chain(min(most, count))], lambda seconds, n: seconds * 1e3 / n)
+
+    def measure(peer: Peer) -> float:
+        stages = chain(min(peer.graph_max, count))
+        return _repeated(context, lambda: peer.graph(stages) * 1e3 / len(stages))
+    _measure_peers(context, result, measure)
     return result
 
 
@@ -137,7 +142,11 @@ def fan_exec(context: Context) -> Result:
                     context.limits["spawns_per_s"], "processes/s", higher_is_better=True, steps=steps)
     result.details = {"stages": count, "slots": SLOTS, "prepare_ms": median([(run["total"] - run["seconds"]) * 1e3 for run in runs]),
                       "in_memory": median([count / run["seconds"] for run in memory]) if memory else None}
-    _measure_peers(context, result, lambda most: [fan(min(most, count))], lambda seconds, n: n / seconds)
+
+    def measure(peer: Peer) -> float:
+        stages = fan(min(peer.fan_max or peer.graph_max, count))
+        return _repeated(context, lambda: len(stages) / peer.graph(stages))
+    _measure_peers(context, result, measure)
     return result
 
 
@@ -192,14 +201,12 @@ def dispatch_latency(context: Context) -> Result:
     result = Result("dispatch-latency", "ms", 0.35, [ready["p50"]], limit, "commit + one way + process start", steps=steps)
     result.details = {"ready": ready, "trigger": trigger}
     result.more_targets = [("ready p99", ready["p99"], 1.0), ("trigger p50", trigger["p50"], 1.0)]
-    result.peers.update(context.absent)
-    for peer in context.peers:
-        try:
-            latencies = peer.trigger(context.size(20, 3))
-            if latencies is not None:
-                result.peers[peer.name] = median(latencies)
-        except NotAvailable as why:
-            result.peers[peer.name] = f"not available: {why}"
+
+    def measure(peer: Peer) -> float | None:
+        latencies = peer.trigger(context.size(20, 3))
+        result.details.setdefault("peers", {})[peer.name] = latencies
+        return latencies and median(latencies)
+    _measure_peers(context, result, measure)
     return result
 
 
@@ -222,7 +229,7 @@ def wf_replay(context: Context) -> Result:
         steps = stack.stop()
     result = Result("wf-replay", "s", math.inf, values, stages / context.limits["spawns_per_s"], "processes at full rate",
                     steps=steps)
-    _measure_peers(context, result, lambda most: graphs.values(), lambda seconds, n: seconds, once=True)
+    _measure_peers(context, result, lambda peer: sum(map(peer.graph, graphs.values())) if peer.quick else "not measured: too slow")
     if isinstance(result.peers.get("make"), float):
         result.target = result.peers["make"]
     result.details = {"workflows": len(workflows), "stages": stages, "edges": sum(len(needs) for w in workflows for needs in w.needs)}
@@ -254,7 +261,7 @@ def _scaled_replay(context: Context, workflows) -> list[dict]:
 
 def metg(context: Context) -> Result:
     """smallest computing stage at which half of two cores' time goes into stages"""
-    sizes_us = context.size(1, 0) and [8_000, 4_000, 2_000, 1_000, 500, 250] or [2_000, 500]
+    sizes_us = [2_000, 500] if context.quick else [8_000, 4_000, 2_000, 1_000, 500, 250]
     width, steps = (16, 16) if not context.quick else (4, 4)
     spin = str(context.programs / "spin")
 
@@ -274,22 +281,16 @@ def metg(context: Context) -> Result:
     result = Result("metg", "ms", 1.0, [_metg(sizes_us, ours[pattern]) for pattern in PATTERNS], context.per_stage_ms(),
                     "a stage's own least cost", steps=steps_of)
     result.details = {"sizes_us": sizes_us, "efficiency": ours, "metg_ms": dict(zip(PATTERNS, result.values))}
-    result.peers.update(context.absent)
-    for peer in context.peers:
-        if not peer.repeats:
-            result.peers[peer.name] = "not measured: would take too long"
-            continue
-        try:
-            figures = []
-            for pattern in PATTERNS:
-                efficiencies = []
-                for size in sizes_us:
-                    stages = graph(pattern, size)
-                    efficiencies.append(_efficiency(len(stages), size, peer.graph(stages)))
-                figures.append(_metg(sizes_us, efficiencies))
-            result.peers[peer.name] = median(figures)
-        except NotAvailable as why:
-            result.peers[peer.name] = f"not available: {why}"
+
+    def measure(peer: Peer) -> float | str:
+        if not peer.quick:      # What a stage costs it shows on one graph of the largest stages.
+            if peer.graph_max < 100:
+                return "not measured: too slow"
+            small = task_bench("stencil", min(width, 8), min(steps, 8), [spin, str(sizes_us[0])])
+            return _metg(sizes_us, [min(_efficiency(len(small), sizes_us[0], peer.graph(small)), 0.499)])
+        return median([_metg(sizes_us, [_efficiency(len(stages), size, peer.graph(stages)) for size in sizes_us
+                                        for stages in [graph(pattern, size)]]) for pattern in PATTERNS])
+    _measure_peers(context, result, measure)
     return result
 
 
@@ -303,7 +304,7 @@ def _metg(sizes_us: list[int], efficiencies: list[float]) -> float:
     for size, efficiency in zip(sizes_us, efficiencies):
         if efficiency < 0.5:
             if last is None:
-                return size * 0.5 / max(efficiency, 1e-9) / 1e3     # Not reached: extended from the largest.
+                return size * (1 - efficiency) / max(efficiency, 1e-9) / 1e3    # Not reached: what a stage costs beside itself.
             share = (last[1] - 0.5) / (last[1] - efficiency)
             return math.exp(math.log(last[0]) + share * (math.log(size) - math.log(last[0]))) / 1e3
         last = (size, efficiency)
@@ -549,7 +550,7 @@ def status_noop(context: Context) -> Result:
         result.peers["git"] = median(_timed_ms(["git", "status", "--short"], work, repetitions))
         if context.peers or context.absent:
             try:
-                dvc = _install_dvc(context.programs.parent / "bench-peers" / "dvc")
+                dvc = _install_dvc(context.peers_dir / "dvc")
                 subprocess.run(["git", "rm", "-rq", "--cached", "."], cwd=work, check=True)
                 for command in (["init", "-q"], ["add", "-q", "data"]):
                     subprocess.run([dvc, *command], cwd=work, check=True, capture_output=True,

@@ -1,14 +1,11 @@
-"""Dagster: a job of ops, each in a process of its own, launched through its own instance."""
+"""Dagster: its web server and daemon, and jobs of ops, each op in a process of its own."""
 import json
-import os
 
-from peers.peer import Graph, Peer
+from peers.peer import Graph, NotAvailable, Peer, free_port
 
-JOB = '''
-import json, os, pathlib, subprocess
+JOBS = '''
+import json, pathlib, subprocess
 from dagster import DependencyDefinition, GraphDefinition, In, MultiDependencyDefinition, Nothing, op
-
-STAGES = json.loads(pathlib.Path(os.environ["BENCH_GRAPH"]).read_text())
 
 def make(name, command, has_needs):
     @op(name=name, ins={"needs": In(Nothing)} if has_needs else {})
@@ -16,35 +13,75 @@ def make(name, command, has_needs):
         subprocess.run(command, check=True)
     return perform
 
-bench = GraphDefinition(
-    name="bench",
-    node_defs=[make(name, command, bool(needs)) for name, needs, command in STAGES],
-    dependencies={name: {"needs": MultiDependencyDefinition([DependencyDefinition(need) for need in needs])}
-                  for name, needs, _ in STAGES if needs},
-).to_job()
+def job(name, stages):
+    return GraphDefinition(
+        name=name,
+        node_defs=[make(name, command, bool(needs)) for name, needs, command in stages],
+        dependencies={name: {"needs": MultiDependencyDefinition([DependencyDefinition(need) for need in needs])}
+                      for name, needs, _ in stages if needs},
+    ).to_job()
+
+graph = job("graph", json.loads(pathlib.Path("graph.json").read_text()))
+single = job("single", [("stamp", [], ["sh", "-c", pathlib.Path("stamp.command").read_text()])])
 '''
+
+EXECUTE = '''
+import sys
+from dagster import DagsterInstance, execute_job, reconstructable
+from jobs import graph
+
+if __name__ == "__main__":
+    with DagsterInstance.get() as instance:
+        # Its default executor: a process for each op; two at a time.
+        done = execute_job(reconstructable(graph), instance, {"execution": {"config": {"multiprocess": {"max_concurrent": 2}}}})
+        assert done.success
+        times = instance.get_run_stats(done.run_id)
+        print(times.end_time - times.start_time)
+'''
+
+LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryLocationName: "jobs.py",
+  repositoryName: "__repository__", jobName: "single"}, runConfigData: {}}) { __typename } }"""
+
+HEALTH = """{ instance { daemonHealth { daemonStatus(daemonType: "QUEUED_RUN_COORDINATOR") { healthy } } } }"""
 
 
 class Dagster(Peer):
     name = "dagster"
     graph_max = 10
-    repeats = False
+    fan_max = 20
+    quick = False
     version = "1.13.27"
 
-    def prepare(self) -> None:
-        self.programs = self.venv(f"dagster=={self.version}")
-        (self.folder / "job.py").write_text(JOB)
-        home = self.folder / "home"
-        home.mkdir(exist_ok=True)
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        # Its default executor: a process for each op, two at a time.
-        (self.folder / "run.yaml").write_text("execution:\n  config:\n    multiprocess:\n      max_concurrent: 2\n")
-        self.environment = {**os.environ, "DAGSTER_HOME": str(home), "BENCH_GRAPH": str(self.folder / "graph.json"),
-                            "PATH": f"{self.programs}:{os.environ['PATH']}"}
-        self.graph([("a", [], ["/bin/true"])])
+    def install(self) -> None:
+        self.programs = self.venv()
+
+    def start(self) -> None:
+        (self.work / "jobs.py").write_text(JOBS)
+        (self.work / "execute.py").write_text(EXECUTE)
+        (self.work / "graph.json").write_text('[["a", [], ["/bin/true"]]]')
+        (self.work / "stamp.command").write_text(f"{self.stamp} > {self.work}/stamp.out")
+        (self.work / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        self.environment |= {"DAGSTER_HOME": str(self.work), "PATH": f"{self.programs}:{self.environment['PATH']}"}
+        port = free_port()
+        self.api = f"http://127.0.0.1:{port}/graphql"
+        self.service("webserver", self.programs / "dagster-webserver", "-h", "127.0.0.1", "-p", port, "-f", "jobs.py")
+        self.service("daemon", self.programs / "dagster-daemon", "run", "-f", "jobs.py")
+
+        def healthy() -> bool:
+            return self.query(HEALTH)["instance"]["daemonHealth"]["daemonStatus"]["healthy"]
+        self.wait(healthy, "its web server and its daemon", 180, 0.5)
+
+    def query(self, text: str) -> dict:
+        return self.call(self.api, {"query": text})["data"]
 
     def graph(self, graph: Graph) -> float:
-        (self.folder / "graph.json").write_text(json.dumps([(n.replace("-", "_"), [m.replace("-", "_") for m in needs], command)
-                                                            for n, needs, command in graph]))
-        return self.timed(self.programs / "dagster", "job", "execute", "-f", "job.py", "-j", "bench", "-c", "run.yaml",
-                          cwd=self.folder, env=self.environment)
+        stages = [(n.replace("-", "_"), [m.replace("-", "_") for m in needs], command) for n, needs, command in graph]
+        (self.work / "graph.json").write_text(json.dumps(stages))
+        return float(self.asked(self.programs / "python", "execute.py").split()[-1])
+
+    def trigger(self, count: int) -> list[float]:
+        def start(_) -> None:
+            kind = self.query(LAUNCH)["launchRun"]["__typename"]
+            if kind != "LaunchRunSuccess":
+                raise NotAvailable(f"launching a run: {kind}")
+        return [self.stamped(start) for _ in range(min(count, 5))]

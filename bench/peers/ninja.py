@@ -7,15 +7,18 @@ from peers.peer import Graph, Peer
 class Ninja(Peer):
     name = "ninja"
 
-    def prepare(self) -> None:
+    def install(self) -> None:
         self.debian("ninja-build")
-        self.version = self.ran("ninja", "--version").strip()
+
+    def start(self) -> None:
+        self.with_debian()
+        self.version = self.asked("ninja", "--version").strip()
 
     def graph(self, graph: Graph) -> float:
         lines = ["rule run", "  command = $what"]
         for name, needs, command in graph:
             lines += [f"build {name}: run {' '.join(needs)}", f"  what = {shlex.join(command)}"]
-        (self.folder / "build.ninja").write_text("\n".join(lines) + "\n")
+        (self.work / "build.ninja").write_text("\n".join(lines) + "\n")
         # What it remembers of the last time would make this one different.
-        (self.folder / ".ninja_log").unlink(missing_ok=True)
-        return self.timed("ninja", "-j2", "-C", self.folder)
+        (self.work / ".ninja_log").unlink(missing_ok=True)
+        return self.timed("ninja", "-j2")

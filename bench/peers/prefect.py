@@ -1,25 +1,21 @@
-"""Prefect: a server with its SQLite database, a worker that polls, and a flow run for each trigger."""
+"""Prefect: a server with its SQLite database, a process that polls it for flow runs, and a flow run for each trigger."""
 import json
-import os
-import pathlib
-import subprocess
-import time
-import urllib.request
 
-from peers.peer import Graph, NotAvailable, Peer, free_port
+from peers.peer import Graph, Peer, free_port
 
 FLOWS = '''
-import json, pathlib, subprocess, sys
+import json, pathlib, subprocess, sys, time
 from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
 
 @task
 def run(command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-@flow
-def graph(path: str):
+@flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+def graph():
     futures = {}
-    for name, needs, command in json.loads(pathlib.Path(path).read_text()):
+    for name, needs, command in json.loads(pathlib.Path("graph.json").read_text()):
         futures[name] = run.submit(command, wait_for=[futures[need] for need in needs])
     for future in futures.values():
         future.result()
@@ -29,63 +25,42 @@ def single(stamp: str, out: str):
     pathlib.Path(out).write_text(run([stamp]))
 
 if __name__ == "__main__":
-    import time
-    if sys.argv[1] == "graph":
-        graph(sys.argv[2])
-    else:
+    if sys.argv[1] == "serve":
         single.serve(name="bench")   # Performs triggers for as long as it lives.
+    began = time.monotonic()
+    graph()
+    print(time.monotonic() - began)
 '''
 
 
 class Prefect(Peer):
     name = "prefect"
     graph_max = 200
-    repeats = False
+    quick = False
     version = "3.8.8"
 
-    def prepare(self) -> None:
-        self.programs = self.venv(f"prefect=={self.version}", "fastapi==0.139.0")
-        (self.folder / "flows.py").write_text(FLOWS)
+    def install(self) -> None:
+        self.programs = self.venv()
+
+    def start(self) -> None:
+        (self.work / "flows.py").write_text(FLOWS)
         port = free_port()
         self.api = f"http://127.0.0.1:{port}/api"
-        self.environment = {**os.environ, "PREFECT_HOME": str(self.folder / "home"), "PREFECT_API_URL": self.api,
-                            "PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        self.processes = []
-        self.start("server", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port))
-        self.wait(lambda: self.call("GET", "/health") is True, "the server")
-        self.start("serve", "python", "flows.py", "serve")
-        self.wait(lambda: self.call("POST", "/deployments/filter", {}), "the deployment")
-
-    def start(self, name: str, program: str, *arguments: str) -> None:
-        with open(self.folder / f"{name}.log", "wb") as log:
-            self.processes.append(subprocess.Popen([self.programs / program, *arguments], cwd=self.folder, env=self.environment,
-                                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log))
-
-    def call(self, method: str, path: str, body=None):
-        request = urllib.request.Request(self.api + path, method=method, headers={"Content-Type": "application/json"},
-                                         data=None if body is None else json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        self.environment |= {"PREFECT_HOME": str(self.work / "prefect"), "PREFECT_API_URL": self.api,
+                             "PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        self.service("server", self.programs / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
+        self.wait(lambda: self.call(f"{self.api}/health") is True, "its server", 180)
+        self.service("serve", self.programs / "python", "flows.py", "serve")
+        self.wait(lambda: self.call(f"{self.api}/deployments/filter", {}), "its deployment", 180)
 
     def graph(self, graph: Graph) -> float:
-        path = self.folder / "graph.json"
-        path.write_text(json.dumps(graph))
-        return self.timed(self.programs / "python", "flows.py", "graph", path, cwd=self.folder, env=self.environment)
+        (self.work / "graph.json").write_text(json.dumps(graph))
+        return float(self.asked(self.programs / "python", "flows.py", "graph").split()[-1])
 
     def trigger(self, count: int) -> list[float]:
-        deployment = self.call("POST", "/deployments/filter", {})[0]["id"]
-        out = pathlib.Path(self.folder / "stamp.out")
-        latencies = []
-        for _ in range(min(count, 5)):
-            out.unlink(missing_ok=True)
-            self.call("POST", f"/deployments/{deployment}/create_flow_run",
-                      {"parameters": {"stamp": str(self.stamp), "out": str(out)}, "state": {"type": "SCHEDULED"}})
-            acknowledged = time.time_ns()
-            self.wait(lambda: out.exists() and out.read_text().strip(), "the flow run")
-            latencies.append((int(out.read_text()) - acknowledged) / 1e6)
-        return latencies
+        deployment = self.call(f"{self.api}/deployments/filter", {})[0]["id"]
 
-    def close(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait()
+        def start(out) -> None:
+            self.call(f"{self.api}/deployments/{deployment}/create_flow_run",
+                      {"parameters": {"stamp": str(self.stamp), "out": str(out)}, "state": {"type": "SCHEDULED"}})
+        return [self.stamped(start) for _ in range(min(count, 5))]

@@ -4,17 +4,17 @@ import pathlib
 import shlex
 import shutil
 import socket
-import subprocess
 import time
 
 from peers.peer import Graph, NotAvailable, Peer, free_port
 
 CONFIG = """ClusterName=bench
 SlurmctldHost={host}(127.0.0.1)
-SlurmUser={user}
+SlurmUser=root
 SlurmdUser=root
 AuthType=auth/none
 CredType=cred/none
+PluginDir={plugins}
 SlurmctldPort={controller}
 SlurmdPort={node}
 StateSaveLocation={folder}/state
@@ -23,7 +23,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
-ProctrackType=proctrack/pgid
+ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
@@ -40,32 +40,37 @@ PartitionName=bench Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubsc
 class Slurm(Peer):
     name = "slurm"
     graph_max = 20
-    repeats = False
+    fan_max = 100
+    quick = False
 
-    def prepare(self) -> None:
+    def install(self) -> None:
         if os.geteuid() != 0:
             raise NotAvailable("its daemons need root")
         self.debian("slurmctld", "slurmd", "slurm-client")
-        self.version = self.ran("sinfo", "--version").split()[-1]
-        for name in ("state", "spool"):
-            (self.folder / name).mkdir(exist_ok=True)
+
+    def start(self) -> None:
+        self.with_debian()
         host = socket.gethostname().split(".")[0]
-        config = self.folder / "slurm.conf"
-        config.write_text(CONFIG.format(host=host, user="root", folder=self.folder, controller=free_port(), node=free_port()))
-        self.environment = {**os.environ, "SLURM_CONF": str(config)}
-        self.daemons = [subprocess.Popen([shutil.which(program, path="/usr/sbin:/usr/bin"), *flags], env=self.environment, stdin=subprocess.DEVNULL,
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                        for program, flags in (("slurmctld", ["-D", "-c"]), ("slurmd", ["-D", "-N", host]))]
-        try:
-            self.wait(lambda: "idle" in subprocess.run(["sinfo", "-h", "-o", "%T"], env=self.environment, capture_output=True,
-                                                       text=True).stdout, "its node to be idle")
-        except NotAvailable:
-            self.close()
-            raise
+        stepd = self.program("slurmstepd")
+        plugins = next(stepd.parents[2].glob("usr/lib/*/slurm-wlm"))
+        for name in ("state", "spool"):
+            (self.work / name).mkdir()
+        config = self.work / "slurm.conf"
+        config.write_text(CONFIG.format(host=host, folder=self.work, plugins=plugins, controller=free_port(), node=free_port()))
+        self.environment |= {"SLURM_CONF": str(config), "LD_LIBRARY_PATH": f"{plugins}:{plugins.parent}"}
+        self.version = self.asked("sinfo", "--version").split()[-1]
+        self.service("controller", self.program("slurmctld"), "-D", "-c")
+        self.service("node", self.program("slurmd"), "-D", "-N", host, "-d", stepd)
+        self.wait(lambda: "idle" in self.asked("sinfo", "-h", "-o", "%T"), "its node to be idle", every=0.2)
+
+    def program(self, name: str) -> pathlib.Path:
+        for one in (f"{name}-wlm", name):
+            if found := shutil.which(one, path=self.environment["PATH"]):
+                return pathlib.Path(found)
+        raise NotAvailable(f"{name} is not there")
 
     def submit(self, command: list[str], *flags: str) -> str:
-        return self.ran("sbatch", "--parsable", "-o", "/dev/null", *flags, "--wrap", shlex.join(command),
-                        env=self.environment, cwd=self.folder).strip()
+        return self.asked("sbatch", "--parsable", "-o", "/dev/null", *flags, "--wrap", shlex.join(command)).strip()
 
     def graph(self, graph: Graph) -> float:
         before = time.monotonic()
@@ -73,21 +78,8 @@ class Slurm(Peer):
         for name, needs, command in graph:
             after = ["-d", "afterok:" + ":".join(jobs[need] for need in needs)] if needs else []
             jobs[name] = self.submit(command, *after)
-        self.wait(lambda: not self.ran("squeue", "-h", env=self.environment).strip(), "its jobs", seconds=600)
+        self.wait(lambda: not self.asked("squeue", "-h").strip(), "its jobs", 600, 0.1)
         return time.monotonic() - before
 
     def trigger(self, count: int) -> list[float]:
-        out = pathlib.Path(self.folder / "stamp.out")
-        latencies = []
-        for _ in range(min(count, 5)):
-            out.unlink(missing_ok=True)
-            self.submit(["sh", "-c", f"{self.stamp} > {out}"])
-            acknowledged = time.time_ns()
-            self.wait(lambda: out.exists() and out.read_text().strip(), "a job")
-            latencies.append((int(out.read_text()) - acknowledged) / 1e6)
-        return latencies
-
-    def close(self) -> None:
-        for daemon in reversed(self.daemons):
-            daemon.terminate()
-            daemon.wait()
+        return [self.stamped(lambda out: self.submit(["sh", "-c", f"{self.stamp} > {out}"])) for _ in range(min(count, 5))]
