@@ -33,33 +33,39 @@ def undisturbed():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
-def descendants() -> list[int]:
-    """Processes below this one that have not ended; reaps those that have."""
+def descendants() -> set[int]:
+    """Processes below this one that have not ended. May miss one whose parent ends meanwhile."""
     parents: dict[int, int] = {}
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
-            pid = int(stat.parent.name)
             if state != "Z":
-                parents[pid] = int(parent)
-            elif int(parent) == os.getpid():
-                os.waitpid(pid, os.WNOHANG)
+                parents[int(stat.parent.name)] = int(parent)
     below, found = {os.getpid()}, True
     while found:
         found = {pid for pid, parent in parents.items() if parent in below} - below
         below |= found
-    return sorted(below - {os.getpid()})
+    return below - {os.getpid()}
+
+
+def has_children() -> bool:
+    """Reaps those that have ended. What is below a child that has ended is a child itself, so no child means nothing below."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        return True
+    except ChildProcessError:
+        return False
 
 
 def end_descendants() -> None:
     """Asks all to end, and kills those that do not, until none is left."""
     asked: set[int] = set()
     deadline = time.monotonic() + GRACE_S
-    while left := descendants():
+    while has_children():
         kill = time.monotonic() > deadline
-        for pid in left:
-            if kill or pid not in asked:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
-        asked.update(left)
+        for pid in descendants() if kill else descendants() - asked:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+            asked.add(pid)
         time.sleep(0.02)

@@ -48,7 +48,7 @@ class Airflow(Peer):
                              "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "1",
                              "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
         self.service("standalone", self.programs / "airflow", "standalone")
-        self.token = self.wait(lambda: self.call(f"{self.api}/auth/token")["access_token"], "its API server", 240, 0.5)
+        self.token = self.wait(lambda: self.call(f"{self.api}/auth/token")["access_token"], "its API server", every=0.5)
         self.graph([("a", [], ["/bin/true"])])      # The scheduler too is there.
 
     def ask(self, path: str, body: dict | None = None) -> dict:
@@ -58,30 +58,25 @@ class Airflow(Peer):
         """Adds a DAG and waits until the scheduler knows it; returns its name."""
         name = f"bench_{time.time_ns()}"
         (self.work / "dags" / f"{name}.json").write_text(json.dumps([(n, needs, command(c)) for n, needs, c in graph]))
-        self.wait(lambda: self.ask(f"dags/{name}"), "its scheduler to know a DAG", 180, 0.5)
+        self.wait(lambda: self.ask(f"dags/{name}"), "its scheduler to know a DAG", every=0.5)
         return name
 
-    def started(self, name: str) -> str:
+    def start_run(self, name: str) -> str:
         return self.ask(f"dags/{name}/dagRuns", {"logical_date": None})["dag_run_id"]
 
-    def ended(self, name: str, run: str) -> dict:
-        def over():
-            answer = self.ask(f"dags/{name}/dagRuns/{run}")
-            return answer["state"] in ("success", "failed") and answer
-        answer = self.wait(over, "its run", 600, 0.5)
-        if answer["state"] != "success":
+    def ended(self, name: str, run: str) -> dict | None:
+        """What it says of a run, once that has ended."""
+        answer = self.ask(f"dags/{name}/dagRuns/{run}")
+        if answer["state"] == "failed":
             raise NotAvailable("its run failed")
-        return answer
+        return answer if answer["state"] == "success" else None
 
     def graph(self, graph: Graph) -> float:
         name = self.add(graph, " ".join)
-        run = self.ended(name, self.started(name))
+        started = self.start_run(name)
+        run = self.wait(lambda: self.ended(name, started), "its run", 600, 0.5)
         return (datetime.fromisoformat(run["end_date"]) - datetime.fromisoformat(run["start_date"])).total_seconds()
 
     def trigger(self, count: int) -> list[float]:
         name = self.add([("stamp", [], [])], lambda _: f"{self.stamp} > {self.work / 'stamp.out'}")
-        latencies, runs = [], []
-        for _ in range(min(count, 5)):
-            latencies.append(self.stamped(lambda _: runs.append(self.started(name))))
-            self.ended(name, runs[-1])
-        return latencies
+        return [self.stamped(lambda: self.start_run(name), lambda run: self.ended(name, run)) for _ in range(min(count, 5))]

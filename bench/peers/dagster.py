@@ -5,7 +5,7 @@ from peers.peer import Graph, NotAvailable, Peer, free_port
 
 JOBS = '''
 import json, pathlib, subprocess
-from dagster import DependencyDefinition, GraphDefinition, In, MultiDependencyDefinition, Nothing, op
+from dagster import Definitions, DependencyDefinition, GraphDefinition, In, MultiDependencyDefinition, Nothing, op
 
 def make(name, command, has_needs):
     @op(name=name, ins={"needs": In(Nothing)} if has_needs else {})
@@ -21,8 +21,11 @@ def job(name, stages):
                       for name, needs, _ in stages if needs},
     ).to_job()
 
-graph = job("graph", json.loads(pathlib.Path("graph.json").read_text()))
+def graph():
+    return job("graph", json.loads(pathlib.Path("graph.json").read_text()))
+
 single = job("single", [("stamp", [], ["sh", "-c", pathlib.Path("stamp.command").read_text()])])
+definitions = Definitions(jobs=[single])
 '''
 
 EXECUTE = '''
@@ -40,7 +43,8 @@ if __name__ == "__main__":
 '''
 
 LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryLocationName: "jobs.py",
-  repositoryName: "__repository__", jobName: "single"}, runConfigData: {}}) { __typename } }"""
+  repositoryName: "__repository__", jobName: "single"}, runConfigData: {}}) { __typename ... on LaunchRunSuccess { run { runId } } } }"""
+STATE = """{ runOrError(runId: "%s") { ... on Run { status } } }"""
 
 HEALTH = """{ instance { daemonHealth { daemonStatus(daemonType: "QUEUED_RUN_COORDINATOR") { healthy } } } }"""
 
@@ -58,7 +62,6 @@ class Dagster(Peer):
     def start(self) -> None:
         (self.work / "jobs.py").write_text(JOBS)
         (self.work / "execute.py").write_text(EXECUTE)
-        (self.work / "graph.json").write_text('[["a", [], ["/bin/true"]]]')
         (self.work / "stamp.command").write_text(f"{self.stamp} > {self.work}/stamp.out")
         (self.work / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         self.environment |= {"DAGSTER_HOME": str(self.work), "PATH": f"{self.programs}:{self.environment['PATH']}"}
@@ -69,7 +72,7 @@ class Dagster(Peer):
 
         def healthy() -> bool:
             return self.query(HEALTH)["instance"]["daemonHealth"]["daemonStatus"]["healthy"]
-        self.wait(healthy, "its web server and its daemon", 180, 0.5)
+        self.wait(healthy, "its web server and its daemon", every=0.5)
 
     def query(self, text: str) -> dict:
         return self.call(self.api, {"query": text})["data"]
@@ -80,8 +83,12 @@ class Dagster(Peer):
         return float(self.asked(self.programs / "python", "execute.py").split()[-1])
 
     def trigger(self, count: int) -> list[float]:
-        def start(_) -> None:
-            kind = self.query(LAUNCH)["launchRun"]["__typename"]
-            if kind != "LaunchRunSuccess":
-                raise NotAvailable(f"launching a run: {kind}")
-        return [self.stamped(start) for _ in range(min(count, 5))]
+        def start() -> str:
+            answer = self.query(LAUNCH)["launchRun"]
+            if answer["__typename"] != "LaunchRunSuccess":
+                raise NotAvailable(f"launching a run: {answer['__typename']}")
+            return answer["run"]["runId"]
+
+        def ended(run: str) -> bool:
+            return self.query(STATE % run)["runOrError"]["status"] == "SUCCESS"
+        return [self.stamped(start, ended) for _ in range(min(count, 5))]

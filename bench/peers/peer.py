@@ -123,7 +123,7 @@ class Peer:
     def wait_for_port(self, port: int, what: str) -> None:
         self.wait(lambda: socket.create_connection(("127.0.0.1", port), timeout=1).close() is None, what)
 
-    def wait(self, condition, what: str, seconds: float = 60, every: float = 0.02):
+    def wait(self, condition, what: str, seconds: float = 300, every: float = 0.02):
         """Returns the first truthy answer; errors of a peer that is not up yet count as none."""
         deadline = time.monotonic() + seconds
         while True:
@@ -133,16 +133,18 @@ class Peer:
             except OSError:
                 pass
             if time.monotonic() > deadline:
-                raise NotAvailable(f"waited {seconds:g} s for {what}")
+                last = [line for log in sorted(self.work.glob("*.log")) for line in log.read_text(errors="replace").splitlines()[-1:]]
+                raise NotAvailable(f"waited {seconds:g} s for {what}; its logs end in: {' | '.join(last)}")
             time.sleep(every)
 
-    def stamped(self, start) -> float:
-        """Calls `start(file)`, which returns when its trigger is acknowledged; `stamp` then writes into the file."""
+    def stamped(self, start, ended) -> float:
+        """Calls `start()`, which returns a run when its trigger is acknowledged, then `ended(run)` until that is so and the
+        system is idle again. In between, `stamp` has written into the file stamp.out."""
         out = self.work / "stamp.out"
         out.unlink(missing_ok=True)
-        start(out)
+        run = start()
         acknowledged = time.time_ns()
-        self.wait(lambda: out.exists() and out.read_text().endswith("\n"), "a process that was triggered", every=0.2)
+        self.wait(lambda: ended(run), "a run that was triggered", every=0.5)
         return (int(out.read_text()) - acknowledged) / 1e6
 
     def debian(self, *packages: str) -> None:

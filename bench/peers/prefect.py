@@ -49,9 +49,9 @@ class Prefect(Peer):
         self.environment |= {"PREFECT_HOME": str(self.work / "prefect"), "PREFECT_API_URL": self.api,
                              "PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         self.service("server", self.programs / "prefect", "server", "start", "--host", "127.0.0.1", "--port", port)
-        self.wait(lambda: self.call(f"{self.api}/health") is True, "its server", 180)
+        self.wait(lambda: self.call(f"{self.api}/health") is True, "its server", every=0.5)
         self.service("serve", self.programs / "python", "flows.py", "serve")
-        self.wait(lambda: self.call(f"{self.api}/deployments/filter", {}), "its deployment", 180)
+        self.wait(lambda: self.call(f"{self.api}/deployments/filter", {}), "its deployment", every=0.5)
 
     def graph(self, graph: Graph) -> float:
         (self.work / "graph.json").write_text(json.dumps(graph))
@@ -59,8 +59,11 @@ class Prefect(Peer):
 
     def trigger(self, count: int) -> list[float]:
         deployment = self.call(f"{self.api}/deployments/filter", {})[0]["id"]
+        order = {"parameters": {"stamp": str(self.stamp), "out": str(self.work / "stamp.out")}, "state": {"type": "SCHEDULED"}}
 
-        def start(out) -> None:
-            self.call(f"{self.api}/deployments/{deployment}/create_flow_run",
-                      {"parameters": {"stamp": str(self.stamp), "out": str(out)}, "state": {"type": "SCHEDULED"}})
-        return [self.stamped(start) for _ in range(min(count, 5))]
+        def start() -> str:     # The server refuses while its database is locked, and is then asked again.
+            return self.wait(lambda: self.call(f"{self.api}/deployments/{deployment}/create_flow_run", order), "its server")["id"]
+
+        def ended(run: str) -> bool:
+            return self.call(f"{self.api}/flow_runs/{run}")["state_type"] == "COMPLETED"
+        return [self.stamped(start, ended) for _ in range(min(count, 5))]

@@ -78,8 +78,12 @@ class Slurm(Peer):
         for name, needs, command in graph:
             after = ["-d", "afterok:" + ":".join(jobs[need] for need in needs)] if needs else []
             jobs[name] = self.submit(command, *after)
-        self.wait(lambda: not self.asked("squeue", "-h").strip(), "its jobs", 600, 0.1)
+        self.wait(self.idle, "its jobs", 600, 0.1)
         return time.monotonic() - before
 
+    def idle(self) -> bool:
+        return not self.asked("squeue", "-h").strip()
+
     def trigger(self, count: int) -> list[float]:
-        return [self.stamped(lambda out: self.submit(["sh", "-c", f"{self.stamp} > {out}"])) for _ in range(min(count, 5))]
+        command = ["sh", "-c", f"{self.stamp} > {self.work / 'stamp.out'}"]
+        return [self.stamped(lambda: self.submit(command), lambda _: self.idle()) for _ in range(min(count, 5))]
