@@ -1,4 +1,5 @@
 """Airflow with SQLite and its LocalExecutor: scheduler, API server and DAG processor as `standalone` starts them."""
+import contextlib
 import json
 import time
 from datetime import datetime
@@ -49,7 +50,11 @@ class Airflow(Peer):
                              "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "1"}
         self.service("standalone", self.programs / "airflow", "standalone")
         self.token = self.wait(lambda: self.call(f"{self.api}/auth/token")["access_token"], "its API server", every=0.5)
-        self.graph([("a", [], ["/bin/true"])])      # The scheduler too is there.
+        for _ in range(3):      # Until the scheduler too is there; on a busy machine its first task may run into a timeout.
+            with contextlib.suppress(NotAvailable):
+                self.graph([("a", [], ["/bin/true"])])
+                return
+        raise NotAvailable("its runs fail")
 
     def ask(self, path: str, body: dict | None = None) -> dict:
         return self.call(f"{self.api}/api/v2/{path}", body, {"Authorization": f"Bearer {self.token}"})
