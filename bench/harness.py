@@ -53,7 +53,11 @@ class Stack:
         self.agents: list[subprocess.Popen] = []
         self.daemon: subprocess.Popen | None = None
         self.server = ""
-        self.start_daemon()
+        try:
+            self.start_daemon()
+        except BaseException:
+            self.close()
+            raise
 
     def start_daemon(self) -> None:
         address = self.dir / "daemon" / "address"

@@ -229,7 +229,10 @@ def wf_replay(context: Context) -> Result:
         steps = stack.stop()
     result = Result("wf-replay", "s", math.inf, values, stages / context.limits["spawns_per_s"], "processes at full rate",
                     steps=steps)
-    _measure_peers(context, result, lambda peer: sum(map(peer.graph, graphs.values())) if peer.quick else "not measured: too slow")
+
+    def measure(peer: Peer) -> float | str:
+        return sum(map(peer.graph, graphs.values())) if peer.quick else "not measured: too slow"
+    _measure_peers(context, result, measure)
     if isinstance(result.peers.get("make"), float):
         result.target = result.peers["make"]
     result.details = {"workflows": len(workflows), "stages": stages, "edges": sum(len(needs) for w in workflows for needs in w.needs)}
@@ -304,7 +307,7 @@ def _metg(sizes_us: list[int], efficiencies: list[float]) -> float:
     for size, efficiency in zip(sizes_us, efficiencies):
         if efficiency < 0.5:
             if last is None:
-                return size * (1 - efficiency) / max(efficiency, 1e-9) / 1e3    # Not reached: what a stage costs beside itself.
+                return size * (1 - efficiency) / max(efficiency, 1e-9) / 1e3    # Not reached: what a stage costs.
             share = (last[1] - 0.5) / (last[1] - efficiency)
             return math.exp(math.log(last[0]) + share * (math.log(size) - math.log(last[0]))) / 1e3
         last = (size, efficiency)
@@ -329,6 +332,7 @@ def recovery(context: Context) -> Result:
             stack.start_daemon()
             answer = json.loads(survivor.stdout.readline())
             survivor.wait()
+            steps = stack.stop()    # Of the daemon's second life.
             values.append(answer["first_dispatch"] - started)
             answers.append({**answer, "restart_ms": answer["opened"] - started})
     alone = []
@@ -336,7 +340,7 @@ def recovery(context: Context) -> Result:
         before = time.monotonic()
         subprocess.run([context.programs / "cd4mld", "--version"], stdout=subprocess.DEVNULL, check=True)
         alone.append((time.monotonic() - before) * 1e3)
-    result = Result("recovery", "ms", 150, values, median(alone), "starting the program")
+    result = Result("recovery", "ms", 150, values, median(alone), "starting the program", steps=steps)
     result.details = {"queued": queued, "running": running, "answers": answers}
     _count(result, "lost", max(queued + running - answer["answered"] for answer in answers), 0)
     _count(result, "doubled", max(answer["doubled"] for answer in answers), 0)

@@ -42,8 +42,9 @@ if __name__ == "__main__":
         print(times.end_time - times.start_time)
 '''
 
-LAUNCH = """mutation { launchRun(executionParams: {selector: {repositoryLocationName: "jobs.py",
-  repositoryName: "__repository__", jobName: "single"}, runConfigData: {}}) { __typename ... on LaunchRunSuccess { run { runId } } } }"""
+LAUNCH = """mutation { launchRun(executionParams: {runConfigData: {},
+  selector: {repositoryLocationName: "jobs.py", repositoryName: "__repository__", jobName: "single"}})
+  { __typename ... on LaunchRunSuccess { run { runId } } } }"""
 STATE = """{ runOrError(runId: "%s") { ... on Run { status } } }"""
 
 HEALTH = """{ instance { daemonHealth { daemonStatus(daemonType: "QUEUED_RUN_COORDINATOR") { healthy } } } }"""

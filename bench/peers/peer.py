@@ -57,7 +57,7 @@ class Peer:
         """Starts the services that it needs, if any, until they can serve, or raises NotAvailable."""
 
     def graph(self, graph: Graph) -> float:
-        """Performs all stages with two at a time; returns the seconds, without starting an interpreter where it is asked by one."""
+        """Performs all stages with two at a time; returns the seconds, without those of starting an interpreter first."""
         raise NotImplementedError
 
     def trigger(self, count: int) -> list[float] | None:
@@ -70,7 +70,8 @@ class Peer:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix=f"cd4ml-bench-{self.name}-"))
         (self.work / "tmp").mkdir()
         # Nothing of the user's settings, and nothing into the user's home.
-        self.environment = {"HOME": str(self.work), "TMPDIR": str(self.work / "tmp"), "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+        self.environment = {"HOME": str(self.work), "TMPDIR": str(self.work / "tmp"), "LANG": "C.UTF-8",
+                            "PATH": os.environ["PATH"]}
         try:
             self.start()
             yield self
@@ -110,8 +111,8 @@ class Peer:
     def service(self, name: str, *command) -> subprocess.Popen:
         """Starts a program that stays; Ctrl-C does not reach it."""
         with open(self.work / f"{name}.log", "wb") as log:
-            return subprocess.Popen([str(part) for part in command], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
-                                    stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen([str(part) for part in command], cwd=self.work, env=self.environment,
+                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
     def call(self, url: str, body=None, headers: dict[str, str] = {}):
         """Asks one of its own services on this machine; a body is sent, and makes it a POST."""
@@ -133,7 +134,8 @@ class Peer:
             except OSError:
                 pass
             if time.monotonic() > deadline:
-                last = [line for log in sorted(self.work.glob("*.log")) for line in log.read_text(errors="replace").splitlines()[-1:]]
+                logs = [log.read_text(errors="replace").splitlines() for log in sorted(self.work.glob("*.log"))]
+                last = [lines[-1] for lines in logs if lines]
                 raise NotAvailable(f"waited {seconds:g} s for {what}; its logs end in: {' | '.join(last)}")
             time.sleep(every)
 
