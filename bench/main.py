@@ -17,7 +17,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import measures  # noqa: E402
 import peers  # noqa: E402
-from peers.peer import NotAvailable  # noqa: E402
 from processes import end_descendants, exit_on_signals, keep_descendants, undisturbed  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -43,19 +42,6 @@ def peers_folder(kept: pathlib.Path | None):
         with undisturbed():
             end_descendants()   # An installation that was interrupted would go on writing.
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def install_peers(wanted: list, folder: pathlib.Path, stamp: pathlib.Path) -> tuple[list, dict[str, str]]:
-    present, absent = [], {}
-    for kind in wanted:
-        peer = kind(folder / kind.name, stamp)
-        try:
-            peer.install()
-            present.append(peer)
-        except (NotAvailable, OSError) as why:
-            absent[kind.name] = f"skipped: {why}"
-            peer.say(absent[kind.name])
-    return present, absent
 
 
 def figure(value: float | None) -> str:
@@ -148,9 +134,9 @@ def measure_all(flags: argparse.Namespace, names: list[str], wanted: list, folde
     programs = flags.bin.resolve()
     out = flags.out or programs.parent / "bench-results.json"
     limit_s = 0.2 if flags.quick else 1
-    present, absent = install_peers(wanted, folder, programs / "stamp")
+    engines = [kind(folder / kind.name, programs / "stamp") for kind in wanted]
     load, limits = os.getloadavg(), measure_limits(programs, limit_s)
-    context = measures.Context(programs, flags.quick, present, absent, limits, pathlib.Path(flags.wfinstances), folder)
+    context = measures.Context(programs, flags.quick, engines, limits, pathlib.Path(flags.wfinstances), folder)
     print(f"{platform.node()}: {os.cpu_count()} cores, load {load[0]:.2f} {load[1]:.2f} {load[2]:.2f} before; alone: process "
           f"{limits['spawn_ms']['p50']:.2f} ms,\n  {limits['spawns_per_s']:,.0f} processes/s, durable commit "
           f"{limits['commit_ms']['1']['p50']:.2f} ms, round trip {limits['round_trip_ms']['p50']:.3f} ms")
@@ -175,7 +161,7 @@ def measure_all(flags: argparse.Namespace, names: list[str], wanted: list, folde
         print("\n".join(rows(result)), flush=True)
     out.write_text(json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "quick": flags.quick,
                                "machine": {"node": platform.node(), "cores": os.cpu_count(), "load": load}, "limits": limits,
-                               "peers": {peer.name: peer.version for peer in present}, "absent": absent,
+                               "peers": {peer.name: peer.version for peer in engines}, "absent": context.absent,
                                "results": results, "skipped": skipped, "failed": failed}, indent=2) + "\n")
     missed = [what for result in results for what in result["missed"]]
     print(f"{len(results)} measured, {len(missed)} targets missed{': ' + ', '.join(missed) if missed else ''}; also in "

@@ -16,6 +16,7 @@ from peers.peer import Graph, NotAvailable, Peer, chain, fan
 from workloads import read_workflows, task_bench
 
 SLOTS = 16              # Of the agent, where stages are to fill the machine: more than cores, so that none idles.
+PEER_SECONDS = 20       # A slow peer is measured again only while it has taken less than this.
 PATTERNS = ("stencil", "fft", "tree", "random_nearest")
 
 
@@ -25,10 +26,10 @@ class Context:
     programs: pathlib.Path
     quick: bool
     peers: list[Peer]
-    absent: dict[str, str]      # Peers that cannot take part, and why.
     limits: dict                # See limits.cc; measured anew before each benchmark.
     traces: pathlib.Path
-    peers_dir: pathlib.Path     # Where peers are installed.
+    peers_dir: pathlib.Path     # Where peers are installed, each when it is first needed.
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)    # Peers that cannot take part, and why.
 
     def repetitions(self) -> int:
         return 1 if self.quick else 5
@@ -76,13 +77,17 @@ class Skipped(Exception):
     """Why a benchmark was not done, in one line."""
 
 
-PEER_SECONDS = 20       # A slow peer is measured again only while it has taken less than this.
-
-
 def _measure_peers(context: Context, result: Result, measure) -> None:
     """Adds what `measure(peer)` makes of each peer while its services run: one figure, or why there is none."""
-    result.peers.update(context.absent)
     for peer in context.peers:
+        try:
+            if peer.name not in context.absent:
+                peer.install()
+        except (NotAvailable, OSError) as why:
+            context.absent[peer.name] = f"skipped: {' '.join(str(why).split())}"
+        if peer.name in context.absent:
+            result.peers[peer.name] = context.absent[peer.name]
+            continue
         try:
             with peer.running():
                 figure = measure(peer)
@@ -552,7 +557,7 @@ def status_noop(context: Context) -> Result:
         subprocess.run(["git", "init", "-q"], cwd=work, check=True)
         subprocess.run(["git", "add", "-A"], cwd=work, check=True)
         result.peers["git"] = median(_timed_ms(["git", "status", "--short"], work, repetitions))
-        if context.peers or context.absent:
+        if context.peers:
             try:
                 dvc = _install_dvc(context.peers_dir / "dvc")
                 subprocess.run(["git", "rm", "-rq", "--cached", "."], cwd=work, check=True)
