@@ -51,7 +51,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     // The pool's results are posted to the loop, so the loop must outlive it; it takes nothing once stopped.
     loop_.Stop();
     const Orchestrator::Steps& steps = orchestrator_.steps();
-    LogSteps({{"wait", &loop_.waits()},
+    LogSteps({{"load", &load_},
+              {"wait", &loop_.waits()},
               {"decide", &steps.decide},
               {"assign", &steps.assign},
               {"commit", &steps.commit},
@@ -59,7 +60,9 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   absl::Status Start() {
+    const int64_t began = ports_.clock.Ticks();
     CD4ML_RETURN_IF_ERROR(orchestrator_.Load(ports_.clock.Now(), ports_.clock.Steady()));
+    load_.Add(ports_.clock.Ticks() - began);
     loop_.Start();
     return absl::OkStatus();
   }
@@ -320,6 +323,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   LogHub hub_;
   Definitions definitions_;
   RunStarter starter_;
+  Histogram load_;  // Taking up what the store holds: once, before all else.
   Orchestrator orchestrator_;
   Loop loop_;
   Storage storage_;
