@@ -54,7 +54,8 @@ def ratio(result, other: float) -> str:
     """How many times worse than the other one this is; below one is better."""
     if not other or not result.value:
         return "-"
-    return f"{(other / result.value if result.higher_is_better else result.value / other):.2f}x"
+    times = other / result.value if result.higher_is_better else result.value / other
+    return f"{times:.2f}x" if times >= 0.095 else f"{times:.1g}x"
 
 
 def rows(result) -> list[str]:
