@@ -50,7 +50,8 @@ std::string UserAtHost() {
 cli::JsonPrinters MakePrinters() {
   const auto print = [](const auto& message) { return rpc::ToProtoJson(message); };
   return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
-          .agent = print, .deployment = print, .monitor = print, .lineage = print, .server = print, .gc = print,
+          .agent = print, .deployment = print, .monitor = print, .lineage = print,
+          .comparison = print, .server = print, .gc = print,
           .pin = print, .backup = print, .scrub = print};
 }
 

@@ -6,7 +6,8 @@ namespace cd4ml::cli {
 const std::vector<Command>& AllCommands() {
   static const std::vector<Command> kCommands = {
       RunStart(),     RunWatch(),  RunShow(),       RunLogs(),        RunList(),
-      RunWait(),      RunRetry(),  RunCancel(),     Why(),            PipelineAdd(),
+      RunWait(),      RunRetry(),  RunCancel(),     RunDiff(),        Why(),
+      PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),

@@ -7,6 +7,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "definitions.h"
 #include "documents.h"
 
 namespace cd4ml::daemon {
@@ -248,6 +249,42 @@ absl::StatusOr<std::vector<MonitorView>> Queries::ListMonitors(int checks) {
 absl::StatusOr<LineageGraph> Queries::TraceLineage(const std::string& reference, LineageDirection direction,
                                                    int depth_max) {
   return ports_.history.TraceLineage(reference, direction, depth_max);
+}
+
+absl::StatusOr<RunComparison> Queries::CompareRuns(const std::string& before, const std::string& after,
+                                                   core::Compared compared) {
+  RunComparison comparison;
+  CD4ML_ASSIGN_OR_RETURN(comparison.before, Resolve(before));
+  CD4ML_ASSIGN_OR_RETURN(comparison.after, Resolve(after));
+  CD4ML_ASSIGN_OR_RETURN(const core::Run then, ports_.history.GetRun(comparison.before));
+  CD4ML_ASSIGN_OR_RETURN(const core::Run now, ports_.history.GetRun(comparison.after));
+  comparison.differences = core::CompareRuns(then, now, GoalsOf(now.pins), compared);
+  if (then.pins.commit == now.pins.commit) return comparison;
+  absl::StatusOr<std::vector<std::string>> paths = ChangedPaths(then.pins, now.pins);
+  if (paths.ok()) {
+    comparison.changed_paths = *std::move(paths);
+  } else {
+    comparison.paths_unknown = Message(paths.status());
+  }
+  return comparison;
+}
+
+// Whether higher is better, by "stage.metric". A definition that is no longer kept has no goals.
+std::map<std::string, bool> Queries::GoalsOf(const core::Pins& pins) {
+  std::map<std::string, bool> goals;
+  const absl::StatusOr<std::string> text = ReadBlob(ports_.blobs, pins.definition, kDefinitionSizeMax);
+  if (!text.ok()) return goals;
+  const ParsedPipeline parsed = ports_.parser.Parse(*text, pins.file, nullptr);
+  for (const core::StageSpec& stage : parsed.spec.stages) {
+    for (const auto& [metric, higher] : stage.goals) goals[stage.name + "." + metric] = higher;
+  }
+  return goals;
+}
+
+absl::StatusOr<std::vector<std::string>> Queries::ChangedPaths(const core::Pins& before, const core::Pins& after) {
+  if (before.repo != after.repo) return absl::FailedPreconditionError("the runs are from different repositories");
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(after.repo));
+  return repo->ChangedPaths(before.commit, after.commit);
 }
 
 absl::StatusOr<std::string> Queries::ExportDocument(const std::string& reference, DocumentKind kind) {

@@ -50,6 +50,8 @@ class Queries : public QueryApi {
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                             int depth_max) override;
+  absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
+                                            core::Compared compared) override;
   absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override;
 
  private:
@@ -63,6 +65,8 @@ class Queries : public QueryApi {
   class Watcher;                        // The Subscription.
 
   absl::StatusOr<RunView> View(const core::RunId& run);
+  std::map<std::string, bool> GoalsOf(const core::Pins& pins);
+  absl::StatusOr<std::vector<std::string>> ChangedPaths(const core::Pins& before, const core::Pins& after);
   void Notify(std::stop_token stop);
   void Tell(Watch& watch);
 

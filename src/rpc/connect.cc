@@ -295,6 +295,18 @@ class QueryClient : public QueryApi {
     return FromProto(response.graph());
   }
 
+  absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
+                                            core::Compared compared) override {
+    v1::CompareRunsRequest request;
+    request.set_before(before);
+    request.set_after(after);
+    request.set_everything(compared == core::Compared::kEverything);
+    CD4ML_ASSIGN_OR_RETURN(
+        const auto response,
+        Call<v1::CompareRunsResponse>(&v1::QueryService::Stub::CompareRuns, request));
+    return FromProto(response.comparison());
+  }
+
   absl::StatusOr<std::string> ExportDocument(const std::string& reference,
                                              DocumentKind kind) override {
     v1::ExportDocumentRequest request;

@@ -183,6 +183,47 @@ class Codec {
     to.truncated = from.truncated();
   }
 
+  // --- records ---------------------------------------------------------------------------------
+
+  void Write(const core::Side& from, v1::Side* to) {
+    to->set_value_json(JsonOf(from.value));
+    to->set_note(from.note);
+  }
+  void Read(const v1::Side& from, core::Side& to) {
+    Json(from.value_json(), to.value);
+    to.note = from.note();
+  }
+
+  void Write(const core::Difference& from, v1::Difference* to) {
+    to->set_kind(EnumToProto<v1::DifferenceKind>(from.kind));
+    to->set_name(from.name);
+    Write(from.before, to->mutable_before());
+    Write(from.after, to->mutable_after());
+    to->set_trend(EnumToProto<v1::Trend>(from.trend));
+  }
+  void Read(const v1::Difference& from, core::Difference& to) {
+    Enum(from.kind(), to.kind);
+    to.name = from.name();
+    Read(from.before(), to.before);
+    Read(from.after(), to.after);
+    Enum(from.trend(), to.trend);
+  }
+
+  void Write(const RunComparison& from, v1::RunComparison* to) {
+    to->set_before(from.before);
+    to->set_after(from.after);
+    WriteList(from.differences, to->mutable_differences());
+    Copy(from.changed_paths, *to->mutable_changed_paths());
+    to->set_paths_unknown(from.paths_unknown);
+  }
+  void Read(const v1::RunComparison& from, RunComparison& to) {
+    to.before = from.before();
+    to.after = from.after();
+    ReadList(from.differences(), to.differences);
+    Copy(from.changed_paths(), to.changed_paths);
+    to.paths_unknown = from.paths_unknown();
+  }
+
   // --- pipelines -------------------------------------------------------------------------------
 
   void Write(const core::Diagnostic& from, v1::Diagnostic* to) {
@@ -1244,6 +1285,9 @@ v1::Prediction ToProto(const PredictionRecord& prediction) {
   return Encode<v1::Prediction>(prediction);
 }
 v1::LineageGraph ToProto(const LineageGraph& graph) { return Encode<v1::LineageGraph>(graph); }
+v1::RunComparison ToProto(const RunComparison& comparison) {
+  return Encode<v1::RunComparison>(comparison);
+}
 v1::RegisterPipelineRequest ToProto(const RegisterRequest& request) {
   return Encode<v1::RegisterPipelineRequest>(request);
 }
@@ -1321,6 +1365,9 @@ absl::StatusOr<PredictionRecord> FromProto(const v1::Prediction& prediction) {
 }
 absl::StatusOr<LineageGraph> FromProto(const v1::LineageGraph& graph) {
   return Decode<LineageGraph>(graph);
+}
+absl::StatusOr<RunComparison> FromProto(const v1::RunComparison& comparison) {
+  return Decode<RunComparison>(comparison);
 }
 absl::StatusOr<RegisterRequest> FromProto(const v1::RegisterPipelineRequest& request) {
   return Decode<RegisterRequest>(request);

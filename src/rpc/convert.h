@@ -14,6 +14,7 @@
 #include "cd4ml/v1/deployment.pb.h"
 #include "cd4ml/v1/pipeline.pb.h"
 #include "cd4ml/v1/query_service.pb.h"
+#include "cd4ml/v1/record.pb.h"
 #include "cd4ml/v1/run.pb.h"
 #include "cd4ml/v1/version.pb.h"
 
@@ -37,6 +38,7 @@ v1::Deployment ToProto(const core::Deployment& deployment);
 v1::Monitor ToProto(const MonitorView& monitor);
 v1::Prediction ToProto(const PredictionRecord& prediction);
 v1::LineageGraph ToProto(const LineageGraph& graph);
+v1::RunComparison ToProto(const RunComparison& comparison);
 v1::RegisterPipelineRequest ToProto(const RegisterRequest& request);
 v1::RegisterPipelineResponse ToProto(const RegisterResult& result);
 v1::StartRunRequest ToProto(const StartRequest& request);
@@ -69,6 +71,7 @@ absl::StatusOr<core::Deployment> FromProto(const v1::Deployment& deployment);
 absl::StatusOr<MonitorView> FromProto(const v1::Monitor& monitor);
 absl::StatusOr<PredictionRecord> FromProto(const v1::Prediction& prediction);
 absl::StatusOr<LineageGraph> FromProto(const v1::LineageGraph& graph);
+absl::StatusOr<RunComparison> FromProto(const v1::RunComparison& comparison);
 absl::StatusOr<RegisterRequest> FromProto(const v1::RegisterPipelineRequest& request);
 absl::StatusOr<RegisterResult> FromProto(const v1::RegisterPipelineResponse& result);
 absl::StatusOr<StartRequest> FromProto(const v1::StartRunRequest& request);

@@ -333,6 +333,15 @@ class QueryHandlers : public v1::QueryService::Service {
     return Answer(context, graph.status());
   }
 
+  grpc::Status CompareRuns(grpc::ServerContext* context, const v1::CompareRunsRequest* request,
+                           v1::CompareRunsResponse* response) override {
+    const auto comparison = api_.CompareRuns(
+        request->before(), request->after(),
+        request->everything() ? core::Compared::kEverything : core::Compared::kDifferences);
+    if (comparison.ok()) *response->mutable_comparison() = ToProto(*comparison);
+    return Answer(context, comparison.status());
+  }
+
   grpc::Status ExportDocument(grpc::ServerContext* context, const v1::ExportDocumentRequest* request,
                               v1::ExportDocumentResponse* response) override {
     const auto kind = FromProto(request->kind());

@@ -139,6 +139,13 @@ FakeWorld FullWorld() {
   monitor.checks[1].verdict.outcome = core::VerdictOutcome::kPass;
   world.daemon.monitors = {monitor};
   world.daemon.lineage = MakeLineage();
+  RunView& rejected = world.daemon.runs["used-car-price/10"] = RejectedRun();
+  rejected.run.id = "used-car-price/10";
+  rejected.run.pins.commit = "77b01de0000000000000000000000000000000bb";
+  rejected.run.pins.commit_subject = "Drop the filter of outliers, because the new market has none of them";
+  rejected.run.pins.materials["listings"].digest = "aa02" + std::string(60, '0');
+  SetPath(rejected.run.pins.params, "train.max_depth", 8);
+  for (int i = 10; i < 22; ++i) world.daemon.comparison.changed_paths.push_back("src/f" + std::to_string(i) + ".py");
   world.daemon.plan.pipeline = "used-car-price";
   world.daemon.plan.commit = "9f2c1aa0000000000000000000000000000000aa";
   world.daemon.plan.commit_subject = "Use log mileage";
@@ -185,6 +192,9 @@ TEST(Golden, ListsAndPages) {
       {"lineage_tree", {"lineage", "used-car-price/1/release"}},
       {"lineage_dot", {"lineage", "used-car-price/1/release", "--format", "dot"}},
       {"lineage_mermaid", {"lineage", "used-car-price/1/release", "--format", "mermaid"}},
+      {"run_diff", {"run", "diff", "used-car-price/1", "used-car-price/10"}},
+      {"run_diff_all", {"diff", "used-car-price/1", "used-car-price/1", "--all", "-o", "wide"}},
+      {"run_diff_same", {"diff", "used-car-price/1", "used-car-price/1"}},
       {"server", {"server"}},
       {"explain", {"explain", "cd0121"}},
       {"help", {"help"}},
@@ -258,6 +268,7 @@ const std::vector<std::vector<std::string>>& EveryAnswer() {
       {"monitor", "show", "used-car-price/watch"},
       {"plan", "used-car-price"},
       {"lineage", "used-car-price/1/release"},
+      {"diff", "used-car-price/1", "used-car-price/10"},
       {"server"}};
   return kLines;
 }

@@ -147,6 +147,17 @@ class FakeQuery : public QueryApi {
     return found;
   }
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int) override { return daemon_.monitors; }
+  // As the daemon does, but for git.
+  absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
+                                            core::Compared compared) override {
+    CD4ML_ASSIGN_OR_RETURN(const RunView then, GetRun(before));
+    CD4ML_ASSIGN_OR_RETURN(const RunView now, GetRun(after));
+    RunComparison comparison = daemon_.comparison;
+    comparison.before = before;
+    comparison.after = after;
+    comparison.differences = core::CompareRuns(then.run, now.run, {{"train.mae", false}}, compared);
+    return comparison;
+  }
   absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override {
     const auto found = daemon_.documents.find({reference, kind});
     if (found == daemon_.documents.end()) return absl::NotFoundError("nothing is named \"" + reference + "\"");
@@ -244,6 +255,8 @@ JsonPrinters MakePrinters() {
           [](const core::Deployment& deployment) { return JsonOf("deployment", deployment.id); },
       .monitor = [](const MonitorView& view) { return JsonOf("monitor", view.monitor.id()); },
       .lineage = [](const LineageGraph& graph) { return JsonOf("root", graph.root); },
+      .comparison =
+          [](const RunComparison& comparison) { return JsonOf("comparison", comparison.after); },
       .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
       .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },

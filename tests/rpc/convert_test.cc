@@ -43,7 +43,8 @@ class Fields : public testing::Test {};
 using AllPairs = testing::Types<
     Pair<ArtifactRef, v1::ArtifactRef>, Pair<core::Version, v1::Version>,
     Pair<LineageNode, v1::LineageNode>, Pair<LineageEdge, v1::LineageEdge>,
-    Pair<LineageGraph, v1::LineageGraph>, Pair<core::Place, v1::Place>,
+    Pair<LineageGraph, v1::LineageGraph>, Pair<core::Side, v1::Side>,
+    Pair<core::Difference, v1::Difference>, Pair<RunComparison, v1::RunComparison>, Pair<core::Place, v1::Place>,
     Pair<core::Diagnostic, v1::Diagnostic>, Pair<PipelineRecord, v1::Pipeline>,
     Pair<core::RetrySpec, v1::RetrySpec>, Pair<core::StagePlan, v1::StagePlan>,
     Pair<core::RuleResult, v1::RuleResult>, Pair<core::Verdict, v1::Verdict>,
@@ -77,7 +78,7 @@ using ConvertedMessages =
     testing::Types<v1::Run, v1::RunView, v1::RunSummary, v1::PlannedRun, v1::Verdict, v1::Outcome,
                    v1::AttemptId, v1::Diagnostic, v1::Pipeline, v1::Agent, v1::AgentHello,
                    v1::SessionGrant, v1::DesiredState, v1::AgentReport, v1::Deployment, v1::Monitor,
-                   v1::Prediction, v1::LineageGraph, v1::RegisterPipelineRequest,
+                   v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::RegisterPipelineRequest,
                    v1::RegisterPipelineResponse, v1::StartRunRequest, v1::GetServerResponse,
                    v1::ListRunsRequest, v1::ReadLogResponse>;
 TYPED_TEST_SUITE(Messages, ConvertedMessages);
@@ -211,6 +212,8 @@ TEST(Convert, GivesEnumsTheSameWordsAsTheCore) {
   ExpectSameWords<v1::ConcurrencyPolicy, core::ConcurrencyPolicy>(3);
   ExpectSameWords<v1::OutputType, core::OutputType>(6);
   ExpectSameWords<v1::VersionKind, core::VersionKind>(10);
+  ExpectSameWords<v1::DifferenceKind, core::DifferenceKind>(9);
+  ExpectSameWords<v1::Trend, core::Trend>(3);
   ExpectSameWords<v1::VerdictOutcome, core::VerdictOutcome>(4);
 }
 
@@ -241,6 +244,7 @@ TEST(Json, NamesListsByWhatTheyHold) {
   for (const std::string& text :
        {ToProtoJson(FilledValue<v1::RunView>()), ToProtoJson(FilledValue<v1::PlannedRun>()),
         ToProtoJson(FilledValue<v1::LineageGraph>()),
+        ToProtoJson(FilledValue<v1::RunComparison>()),
         ToProtoJson(FilledValue<v1::GetServerResponse>()),
         ToProtoJson(FilledValue<v1::RegisterPipelineResponse>()),
         ToProtoJson(FilledValue<v1::Verdict>()),

@@ -177,6 +177,11 @@ struct FakeQuery : QueryApi {
     asked = std::to_string(checks);
     return Or(std::vector{FilledValue<v1::Monitor>()});
   }
+  absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
+                                            core::Compared compared) override {
+    asked = before + " and " + after + (compared == core::Compared::kEverything ? " all" : "");
+    return Or(FilledValue<v1::RunComparison>());
+  }
   absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override {
     asked = reference + " document " + std::to_string(static_cast<int>(kind));
     return Or(std::string("text of it"));

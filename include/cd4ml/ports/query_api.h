@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/core/compare.h"
 #include "cd4ml/ports/history.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -51,6 +52,13 @@ struct ServerFacts {
   std::string artifact_warning;                    // What to do about it; empty: nothing.
 };
 
+struct RunComparison {
+  core::RunId before, after;
+  std::vector<core::Difference> differences;
+  std::vector<std::string> changed_paths;          // Files that differ between the two commits.
+  std::string paths_unknown;                       // Why those are not known; empty: they are.
+};
+
 // What the daemon writes about outputs, from its own rows.
 enum class DocumentKind {
   kProvenance,   // A signed in-toto statement of the attempt that made it, as a DSSE envelope.
@@ -90,6 +98,8 @@ class QueryApi {
   virtual absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) = 0;
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                                     int depth_max) = 0;
+  virtual absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
+                                                    core::Compared compared) = 0;
   // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it, or no model is in it.
   virtual absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) = 0;
 };

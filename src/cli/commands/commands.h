@@ -13,6 +13,7 @@ Command RunLogs();
 Command RunCancel();
 Command RunWait();
 Command RunRetry();
+Command RunDiff();
 Command Why();
 Command Lint();
 Command Plan();
