@@ -9,7 +9,7 @@ const std::vector<Command>& AllCommands() {
       RunWait(),      RunRetry(),  RunCancel(),     RunDiff(),        Why(),
       PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
-      DeployList(),   DeployHistory(), Lineage(),   MonitorList(),    MonitorShow(),
+      DeployList(),   DeployHistory(), Lineage(),   ImpactCommand(), MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Gc(),
       PinSet(),       PinRemove(), PinList(),       BackupCreate(),   Server(),

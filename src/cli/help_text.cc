@@ -58,7 +58,11 @@ run logs --follow):
   used-car-price/3/release       a deployment: run and stage
   model:used-car-price/train.model@91bc2f...   a version
   91bc2f0                        the beginning of a digest or commit
+  used-car-price/listings        data: pipeline and material
+  listings.csv                   data: the path or address that it was read from
   req-8842                       the key of a prediction
+
+and `cd4ml impact` the versions, digests, commits and data of these.
 )"},
 };
 

@@ -223,6 +223,10 @@ std::string AgeText(UtcTime then, UtcTime now) {
   return std::to_string(seconds / 86'400) + "d";
 }
 
+std::string MinuteText(UtcTime time) {
+  return time.is_set() ? FormatTime(time).replace(10, 1, " ").substr(0, 16) : "";
+}
+
 bool HasBegun(const core::Run& run) {
   if (run.state == core::RunState::kQueued) return false;
   return run.state != core::RunState::kCancelled ||

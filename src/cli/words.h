@@ -73,6 +73,7 @@ std::string VerdictLine(const core::Run& run);
 std::string MetricsText(const std::map<std::string, double>& metrics, size_t max);
 
 std::string AgeText(UtcTime then, UtcTime now);  // "40s", "2h", "3d"; "-" when unset.
+std::string MinuteText(UtcTime time);            // "2026-03-02 12:10"; "" when unset.
 std::string BriefCommit(const std::string& commit);
 // Returns `9f2c1aa "Use log mileage"`.
 std::string CommitText(const std::string& commit, const std::string& subject);

@@ -251,6 +251,10 @@ absl::StatusOr<LineageGraph> Queries::TraceLineage(const std::string& reference,
   return ports_.history.TraceLineage(reference, direction, depth_max);
 }
 
+absl::StatusOr<Impact> Queries::FindImpact(const std::string& reference) {
+  return ports_.history.FindImpact(reference);
+}
+
 absl::StatusOr<RunComparison> Queries::CompareRuns(const std::string& before, const std::string& after,
                                                    core::Compared compared) {
   RunComparison comparison;

@@ -50,6 +50,7 @@ class Queries : public QueryApi {
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                             int depth_max) override;
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override;
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override;
   absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override;

@@ -295,6 +295,15 @@ class QueryClient : public QueryApi {
     return FromProto(response.graph());
   }
 
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override {
+    v1::FindImpactRequest request;
+    request.set_reference(reference);
+    CD4ML_ASSIGN_OR_RETURN(
+        const auto response,
+        Call<v1::FindImpactResponse>(&v1::QueryService::Stub::FindImpact, request));
+    return FromProto(response.impact());
+  }
+
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override {
     v1::CompareRunsRequest request;

@@ -224,6 +224,45 @@ class Codec {
     to.paths_unknown = from.paths_unknown();
   }
 
+  void Write(const ImpactedModel& from, v1::ImpactedModel* to) {
+    Write(from.model, to->mutable_model());
+    Write(from.made_by, to->mutable_made_by());
+    if (from.at.is_set()) Write(from.at, to->mutable_time());
+  }
+  void Read(const v1::ImpactedModel& from, ImpactedModel& to) {
+    Read(from.model(), to.model);
+    Read(from.made_by(), to.made_by);
+    Time(from.has_time(), from.time(), to.at);
+  }
+
+  void Write(const ImpactedDeployment& from, v1::ImpactedDeployment* to) {
+    Write(from.deployment, to->mutable_deployment());
+    to->set_predictions(from.predictions);
+    if (from.first_prediction.is_set()) Write(from.first_prediction, to->mutable_first_prediction());
+    if (from.last_prediction.is_set()) Write(from.last_prediction, to->mutable_last_prediction());
+  }
+  void Read(const v1::ImpactedDeployment& from, ImpactedDeployment& to) {
+    Read(from.deployment(), to.deployment);
+    to.predictions = from.predictions();
+    Time(from.has_first_prediction(), from.first_prediction(), to.first_prediction);
+    Time(from.has_last_prediction(), from.last_prediction(), to.last_prediction);
+  }
+
+  void Write(const Impact& from, v1::Impact* to) {
+    WriteList(from.versions, to->mutable_versions());
+    Copy(from.runs, *to->mutable_runs());
+    WriteList(from.models, to->mutable_models());
+    WriteList(from.deployments, to->mutable_deployments());
+    to->set_truncated(from.truncated);
+  }
+  void Read(const v1::Impact& from, Impact& to) {
+    ReadList(from.versions(), to.versions);
+    Copy(from.runs(), to.runs);
+    ReadList(from.models(), to.models);
+    ReadList(from.deployments(), to.deployments);
+    to.truncated = from.truncated();
+  }
+
   // --- pipelines -------------------------------------------------------------------------------
 
   void Write(const core::Diagnostic& from, v1::Diagnostic* to) {
@@ -1285,6 +1324,7 @@ v1::Prediction ToProto(const PredictionRecord& prediction) {
   return Encode<v1::Prediction>(prediction);
 }
 v1::LineageGraph ToProto(const LineageGraph& graph) { return Encode<v1::LineageGraph>(graph); }
+v1::Impact ToProto(const Impact& impact) { return Encode<v1::Impact>(impact); }
 v1::RunComparison ToProto(const RunComparison& comparison) {
   return Encode<v1::RunComparison>(comparison);
 }
@@ -1366,6 +1406,7 @@ absl::StatusOr<PredictionRecord> FromProto(const v1::Prediction& prediction) {
 absl::StatusOr<LineageGraph> FromProto(const v1::LineageGraph& graph) {
   return Decode<LineageGraph>(graph);
 }
+absl::StatusOr<Impact> FromProto(const v1::Impact& impact) { return Decode<Impact>(impact); }
 absl::StatusOr<RunComparison> FromProto(const v1::RunComparison& comparison) {
   return Decode<RunComparison>(comparison);
 }

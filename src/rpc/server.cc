@@ -333,6 +333,13 @@ class QueryHandlers : public v1::QueryService::Service {
     return Answer(context, graph.status());
   }
 
+  grpc::Status FindImpact(grpc::ServerContext* context, const v1::FindImpactRequest* request,
+                          v1::FindImpactResponse* response) override {
+    const auto impact = api_.FindImpact(request->reference());
+    if (impact.ok()) *response->mutable_impact() = ToProto(*impact);
+    return Answer(context, impact.status());
+  }
+
   grpc::Status CompareRuns(grpc::ServerContext* context, const v1::CompareRunsRequest* request,
                            v1::CompareRunsResponse* response) override {
     const auto comparison = api_.CompareRuns(

@@ -308,6 +308,10 @@ absl::StatusOr<LineageGraph> SqliteHistory::TraceLineage(const std::string& refe
   });
 }
 
+absl::StatusOr<Impact> SqliteHistory::FindImpact(const std::string& reference) {
+  return InTransaction<Impact>([&](Database& database) { return FindImpactIn(database, reference); });
+}
+
 absl::StatusOr<std::vector<core::Origin>> SqliteHistory::FindOrigins(const std::string& reference,
                                                                      bool upstream) {
   return InTransaction<std::vector<core::Origin>>(

@@ -28,6 +28,7 @@ class SqliteHistory : public History {
                                                            const std::string& stage) override;
   absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                             LineageDirection direction, int depth_max) override;
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override;
   absl::StatusOr<std::vector<core::Origin>> FindOrigins(const std::string& reference,
                                                         bool upstream) override;
   absl::StatusOr<std::vector<PredictionRecord>> Predictions(const std::string& deployment,
@@ -51,6 +52,7 @@ class SqliteHistory : public History {
 // Implemented in lineage.cc. Call it inside a transaction.
 absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::string& reference,
                                             LineageDirection direction, int depth_max);
+absl::StatusOr<Impact> FindImpactIn(Database& database, const std::string& reference);
 absl::StatusOr<std::vector<core::Origin>> FindOriginsIn(Database& database,
                                                         const std::string& reference, bool upstream);
 

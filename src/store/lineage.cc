@@ -5,6 +5,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "encode.h"
@@ -20,6 +21,7 @@ constexpr size_t kNodesMax = 2'000;
 constexpr int kDepthMax = 100;
 constexpr int64_t kNoConsumer = std::numeric_limits<int64_t>::max();
 constexpr size_t kPrefixMin = 6;
+constexpr size_t kResultsMax = 1'000;  // As the queries below are limited.
 
 // A node as the tables know it.
 struct Thing {
@@ -30,6 +32,9 @@ struct Thing {
   // times; the producer that counts is the latest one before this stage run, which is that of the
   // same run wherever there is one.
   int64_t consumer = kNoConsumer;
+  // The other way round: the attempt (row and number) that made it; 0: the version itself was asked about. What others
+  // made of equal bytes that they got elsewhere is not of its making.
+  int64_t maker = 0, maker_number = 0;
 };
 
 // --- neighbours
@@ -49,10 +54,16 @@ WHERE version = ?1 AND role = 'produced' AND stage_run < ?2
 ORDER BY stage_run DESC, attempt DESC
 LIMIT 1)sql";
 
+// With a maker (?2, ?3) those whose producer it is.
 constexpr char kConsumers[] = R"sql(
 SELECT stage_run, attempt
-FROM lineage_edge
-WHERE version = ?1 AND role = 'used'
+FROM lineage_edge AS consumer
+WHERE version = ?1 AND role = 'used' AND (?2 = 0 OR (?2, ?3) = (
+  SELECT stage_run, attempt
+  FROM lineage_edge
+  WHERE version = ?1 AND role = 'produced' AND stage_run < consumer.stage_run
+  ORDER BY stage_run DESC, attempt DESC
+  LIMIT 1))
 ORDER BY stage_run DESC, attempt DESC
 LIMIT 1000)sql";
 
@@ -161,14 +172,19 @@ absl::StatusOr<std::vector<Thing>> Results(Database& database, const Thing& thin
       CD4ML_RETURN_IF_ERROR(
           Append(database, found, Like(Kind::kPrediction), kPredictionsOfDeployment, thing.row));
       break;
-    case Kind::kAttempt:
-      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kVersion), kUsedVersions, thing.row,
-                                   thing.number, "produced"));
+    case Kind::kAttempt: {
+      Thing made = Like(Kind::kVersion);
+      made.maker = thing.row;
+      made.maker_number = thing.number;
+      CD4ML_RETURN_IF_ERROR(
+          Append(database, found, made, kUsedVersions, thing.row, thing.number, "produced"));
       CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kDeployment), kDeploymentsOfAttempt,
                                    thing.row, thing.number));
       break;
+    }
     case Kind::kVersion:
-      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kAttempt), kConsumers, thing.row));
+      CD4ML_RETURN_IF_ERROR(Append(database, found, Like(Kind::kAttempt), kConsumers, thing.row,
+                                   thing.maker, thing.maker_number));
       CD4ML_RETURN_IF_ERROR(
           Append(database, found, Like(Kind::kDeployment), kDeploymentsOfVersion, thing.row));
       break;
@@ -407,7 +423,31 @@ SELECT id, kind || ':' || name || '@' || digest
 FROM version
 WHERE digest >= ?1 AND digest < ?1 || 'g' AND (?2 = '' OR kind || ':' || name = ?2)
 ORDER BY digest, kind, name
-LIMIT 6)sql";
+LIMIT ?3)sql";
+
+// The prefix of a digest, and "kind:name" where that is said too; nullopt: the text is neither.
+struct VersionText {
+  std::string name, prefix;
+};
+std::optional<VersionText> ParseVersionText(const std::string& reference) {
+  const size_t at = reference.rfind('@');
+  VersionText text{at == std::string::npos ? "" : reference.substr(0, at),
+                   at == std::string::npos ? reference : reference.substr(at + 1)};
+  if (text.prefix.starts_with("sha256:")) text.prefix.erase(0, 7);
+  const bool is_digest = text.prefix.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (text.prefix.size() < kPrefixMin || !is_digest) return std::nullopt;
+  return text;
+}
+
+// Data by the name of its material, or by where it was read from: summaries end with that.
+constexpr char kVersionsOfData[] = R"sql(
+SELECT id, kind || ':' || name || '@' || digest
+FROM version
+WHERE kind = 'data' AND (name = ?1 OR substr(summary, -length(?2)) = ?2)
+ORDER BY id
+LIMIT ?3)sql";
+
+std::string SummaryEnd(const std::string& source) { return " from " + source; }
 
 class Resolver {
  public:
@@ -416,13 +456,13 @@ class Resolver {
 
   absl::StatusOr<Thing> Resolve(const std::string& reference) {
     for (const auto attempt : {&Resolver::TryRun, &Resolver::TryDeployment, &Resolver::TryStage,
-                               &Resolver::TryPrediction, &Resolver::TryVersion}) {
+                               &Resolver::TryPrediction, &Resolver::TryVersion, &Resolver::TryData}) {
       CD4ML_RETURN_IF_ERROR((this->*attempt)(reference));
       if (!found_.empty()) return found_.front();
     }
     return absl::NotFoundError(
         "nothing is known of \"" + reference +
-        "\": it is no run, environment, deployment, stage of a run, prediction, version or prefix "
+        "\": it is no run, environment, deployment, stage of a run, prediction, version, data or prefix "
         "(6 digits or more) of a digest or commit");
   }
 
@@ -475,15 +515,13 @@ class Resolver {
 
   // "model:used-car-price/train.model@91bc…" or a prefix of the digest alone.
   absl::Status TryVersion(const std::string& reference) {
-    const size_t at = reference.rfind('@');
-    const std::string name = at == std::string::npos ? "" : reference.substr(0, at);
-    std::string prefix = at == std::string::npos ? reference : reference.substr(at + 1);
-    if (prefix.starts_with("sha256:")) prefix.erase(0, 7);
-    if (prefix.size() < kPrefixMin ||
-        prefix.find_first_not_of("0123456789abcdef") != std::string::npos) {
-      return absl::OkStatus();
-    }
-    return FindOne(reference, Kind::kVersion, kVersionsByPrefix, prefix, name);
+    const std::optional<VersionText> text = ParseVersionText(reference);
+    if (!text.has_value()) return absl::OkStatus();
+    return FindOne(reference, Kind::kVersion, kVersionsByPrefix, text->prefix, text->name, 6);
+  }
+
+  absl::Status TryData(const std::string& reference) {
+    return FindOne(reference, Kind::kVersion, kVersionsOfData, reference, SummaryEnd(reference), 6);
   }
 
   // Finds what a query names by row and name, if it is one; several are refused with their names.
@@ -567,7 +605,114 @@ absl::StatusOr<core::Origin> ReadOrigin(Database& database, const Thing& attempt
   return origin;
 }
 
+// --- impact -------------------------------------------------------------------------------------
+
+constexpr int kRootsMax = 1'000;
+constexpr size_t kWalkedMax = 100'000;
+
+constexpr char kPredictionsCounted[] = R"sql(
+SELECT COUNT(*), MIN(at_ms), MAX(at_ms)
+FROM prediction
+WHERE deployment = ?1)sql";
+
+absl::StatusOr<core::Version> ReadVersionAt(Database& database, int64_t row) {
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kVersionFacts, row));
+  if (!rows.Next()) return Gone(rows.status());
+  return ReadVersion(rows, 0);
+}
+
+// Returns the versions that are meant: all of one digest, or all of one data.
+absl::StatusOr<std::vector<Thing>> FindRoots(Database& database, const std::string& reference) {
+  std::vector<Thing> roots;
+  if (const std::optional<VersionText> text = ParseVersionText(reference)) {
+    CD4ML_RETURN_IF_ERROR(Append(database, roots, Like(Kind::kVersion), kVersionsByPrefix,
+                                 text->prefix, text->name, kRootsMax));
+    std::set<std::string> digests;
+    for (const Thing& root : roots) {
+      CD4ML_ASSIGN_OR_RETURN(const core::Version version, ReadVersionAt(database, root.row));
+      digests.insert(version.digest);
+    }
+    if (digests.size() > 1) {
+      return absl::InvalidArgumentError("\"" + reference + "\" may mean " + *digests.begin() + " or " +
+                                        *digests.rbegin() + "; give more of it");
+    }
+  }
+  if (roots.empty()) {
+    CD4ML_RETURN_IF_ERROR(Append(database, roots, Like(Kind::kVersion), kVersionsOfData, reference,
+                                 SummaryEnd(reference), kRootsMax));
+  }
+  if (!roots.empty()) return roots;
+  return absl::NotFoundError("no data and no commit is known as \"" + reference +
+                             "\": it is no material (pipeline/name), no path or address that data was read from, no "
+                             "version and no prefix (6 digits or more) of a digest or commit");
+}
+
+// `runs` is by the rows of their stages, which follow one another.
+absl::Status AddImpact(Database& database, const Thing& thing, std::map<int64_t, core::RunId>& runs,
+                       Impact& impact) {
+  if (thing.kind == Kind::kDeployment) {
+    static const std::string kSelect =
+        std::string(kDeploymentColumns) + "WHERE deployment.id = ?1\nORDER BY deployment.id\nLIMIT 1";
+    ImpactedDeployment& found = impact.deployments.emplace_back();
+    {
+      CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelect.c_str(), thing.row));
+      if (!rows.Next()) return Gone(rows.status());
+      CD4ML_ASSIGN_OR_RETURN(found.deployment, ReadDeployment(rows));
+    }
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kPredictionsCounted, thing.row));
+    if (!rows.Next()) return rows.status();
+    found.predictions = rows.Integer(0);
+    if (found.predictions > 0) {
+      found.first_prediction = rows.Time(1);
+      found.last_prediction = rows.Time(2);
+    }
+  } else if (thing.kind == Kind::kVersion && thing.maker != 0) {
+    CD4ML_ASSIGN_OR_RETURN(core::Version version, ReadVersionAt(database, thing.row));
+    if (version.kind != core::VersionKind::kModel) return absl::OkStatus();
+    const Thing attempt{.kind = Kind::kAttempt, .row = thing.maker, .number = thing.maker_number};
+    CD4ML_ASSIGN_OR_RETURN(const LineageNode maker, DescribeAttempt(database, attempt));
+    impact.models.push_back({std::move(version), *core::ParseAttemptId(maker.id), maker.at});
+  } else if (thing.kind == Kind::kAttempt) {
+    CD4ML_ASSIGN_OR_RETURN(const LineageNode attempt, DescribeAttempt(database, thing));
+    runs[thing.row] = core::ParseAttemptId(attempt.id)->run;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::StatusOr<Impact> FindImpactIn(Database& database, const std::string& reference) {
+  Impact impact;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> roots, FindRoots(database, reference));
+  for (const Thing& root : roots) {
+    CD4ML_ASSIGN_OR_RETURN(impact.versions.emplace_back(), ReadVersionAt(database, root.row));
+  }
+  std::map<int64_t, core::RunId> runs;
+  std::set<std::tuple<Kind, int64_t, int64_t, int64_t>> seen;
+  for (std::deque<Thing> open(roots.begin(), roots.end()); !open.empty(); open.pop_front()) {
+    const Thing thing = open.front();
+    if (!seen.insert({thing.kind, thing.row, thing.number, thing.maker}).second) continue;
+    if (seen.size() > kWalkedMax) {
+      impact.truncated = true;
+      break;
+    }
+    CD4ML_RETURN_IF_ERROR(AddImpact(database, thing, runs, impact));
+    if (thing.kind == Kind::kDeployment) continue;  // Its predictions are counted.
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> next, Results(database, thing));
+    impact.truncated = impact.truncated || next.size() >= kResultsMax;
+    open.insert(open.end(), next.begin(), next.end());
+  }
+  for (const auto& [stage, run] : runs) {
+    if (impact.runs.empty() || impact.runs.back() != run) impact.runs.push_back(run);
+  }
+  std::sort(impact.models.begin(), impact.models.end(),
+            [](const ImpactedModel& a, const ImpactedModel& b) { return a.at < b.at; });
+  std::sort(impact.deployments.begin(), impact.deployments.end(),
+            [](const ImpactedDeployment& a, const ImpactedDeployment& b) {
+              return a.deployment.started < b.deployment.started;
+            });
+  return impact;
+}
 
 absl::StatusOr<std::vector<core::Origin>> FindOriginsIn(Database& database,
                                                         const std::string& reference,
@@ -611,6 +756,7 @@ absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::strin
   CD4ML_ASSIGN_OR_RETURN(LineageNode node, Describe(database, root));
   graph.root = node.id;
   std::set<std::string> seen = {node.id};
+  std::set<std::tuple<std::string, int64_t, int64_t>> walked;   // A version goes on from each that made it.
   graph.nodes.push_back(std::move(node));
   struct Pending {
     Thing thing;
@@ -633,9 +779,10 @@ absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::strin
         continue;
       }
       graph.edges.push_back(up ? LineageEdge{node.id, from.id} : LineageEdge{from.id, node.id});
-      if (!seen.insert(node.id).second) continue;
-      open.push_back({thing, node.id, from.depth + 1});
-      graph.nodes.push_back(std::move(node));
+      if (walked.insert({node.id, thing.maker, thing.maker_number}).second) {
+        open.push_back({thing, node.id, from.depth + 1});
+      }
+      if (seen.insert(node.id).second) graph.nodes.push_back(std::move(node));
     }
   }
   return graph;

@@ -146,6 +146,15 @@ FakeWorld FullWorld() {
   rejected.run.pins.materials["listings"].digest = "aa02" + std::string(60, '0');
   SetPath(rejected.run.pins.params, "train.max_depth", 8);
   for (int i = 10; i < 22; ++i) world.daemon.comparison.changed_paths.push_back("src/f" + std::to_string(i) + ".py");
+  world.daemon.impact.versions = {MakeRun(1).pins.materials.at("listings")};
+  world.daemon.impact.runs = {"used-car-price/1", "used-car-price/2", "used-car-price/3"};
+  for (const core::Deployment& deployment : {world.daemon.deployments[1], world.daemon.deployments[0]}) {
+    world.daemon.impact.models.push_back({deployment.model, {deployment.run, "train", 1}, deployment.started});
+    world.daemon.impact.deployments.push_back({deployment, 0, {}, {}});
+  }
+  world.daemon.impact.deployments[0].predictions = 1'812;
+  world.daemon.impact.deployments[0].first_prediction = kStart + Duration(80'000);
+  world.daemon.impact.deployments[0].last_prediction = kStart + Duration(599'000);
   world.daemon.plan.pipeline = "used-car-price";
   world.daemon.plan.commit = "9f2c1aa0000000000000000000000000000000aa";
   world.daemon.plan.commit_subject = "Use log mileage";
@@ -194,6 +203,9 @@ TEST(Golden, ListsAndPages) {
       {"lineage_mermaid", {"lineage", "used-car-price/1/release", "--format", "mermaid"}},
       {"run_diff", {"run", "diff", "used-car-price/1", "used-car-price/10"}},
       {"run_diff_all", {"diff", "used-car-price/1", "used-car-price/1", "--all", "-o", "wide"}},
+      {"impact", {"impact", "used-car-price/listings"}},
+      {"impact_wide", {"impact", "used-car-price/listings", "-o", "wide"}},
+      {"impact_unknown", {"impact", "cars.csv"}},
       {"run_diff_same", {"diff", "used-car-price/1", "used-car-price/1"}},
       {"server", {"server"}},
       {"explain", {"explain", "cd0121"}},
@@ -269,6 +281,7 @@ const std::vector<std::vector<std::string>>& EveryAnswer() {
       {"plan", "used-car-price"},
       {"lineage", "used-car-price/1/release"},
       {"diff", "used-car-price/1", "used-car-price/10"},
+      {"impact", "used-car-price/listings"},
       {"server"}};
   return kLines;
 }

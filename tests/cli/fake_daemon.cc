@@ -147,6 +147,11 @@ class FakeQuery : public QueryApi {
     return found;
   }
   absl::StatusOr<std::vector<MonitorView>> ListMonitors(int) override { return daemon_.monitors; }
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override {
+    if (daemon_.impact.versions.empty() || daemon_.impact.versions[0].name != reference)
+      return absl::NotFoundError("no data and no commit is known as \"" + reference + "\"");
+    return daemon_.impact;
+  }
   // As the daemon does, but for git.
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override {
@@ -257,6 +262,7 @@ JsonPrinters MakePrinters() {
       .lineage = [](const LineageGraph& graph) { return JsonOf("root", graph.root); },
       .comparison =
           [](const RunComparison& comparison) { return JsonOf("comparison", comparison.after); },
+      .impact = [](const Impact& impact) { return JsonOf("impact", impact.versions[0].name); },
       .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
       .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },

@@ -35,6 +35,7 @@ struct FakeDaemon {
   std::vector<core::Deployment> deployments;
   std::vector<MonitorView> monitors;
   LineageGraph lineage;
+  Impact impact;
   RunComparison comparison;   // What comparing two runs does not tell.
   std::map<std::pair<std::string, DocumentKind>, std::string> documents;
   std::string signing_key;

@@ -44,7 +44,9 @@ using AllPairs = testing::Types<
     Pair<ArtifactRef, v1::ArtifactRef>, Pair<core::Version, v1::Version>,
     Pair<LineageNode, v1::LineageNode>, Pair<LineageEdge, v1::LineageEdge>,
     Pair<LineageGraph, v1::LineageGraph>, Pair<core::Side, v1::Side>,
-    Pair<core::Difference, v1::Difference>, Pair<RunComparison, v1::RunComparison>, Pair<core::Place, v1::Place>,
+    Pair<core::Difference, v1::Difference>, Pair<RunComparison, v1::RunComparison>,
+    Pair<ImpactedModel, v1::ImpactedModel>, Pair<ImpactedDeployment, v1::ImpactedDeployment>,
+    Pair<Impact, v1::Impact>, Pair<core::Place, v1::Place>,
     Pair<core::Diagnostic, v1::Diagnostic>, Pair<PipelineRecord, v1::Pipeline>,
     Pair<core::RetrySpec, v1::RetrySpec>, Pair<core::StagePlan, v1::StagePlan>,
     Pair<core::RuleResult, v1::RuleResult>, Pair<core::Verdict, v1::Verdict>,
@@ -78,7 +80,7 @@ using ConvertedMessages =
     testing::Types<v1::Run, v1::RunView, v1::RunSummary, v1::PlannedRun, v1::Verdict, v1::Outcome,
                    v1::AttemptId, v1::Diagnostic, v1::Pipeline, v1::Agent, v1::AgentHello,
                    v1::SessionGrant, v1::DesiredState, v1::AgentReport, v1::Deployment, v1::Monitor,
-                   v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::RegisterPipelineRequest,
+                   v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::Impact, v1::RegisterPipelineRequest,
                    v1::RegisterPipelineResponse, v1::StartRunRequest, v1::GetServerResponse,
                    v1::ListRunsRequest, v1::ReadLogResponse>;
 TYPED_TEST_SUITE(Messages, ConvertedMessages);
@@ -245,6 +247,7 @@ TEST(Json, NamesListsByWhatTheyHold) {
        {ToProtoJson(FilledValue<v1::RunView>()), ToProtoJson(FilledValue<v1::PlannedRun>()),
         ToProtoJson(FilledValue<v1::LineageGraph>()),
         ToProtoJson(FilledValue<v1::RunComparison>()),
+        ToProtoJson(FilledValue<v1::Impact>()),
         ToProtoJson(FilledValue<v1::GetServerResponse>()),
         ToProtoJson(FilledValue<v1::RegisterPipelineResponse>()),
         ToProtoJson(FilledValue<v1::Verdict>()),

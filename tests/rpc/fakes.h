@@ -177,6 +177,10 @@ struct FakeQuery : QueryApi {
     asked = std::to_string(checks);
     return Or(std::vector{FilledValue<v1::Monitor>()});
   }
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override {
+    asked = "impact of " + reference;
+    return Or(FilledValue<v1::Impact>());
+  }
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override {
     asked = before + " and " + after + (compared == core::Compared::kEverything ? " all" : "");

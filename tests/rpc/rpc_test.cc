@@ -141,6 +141,8 @@ TEST_F(Rpc, CarriesEveryQuery) {
   EXPECT_EQ(query_.asked, "p/3 down 9");
   ASSERT_TRUE(client->TraceLineage("p/3", LineageDirection::kUp, 9).ok());
   EXPECT_EQ(query_.asked, "p/3 up 9");
+  EXPECT_EQ(TextOf(client->FindImpact("9f2c1aa").value()), Filled<v1::Impact>().DebugString());
+  EXPECT_EQ(query_.asked, "impact of 9f2c1aa");
   EXPECT_EQ(TextOf(client->CompareRuns("p/3", "p/4", core::Compared::kEverything).value()),
             Filled<v1::RunComparison>().DebugString());
   EXPECT_EQ(query_.asked, "p/3 and p/4 all");

@@ -84,6 +84,10 @@ class DaemonHost::LazyHistory : public History {
     CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
     return opened->TraceLineage(reference, direction, depth_max);
   }
+  absl::StatusOr<Impact> FindImpact(const std::string& reference) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->FindImpact(reference);
+  }
   absl::StatusOr<std::vector<core::Origin>> FindOrigins(const std::string& reference, bool upstream) override {
     CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
     return opened->FindOrigins(reference, upstream);

@@ -92,6 +92,133 @@ TEST_F(History, TracesABadDataVersionDownToPredictions) {
   }
 }
 
+TEST_F(History, TellsEqualBytesFromElsewhereFromWhatWasMadeHere) {
+  RunCar(1, "same");
+  const core::Run second = RunCar(2, "same");
+
+  auto graph = history().TraceLineage(core::VersionId(second.pins.materials.at("listings")),
+                                      LineageDirection::kDown, 0);
+
+  ASSERT_OK(graph.status());
+  for (const char* id : {"car/2/train/1", "car/2/release"}) EXPECT_TRUE(Ids(*graph).contains(id)) << id;
+  for (const char* id : {"car/1/train/1", "car/1/release"}) EXPECT_FALSE(Ids(*graph).contains(id)) << id;
+}
+
+TEST_F(History, WalksAVersionDownFromEachThatMadeIt) {
+  RunCar(1, "same");
+  core::Run second = RunCar(2, "same");
+
+  auto graph = history().TraceLineage("params:car@" + second.pins.params_digest.hex(), LineageDirection::kDown, 0);
+
+  ASSERT_OK(graph.status());
+  for (const char* id : {"car/1/package/1", "car/1/release", "car/2/package/1", "car/2/release"}) {
+    EXPECT_TRUE(Ids(*graph).contains(id)) << id;
+  }
+}
+
+TEST_F(History, FindsDataByWhereItWasReadFrom) {
+  core::Run run;
+  core::StartRun start = CarRun(1);
+  start.pins.materials["listings"].summary = "1.2 KiB from s3://lake/listings.csv";
+  ASSERT_OK(Do(run, start));
+  ASSERT_OK(Perform(run, "validate", GoodOutcome("validate", "one")));
+  const std::string id = core::VersionId(run.pins.materials.at("listings"));
+
+  for (const char* reference : {"car/listings", "s3://lake/listings.csv"}) {
+    auto graph = history().TraceLineage(reference, LineageDirection::kDown, 1);
+    ASSERT_OK(graph.status());
+    EXPECT_EQ(graph->root, id) << reference;
+  }
+  EXPECT_TRUE(absl::IsNotFound(history().TraceLineage("listings.csv", LineageDirection::kDown, 1).status()));
+  RunCar(2, "two");
+  EXPECT_TRUE(absl::IsInvalidArgument(history().TraceLineage("car/listings", LineageDirection::kDown, 1).status()));
+}
+
+// --- impact --------------------------------------------------------------------------------------
+
+struct Found {
+  std::vector<std::string> runs, models, deployments;
+};
+
+Found Flat(const Impact& impact) {
+  Found found{impact.runs, {}, {}};
+  for (const ImpactedModel& model : impact.models) found.models.push_back(core::ToText(model.made_by));
+  for (const ImpactedDeployment& one : impact.deployments) found.deployments.push_back(one.deployment.id);
+  return found;
+}
+
+using Names = std::vector<std::string>;
+
+TEST_F(History, SaysWhichModelsDeploymentsAndPredictionsCameOfAVersionOfData) {
+  RunCar(1, "one");
+  const core::Run run = RunCar(2, "two");
+  RunCar(3, "three");
+  const UtcTime first = Tick(), last = Tick();
+  ASSERT_OK(store_->Commit({PredictionChange{{{"car/2/release", "req-1", first, Value(), 1.0},
+                                              {"car/2/release", "req-2", last, Value(), 1.0},
+                                              {"car/3/release", "req-3", last, Value(), 1.0}}}}));
+  const core::Version data = run.pins.materials.at("listings");
+
+  for (const std::string& reference : {core::VersionId(data), data.digest, data.digest.substr(0, 8), "sha256:" + data.digest}) {
+    auto impact = history().FindImpact(reference);
+
+    ASSERT_OK(impact.status());
+    EXPECT_EQ(impact->versions, std::vector<core::Version>{data});
+    const Found found = Flat(*impact);
+    EXPECT_EQ(found.runs, Names{"car/2"});
+    EXPECT_EQ(found.models, Names{"car/2/train/1"});
+    EXPECT_EQ(found.deployments, Names{"car/2/release"});
+    EXPECT_EQ(impact->models[0].model, *core::FindVersion(run, "train.model"));
+    EXPECT_EQ(impact->deployments[0].predictions, 2);
+    EXPECT_EQ(impact->deployments[0].first_prediction, first);
+    EXPECT_EQ(impact->deployments[0].last_prediction, last);
+    EXPECT_TRUE(impact->deployments[0].deployment.ended.is_set());
+    EXPECT_FALSE(impact->truncated);
+  }
+}
+
+TEST_F(History, SaysWhatCameOfACommitAndOfAllVersionsOfAMaterial) {
+  const core::Run run = RunCar(1, "one");
+  RunCar(2, "two");
+
+  EXPECT_EQ(Flat(*history().FindImpact(run.pins.commit.substr(0, 7))).deployments, Names{"car/1/release"});
+  const Found all = Flat(*history().FindImpact("car/listings"));
+  EXPECT_EQ(all.runs, (Names{"car/1", "car/2"}));
+  EXPECT_EQ(all.deployments, (Names{"car/1/release", "car/2/release"}));
+}
+
+TEST_F(History, BlamesNoDataForWhatOthersMadeOfEqualBytes) {
+  const core::Run first = RunCar(1, "same");
+  const core::Run second = RunCar(2, "same");
+
+  EXPECT_EQ(Flat(*history().FindImpact(first.pins.materials.at("listings").digest)).models, Names{"car/1/train/1"});
+  EXPECT_EQ(Flat(*history().FindImpact(second.pins.materials.at("listings").digest)).models, Names{"car/2/train/1"});
+}
+
+TEST_F(History, FollowsAResultIntoTheRunThatTookItOver) {
+  const core::Run first = RunCar(1, "one");
+  core::Run second;
+  core::StartRun start = CarRun(2);
+  const core::StageRun& validated = *first.FindStage("validate");
+  start.carried["validate"] = {{"car/1", "validate", 1}, *validated.result(), true};
+  ASSERT_OK(Do(second, start));
+  ASSERT_OK(Perform(second, "train", GoodOutcome("train", "two")));
+
+  const Found found = Flat(*history().FindImpact(first.pins.materials.at("listings").digest));
+
+  EXPECT_EQ(found.runs, (Names{"car/1", "car/2"}));
+  EXPECT_EQ(found.models, (Names{"car/1/train/1", "car/2/train/1"}));
+}
+
+TEST_F(History, RefusesAnImpactOfNothingOrOfTwoThings) {
+  const core::Run run = RunCar(1, "one");
+
+  EXPECT_TRUE(absl::IsNotFound(history().FindImpact("elsewhere.csv").status()));
+  EXPECT_TRUE(absl::IsNotFound(history().FindImpact("feedbeef00").status()));
+  const absl::Status kind = history().FindImpact("model:car/train.model@" + run.pins.materials.at("listings").digest).status();
+  EXPECT_TRUE(absl::IsNotFound(kind)) << kind;
+}
+
 std::vector<std::string> Attempts(const std::vector<core::Origin>& origins) {
   std::vector<std::string> ids;
   for (const core::Origin& origin : origins) ids.push_back(core::ToText(core::AttemptOf(origin)));

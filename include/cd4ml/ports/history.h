@@ -61,6 +61,27 @@ struct LineageGraph {
   bool truncated = false;                     // There is more than fits into one answer.
 };
 
+// A model that an attempt made of what was asked about.
+struct ImpactedModel {
+  core::Version model;
+  core::AttemptId made_by;
+  UtcTime at;
+};
+// Where such a model, or something else made of it, went live.
+struct ImpactedDeployment {
+  core::Deployment deployment;
+  int64_t predictions = 0;                    // Recorded ones.
+  UtcTime first_prediction, last_prediction;
+};
+// What became of a version of data or of a commit.
+struct Impact {
+  std::vector<core::Version> versions;        // That were meant.
+  std::vector<core::RunId> runs;              // That used them, directly or through what was made of them; oldest first.
+  std::vector<ImpactedModel> models;          // Oldest first.
+  std::vector<ImpactedDeployment> deployments;   // Oldest first.
+  bool truncated = false;                     // There is more than is looked at.
+};
+
 inline constexpr size_t kOriginsMax = 2'000;
 
 enum class LineageDirection { kUp, kDown };   // Up: what it was made from. Down: what was made of it.
@@ -80,11 +101,14 @@ class History {
   // Newest first. Empty environment: all. `at`, when set: only what was live then.
   virtual absl::StatusOr<std::vector<core::Deployment>> ListDeployments(const std::string& environment,
                                                                         UtcTime at, int limit) = 0;
-  // `reference`: a run, "pipeline/latest", an environment ("pipeline/environment"), a deployment, a prediction key, a version id or a unique
-  // prefix of a digest or commit. NOT_FOUND says what was tried.
+  // `reference`: a run, "pipeline/latest", an environment ("pipeline/environment"), a deployment, a prediction key, a version id, a unique
+  // prefix of a digest or commit, or the path or address of data that has one version. NOT_FOUND says what was tried.
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference,
                                                     LineageDirection direction, int depth_max) = 0;
-  // The attempts that made what `reference` (as above) is or was directly made from, nearest first; with `upstream` also
+  // `reference`: a version id, a unique prefix of a digest or commit; or all versions of a material, as
+  // "pipeline/material" or the path or address that it was read from.
+  virtual absl::StatusOr<Impact> FindImpact(const std::string& reference) = 0;
+  // The attempts that made what `reference` (as TraceLineage) is or was directly made from, nearest first; with `upstream` also
   // those that made what these were made from, and so on. FAILED_PRECONDITION: no stage made it. RESOURCE_EXHAUSTED:
   // there are more than kOriginsMax.
   virtual absl::StatusOr<std::vector<core::Origin>> FindOrigins(const std::string& reference, bool upstream) = 0;

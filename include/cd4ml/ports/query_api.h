@@ -98,6 +98,8 @@ class QueryApi {
   virtual absl::StatusOr<std::vector<MonitorView>> ListMonitors(int checks) = 0;
   virtual absl::StatusOr<LineageGraph> TraceLineage(const std::string& reference, LineageDirection direction,
                                                     int depth_max) = 0;
+  // `reference` is as in History::FindImpact.
+  virtual absl::StatusOr<Impact> FindImpact(const std::string& reference) = 0;
   virtual absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                                     core::Compared compared) = 0;
   // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it, or no model is in it.

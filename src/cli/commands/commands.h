@@ -26,6 +26,7 @@ Command AgentUndrain();
 Command DeployList();
 Command DeployHistory();
 Command Lineage();
+Command ImpactCommand();
 Command ProvenanceExport();
 Command ProvenanceVerify();
 Command ProvenanceCard();

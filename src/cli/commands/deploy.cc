@@ -6,11 +6,6 @@
 namespace cd4ml::cli {
 namespace {
 
-// Returns "2026-03-02 12:10".
-std::string WhenText(UtcTime time) {
-  return time.is_set() ? FormatTime(time).replace(10, 1, " ").substr(0, 16) : "";
-}
-
 enum class Scope { kLive, kHistory };
 
 int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
@@ -35,7 +30,7 @@ int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
     const bool is_live = !deployment.ended.is_set();
     table.Add({deployment.environment,
                is_live ? Cell("✔ live", Style::kGood) : Cell("– ended", Style::kDim),
-               deployment.run, WhenText(deployment.started), WhenText(deployment.ended),
+               deployment.run, MinuteText(deployment.started), MinuteText(deployment.ended),
                deployment.endpoint, VersionText(deployment.model), deployment.id,
                VersionText(deployment.package), deployment.agent, deployment.replaced});
   }

@@ -155,7 +155,7 @@ Command Lineage() {
                        "lineage 91bc2f0 --down --format mermaid"},
           .operands =
               {{"REF",
-                "a run, environment, deployment, prediction, version or digest (cd4ml help refs)"}},
+                "a run, environment, deployment, prediction, version, data or digest (cd4ml help refs)"}},
           .options = {{"--up", "", "what it was made from; this is the default"},
                       {"--down", "", "what was made of it"},
                       {"--depth", "N", "at most so many steps (1 to 100); without it: 20"},
