@@ -51,7 +51,7 @@ cli::JsonPrinters MakePrinters() {
   const auto print = [](const auto& message) { return rpc::ToProtoJson(message); };
   return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
           .agent = print, .deployment = print, .monitor = print, .lineage = print,
-          .comparison = print, .impact = print, .server = print, .gc = print,
+          .comparison = print, .impact = print, .reproduction = print, .server = print, .gc = print,
           .pin = print, .backup = print, .scrub = print};
 }
 

@@ -6,8 +6,8 @@ namespace cd4ml::cli {
 const std::vector<Command>& AllCommands() {
   static const std::vector<Command> kCommands = {
       RunStart(),     RunWatch(),  RunShow(),       RunLogs(),        RunList(),
-      RunWait(),      RunRetry(),  RunCancel(),     RunDiff(),        Why(),
-      PipelineAdd(),
+      RunWait(),      RunRetry(),  RunCancel(),     RunDiff(),        RunReproduce(),
+      Why(),          PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       DeployList(),   DeployHistory(), Lineage(),   ImpactCommand(), MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),

@@ -179,6 +179,8 @@ std::vector<Hint> NextSteps(const core::Run& run) {
   }
   if (!run.superseded_by.empty()) {
     hints.push_back({"What took its place", "cd4ml run show " + run.superseded_by});
+  } else if (run.trigger.kind == core::TriggerKind::kReproduce) {
+    hints.push_back({"Make it again", "cd4ml run reproduce " + run.retry_of});
   } else {
     hints.push_back({"Do again what did not pass", "cd4ml run retry " + run.id});
   }

@@ -28,12 +28,13 @@ constexpr Topic kTopics[] = {
   8    took longer than --timeout
 
 Of a run that is waited for (run start --wait or --watch, run watch, run wait,
-run logs --follow):
+run logs --follow, run reproduce):
 
   10   a stage failed
   11   a gate rejected
   12   cancelled, or superseded by a newer run
   13   infrastructure failed: no agent, an agent lost, a disk full
+  14   something else came out (run reproduce)
   130  interrupted with Ctrl-C; the run goes on
 )"},
     {"environment", "variables that the program reads", R"(Environment variables

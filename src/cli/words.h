@@ -26,6 +26,7 @@ enum ExitCode {
   kExitGateRejected = 11,
   kExitCancelled = 12,
   kExitInfrastructure = 13,
+  kExitDifferent = 14,
   kExitInterrupted = 130,
 };
 

@@ -122,7 +122,9 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const StartRun& command)
   Decision next(started, now_);
   for (const std::string& stage : command.left_out) {
     next.End(started.positions.find(stage)->second, StageState::kSkipped, Reason::kNotSelected,
-             "left out of this retry of run " + command.retry_of);
+             command.trigger.kind == TriggerKind::kReproduce
+                 ? "left out: making run " + command.retry_of + " again changes nothing outside, and repeats no failure"
+                 : "left out of this retry of run " + command.retry_of);
   }
   if (!command.queued) next.UnblockWhatNeedsNothing();
   std::vector<Event> rest = next.Settle();

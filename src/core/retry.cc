@@ -87,6 +87,11 @@ absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vecto
     return absl::FailedPreconditionError("run " + ended.id + " is " + std::string(Word(ended)) +
                                          "; wait for its end, or cancel it first");
   }
+  if (ended.trigger.kind == TriggerKind::kReproduce) {
+    // It left out what changes the world, which must not follow from it.
+    return absl::FailedPreconditionError("run " + ended.id + " made run " + ended.retry_of +
+                                         " again to compare them; retry that one, or reproduce it once more");
+  }
   if (scope != RetryScope::kFailed) {
     if (absl::Status known = CheckStage(ended, stages, stage); !known.ok()) return known;
   }

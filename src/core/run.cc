@@ -21,7 +21,7 @@ constexpr std::array<std::string_view, 19> kReasons = {
     "gate_rejected", "gate_error",      "not_ready",     "not_available",   "cancelled",
     "need_failed",   "condition_false", "agent_lost",    "infra",           "no_agent",
     "total_timeout", "silence_timeout", "superseded",    "not_selected"};
-constexpr std::array<std::string_view, 3> kTriggerKinds = {"dispatch", "monitor", "retry"};
+constexpr std::array<std::string_view, 4> kTriggerKinds = {"dispatch", "monitor", "retry", "reproduce"};
 
 template <typename Enum, size_t N>
 std::optional<Enum> Parse(const std::array<std::string_view, N>& words, std::string_view text) {

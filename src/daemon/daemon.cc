@@ -241,13 +241,30 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
       if (!ended.ok()) return done(ended.status());
       absl::StatusOr<PreparedRun> prepared = starter_.PrepareRetry(request, *ended);
-      Offer(Urgency::kBulk, done, [this, key = request.key, pipeline = ended->pipeline, prepared = std::move(prepared), done]() mutable {
-        // A repeated request gives the run that it started, even if it could not be prepared again.
-        if (orchestrator_.AnswerRepeated(key, pipeline, done)) return;
-        if (!prepared.ok()) return done(prepared.status());
-        orchestrator_.StartRun(*std::move(prepared), done);
-      });
+      StartPrepared(request.key, ended->pipeline, std::move(prepared), done);
     });
+  }
+
+  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+    // All data is read to check it.
+    pool_.Post([this, request = std::move(request), done]() mutable {
+      const absl::StatusOr<core::RunId> id = queries_.Resolve(request.run);
+      if (!id.ok()) return done(id.status());
+      absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
+      if (!ended.ok()) return done(ended.status());
+      absl::StatusOr<PreparedRun> prepared = starter_.PrepareReproduction(request, *ended);
+      StartPrepared(request.key, ended->pipeline, std::move(prepared), done);
+    });
+  }
+
+  // A repeated request gives the run that it started, even if it could not be prepared again.
+  void StartPrepared(std::string key, std::string pipeline, absl::StatusOr<PreparedRun> prepared, Done<core::Run> done) {
+    Offer(Urgency::kBulk, done,
+          [this, key = std::move(key), pipeline = std::move(pipeline), prepared = std::move(prepared), done]() mutable {
+            if (orchestrator_.AnswerRepeated(key, pipeline, done)) return;
+            if (!prepared.ok()) return done(prepared.status());
+            orchestrator_.StartRun(*std::move(prepared), done);
+          });
   }
 
   void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) override {

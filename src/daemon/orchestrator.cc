@@ -14,6 +14,7 @@ namespace cd4ml::daemon {
 namespace {
 
 constexpr Duration kLookForSpace{1'000};
+constexpr int kLiveMax = 1'000;
 
 UtcTime NewestTime(const core::Run& run) {
   UtcTime newest = run.created;
@@ -119,7 +120,27 @@ void Orchestrator::NoteLease(const core::Run& run, const core::StageRun& stage) 
   if (stage.plan.kind == core::StageKind::kDeploy) {
     locks_[EnvironmentKey(run.pipeline, stage.plan.environment)] = {run.id, stage.plan.name, stage.latest()->number};
   }
-  roster_.Lease(stage.latest()->agent, MakeTask(run, stage, live_));
+  const bool looks_back = run.trigger.kind == core::TriggerKind::kReproduce && core::IsGate(stage.plan.kind);
+  Task task = looks_back ? MakeTask(run, stage, LiveThen(run, stage)) : MakeTask(run, stage, live_);
+  roster_.Lease(stage.latest()->agent, std::move(task));
+}
+
+// What was live when the gate that this one makes again was performed: it compares with what it compared with then.
+LiveMap Orchestrator::LiveThen(const core::Run& run, const core::StageRun& stage) const {
+  LiveMap then;
+  const auto original = history_.GetRun(run.retry_of);
+  const core::StageRun* before = original.ok() ? original->FindStage(stage.plan.name) : nullptr;
+  if (before == nullptr) return then;
+  const UtcTime at = before->latest() == nullptr ? original->created : before->latest()->granted;
+  const auto deployments = history_.ListDeployments("", at, kLiveMax);
+  if (!deployments.ok()) return then;
+  for (const core::Deployment& deployment : *deployments) {
+    if (deployment.pipeline != run.pipeline) continue;
+    if (const auto made_by = history_.GetRun(deployment.run); made_by.ok()) {
+      then[EnvironmentKey(run.pipeline, deployment.environment)] = DescribeDeployment(*made_by, deployment);
+    }
+  }
+  return then;
 }
 
 // --- runs ------------------------------------------------------------------------------------------
@@ -376,7 +397,8 @@ void Orchestrator::FinishCheck(JudgedCheck check) {
   const auto found = monitors_.find(check.monitor);
   if (found == monitors_.end() || found->second.deployment != check.deployment) return;
   const bool open = std::any_of(runs_.begin(), runs_.end(), [&](const auto& entry) {
-    return entry.second.pipeline == found->second.pipeline;
+    return entry.second.pipeline == found->second.pipeline &&
+           entry.second.trigger.kind != core::TriggerKind::kReproduce;
   });
   core::MonitorDecision decision = core::DecideMonitor(found->second, check.spec, check.verdict, open, now_);
   MonitorCheckRecord record;

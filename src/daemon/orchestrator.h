@@ -150,6 +150,7 @@ class Orchestrator {
   // Looks for earlier results of what has become ready.
   void OfferResults();
   ReuseJudgement JudgeReuse(const core::Run& run, const core::StageRun& stage) const;
+  LiveMap LiveThen(const core::Run& run, const core::StageRun& stage) const;
   void Assign();
   absl::Status TakeUp();
   // RESOURCE_EXHAUSTED: nothing was recorded, and the turn is undone. Other errors: the outcome is unknown.

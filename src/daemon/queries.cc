@@ -273,6 +273,16 @@ absl::StatusOr<RunComparison> Queries::CompareRuns(const std::string& before, co
   return comparison;
 }
 
+absl::StatusOr<core::Reproduction> Queries::JudgeReproduction(const std::string& run, std::optional<double> tolerance) {
+  CD4ML_ASSIGN_OR_RETURN(const core::RunId id, Resolve(run));
+  CD4ML_ASSIGN_OR_RETURN(const core::Run rebuilt, ports_.history.GetRun(id));
+  if (rebuilt.trigger.kind != core::TriggerKind::kReproduce) {
+    return absl::FailedPreconditionError("run " + id + " reproduces no other run");
+  }
+  CD4ML_ASSIGN_OR_RETURN(const core::Run original, ports_.history.GetRun(rebuilt.retry_of));
+  return core::JudgeReproduction(original, rebuilt, tolerance);
+}
+
 // Whether higher is better, by "stage.metric". A definition that is no longer kept has no goals.
 std::map<std::string, bool> Queries::GoalsOf(const core::Pins& pins) {
   std::map<std::string, bool> goals;

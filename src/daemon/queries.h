@@ -53,6 +53,7 @@ class Queries : public QueryApi {
   absl::StatusOr<Impact> FindImpact(const std::string& reference) override;
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override;
+  absl::StatusOr<core::Reproduction> JudgeReproduction(const std::string& run, std::optional<double> tolerance) override;
   absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) override;
 
  private:

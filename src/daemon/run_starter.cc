@@ -9,6 +9,7 @@
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/core/recipe.h"
+#include "cd4ml/core/reproduce.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "definitions.h"
 
@@ -16,6 +17,7 @@ namespace cd4ml::daemon {
 namespace {
 
 constexpr int64_t kFileSizeMax = 8 << 20;          // A definition or a parameter file.
+constexpr size_t kPieceSize = 1 << 20;
 constexpr std::string_view kSuffix = ".cd4ml.yaml";
 
 core::Scope MakeScope(const Value& params, const std::string& lane, core::TriggerKind trigger) {
@@ -66,6 +68,27 @@ absl::Status CheckLane(const core::PipelineSpec& spec, const std::string& lane, 
       return absl::InvalidArgumentError("stage \"" + stage.name + "\" deploys to environment \"" + stage.environment +
                                         "\", which lane \"" + lane + "\" may not enter; give the stage an if:");
     }
+  }
+  return absl::OkStatus();
+}
+
+// Reads all bytes of a blob, which verifies them.
+absl::Status CheckBlob(BlobStore& blobs, const Digest& digest) {
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, blobs.Open(digest, 0));
+  while (true) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string piece, reader->Read(kPieceSize));
+    if (piece.empty()) return absl::OkStatus();
+  }
+}
+
+absl::Status CheckArtifact(BlobStore& blobs, const ArtifactRef& artifact) {
+  CD4ML_RETURN_IF_ERROR(UseArtifact(blobs, artifact));   // Which keeps it from being removed.
+  if (!artifact.is_tree) return CheckBlob(blobs, artifact.digest);
+  CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadBlob(blobs, artifact.digest, kTreeTextMax));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<TreeEntry> files, ParseTree(text));
+  for (const TreeEntry& file : files) {
+    const absl::Status checked = CheckBlob(blobs, file.digest);
+    if (!checked.ok()) return Annotate(checked, file.path);
   }
   return absl::OkStatus();
 }
@@ -268,6 +291,61 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   run.carried = std::move(selection.carried);
   run.left_out = std::move(selection.left_out);
   return std::move(prepared.run);
+}
+
+absl::StatusOr<PreparedRun> RunStarter::PrepareReproduction(const ReproduceRequest& request,
+                                                            const core::Run& ended) const {
+  CD4ML_ASSIGN_OR_RETURN(core::ReproductionPlan plan, core::PlanReproduction(ended));
+  CD4ML_RETURN_IF_ERROR(CheckRecord(ended));
+  PreparedRun prepared;
+  core::StartRun& run = prepared.command;
+  run.pipeline = ended.pipeline;
+  run.lane = ended.lane;
+  run.priority = request.priority.value_or(ended.priority);
+  run.retry_of = ended.id;
+  run.trigger = {.kind = core::TriggerKind::kReproduce,
+                 .key = request.key,
+                 .by = request.by,
+                 .reason = request.reason.empty() ? "reproduction of " + ended.id : request.reason};
+  run.pins = ended.pins;
+  run.stages = std::move(plan.stages);
+  run.left_out = std::move(plan.left_out);
+  return prepared;
+}
+
+absl::Status RunStarter::CheckRecord(const core::Run& ended) const {
+  const core::Pins& pins = ended.pins;
+  const auto refuse = [&](const absl::Status& status, const std::string& what) {
+    return absl::FailedPreconditionError("run " + ended.id + " cannot be made again: " + what + ": " + Message(status));
+  };
+  const std::string code = "commit " + pins.commit + " is no longer in " + pins.repo;
+  const absl::StatusOr<std::unique_ptr<SourceRepo>> repo = ports_.repos.Open(pins.repo);
+  if (!repo.ok()) return refuse(repo.status(), code);
+  const absl::StatusOr<CommitFacts> commit = (*repo)->Resolve(pins.commit);
+  if (!commit.ok()) return refuse(commit.status(), code);
+  const absl::StatusOr<std::string> definition = ReadBlob(ports_.blobs, pins.definition, kDefinitionSizeMax);
+  if (!definition.ok()) return refuse(definition.status(), "its definition sha256:" + pins.definition.hex() + " is gone");
+  const ParsedPipeline parsed = ports_.parser.Parse(*definition, pins.file, nullptr);
+  for (const auto& [name, version] : pins.materials) {
+    const absl::Status checked = CheckData(**repo, ended, parsed.spec.FindMaterial(name), version);
+    if (!checked.ok()) return refuse(checked, "material \"" + name + "\" no longer matches its version " + core::VersionId(version));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RunStarter::CheckData(SourceRepo& repo, const core::Run& ended, const core::MaterialSpec* material,
+                                   const core::Version& version) const {
+  const absl::Status kept = CheckArtifact(ports_.blobs, version.artifact);
+  if (kept.ok() || material == nullptr || material->kind == core::MaterialSpec::Kind::kPipeline) return kept;
+  const auto now = SourceOf(*material).Read(*material, {repo, ended.pins.repo, ended.pins.commit});
+  if (!now.ok()) {
+    return absl::FailedPreconditionError(Message(kept) + ", and cannot be read again: " + Message(now.status()));
+  }
+  if (now->digest != version.artifact.digest) {
+    return absl::FailedPreconditionError(Message(kept) + ", and " + core::SourceText(*material) + " is now sha256:" +
+                                         now->digest.hex());
+  }
+  return CheckArtifact(ports_.blobs, version.artifact);
 }
 
 absl::StatusOr<RunStarter::Draft> RunStarter::ReadDraft(SourceRepo& repo, const PipelineRecord& pipeline,

@@ -35,6 +35,10 @@ class RunStarter {
   // A new run with the commit and the data of `ended`, which does again what the request says.
   absl::StatusOr<PreparedRun> PrepareRetry(const RetryRequest& request, const core::Run& ended) const;
 
+  // A new run that makes again what `ended` made. All that it was made from is read: FAILED_PRECONDITION names what is no
+  // longer there as it was. What is gone from the store is taken from its source again, if it is still the same there.
+  absl::StatusOr<PreparedRun> PrepareReproduction(const ReproduceRequest& request, const core::Run& ended) const;
+
  private:
   struct Source {
     CommitFacts commit;
@@ -67,6 +71,10 @@ class RunStarter {
   std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
   // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
   absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
+  absl::Status CheckRecord(const core::Run& ended) const;
+  // Reads the data's bytes, from its source if they are not in the store.
+  absl::Status CheckData(SourceRepo& repo, const core::Run& ended, const core::MaterialSpec* material,
+                         const core::Version& version) const;
   const DataSource& SourceOf(const core::MaterialSpec& material) const;
 
   const Settings& settings_;

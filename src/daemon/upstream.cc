@@ -50,9 +50,14 @@ absl::StatusOr<std::vector<core::RunId>> UpstreamResolver::RunsOf(const core::Ma
   RunFilter filter;
   filter.pipeline = material.location;
   filter.state = core::RunState::kSucceeded;
-  filter.limit = material.consistent ? kRunsMax : 1;
+  filter.limit = kRunsMax;
   CD4ML_ASSIGN_OR_RETURN(const auto runs, ports_.history.ListRuns(filter));
-  for (const RunSummary& run : runs) ids.push_back(run.id);
+  for (const RunSummary& run : runs) {
+    // What was made again to compare it is no newer result.
+    if (run.trigger == core::TriggerKind::kReproduce) continue;
+    ids.push_back(run.id);
+    if (!material.consistent) break;
+  }
   if (!ids.empty()) return ids;
   return absl::NotFoundError("pipeline \"" + material.location + "\" has no run that succeeded; start one with `cd4ml run start " +
                              material.location + '`');

@@ -73,6 +73,14 @@ class ControlClient : public ControlApi {
         std::move(done));
   }
 
+  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+    Ask<v1::ReproduceRunResponse>(
+        calls_, address_, kLongCall, ToProto(request),
+        [&](auto... call) { stub_->async()->ReproduceRun(std::move(call)...); },
+        [](const v1::ReproduceRunResponse& response) { return FromProto(response.run()); },
+        std::move(done));
+  }
+
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {
     v1::DrainAgentRequest message;
@@ -302,6 +310,17 @@ class QueryClient : public QueryApi {
         const auto response,
         Call<v1::FindImpactResponse>(&v1::QueryService::Stub::FindImpact, request));
     return FromProto(response.impact());
+  }
+
+  absl::StatusOr<core::Reproduction> JudgeReproduction(const std::string& run,
+                                                       std::optional<double> tolerance) override {
+    v1::JudgeReproductionRequest request;
+    request.set_run(run);
+    if (tolerance) request.set_tolerance(*tolerance);
+    CD4ML_ASSIGN_OR_RETURN(const auto response,
+                           Call<v1::JudgeReproductionResponse>(
+                               &v1::QueryService::Stub::JudgeReproduction, request));
+    return FromProto(response.reproduction());
   }
 
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,

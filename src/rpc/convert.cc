@@ -263,6 +263,29 @@ class Codec {
     to.truncated = from.truncated();
   }
 
+  void Write(const core::Reproduction& from, v1::Reproduction* to) {
+    to->set_original(from.original);
+    to->set_rebuilt(from.rebuilt);
+    to->set_sameness(EnumToProto<v1::Sameness>(from.sameness));
+    to->set_stage(from.stage);
+    to->set_why(from.why);
+    to->set_outputs(from.outputs);
+    to->set_metrics(from.metrics);
+    WriteList(from.differences, to->mutable_differences());
+    Copy(from.left_out, *to->mutable_left_out());
+  }
+  void Read(const v1::Reproduction& from, core::Reproduction& to) {
+    to.original = from.original();
+    to.rebuilt = from.rebuilt();
+    Enum(from.sameness(), to.sameness);
+    to.stage = from.stage();
+    to.why = from.why();
+    to.outputs = from.outputs();
+    to.metrics = from.metrics();
+    ReadList(from.differences(), to.differences);
+    Copy(from.left_out(), to.left_out);
+  }
+
   // --- pipelines -------------------------------------------------------------------------------
 
   void Write(const core::Diagnostic& from, v1::Diagnostic* to) {
@@ -1121,6 +1144,21 @@ class Codec {
     if (from.has_priority()) to.priority = from.priority();
   }
 
+  void Write(const ReproduceRequest& from, v1::ReproduceRunRequest* to) {
+    to->set_run(from.run);
+    to->set_reason(from.reason);
+    to->set_by(from.by);
+    to->set_request_id(from.key);
+    if (from.priority) to->set_priority(*from.priority);
+  }
+  void Read(const v1::ReproduceRunRequest& from, ReproduceRequest& to) {
+    to.run = from.run();
+    to.reason = from.reason();
+    to.by = from.by();
+    to.key = from.request_id();
+    if (from.has_priority()) to.priority = from.priority();
+  }
+
   void Write(const ServerFacts& from, v1::GetServerResponse* to) {
     to->set_version(from.version);
     to->set_instance(from.instance);
@@ -1325,6 +1363,9 @@ v1::Prediction ToProto(const PredictionRecord& prediction) {
 }
 v1::LineageGraph ToProto(const LineageGraph& graph) { return Encode<v1::LineageGraph>(graph); }
 v1::Impact ToProto(const Impact& impact) { return Encode<v1::Impact>(impact); }
+v1::Reproduction ToProto(const core::Reproduction& reproduction) {
+  return Encode<v1::Reproduction>(reproduction);
+}
 v1::RunComparison ToProto(const RunComparison& comparison) {
   return Encode<v1::RunComparison>(comparison);
 }
@@ -1335,6 +1376,9 @@ v1::RegisterPipelineResponse ToProto(const RegisterResult& result) {
   return Encode<v1::RegisterPipelineResponse>(result);
 }
 v1::AgentRecord ToProto(const AgentRecord& agent) { return Encode<v1::AgentRecord>(agent); }
+v1::ReproduceRunRequest ToProto(const ReproduceRequest& request) {
+  return Encode<v1::ReproduceRunRequest>(request);
+}
 v1::RetryRunRequest ToProto(const RetryRequest& request) {
   return Encode<v1::RetryRunRequest>(request);
 }
@@ -1407,6 +1451,9 @@ absl::StatusOr<LineageGraph> FromProto(const v1::LineageGraph& graph) {
   return Decode<LineageGraph>(graph);
 }
 absl::StatusOr<Impact> FromProto(const v1::Impact& impact) { return Decode<Impact>(impact); }
+absl::StatusOr<core::Reproduction> FromProto(const v1::Reproduction& reproduction) {
+  return Decode<core::Reproduction>(reproduction);
+}
 absl::StatusOr<RunComparison> FromProto(const v1::RunComparison& comparison) {
   return Decode<RunComparison>(comparison);
 }
@@ -1418,6 +1465,9 @@ absl::StatusOr<RegisterResult> FromProto(const v1::RegisterPipelineResponse& res
 }
 absl::StatusOr<AgentRecord> FromProto(const v1::AgentRecord& agent) {
   return Decode<AgentRecord>(agent);
+}
+absl::StatusOr<ReproduceRequest> FromProto(const v1::ReproduceRunRequest& request) {
+  return Decode<ReproduceRequest>(request);
 }
 absl::StatusOr<RetryRequest> FromProto(const v1::RetryRunRequest& request) {
   return Decode<RetryRequest>(request);

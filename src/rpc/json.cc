@@ -67,6 +67,7 @@ std::string ToProtoJson(const PipelineRecord& pipeline) { return Print(pipeline)
 std::string ToProtoJson(const RegisterResult& result) { return Print(result); }
 std::string ToProtoJson(const LineageGraph& graph) { return Print(graph); }
 std::string ToProtoJson(const Impact& impact) { return Print(impact); }
+std::string ToProtoJson(const core::Reproduction& reproduction) { return Print(reproduction); }
 std::string ToProtoJson(const RunComparison& comparison) { return Print(comparison); }
 std::string ToProtoJson(const ServerFacts& server) { return Print(server); }
 std::string ToProtoJson(const GcReport& report) { return Print(report); }

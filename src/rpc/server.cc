@@ -75,6 +75,17 @@ class ControlHandlers : public v1::ControlService::CallbackService {
         [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
   }
 
+  grpc::ServerUnaryReactor* ReproduceRun(grpc::CallbackServerContext* context,
+                                         const v1::ReproduceRunRequest* request,
+                                         v1::ReproduceRunResponse* response) override {
+    return AnswerUnary<core::Run>(
+        context, FromProto(*request),
+        [&](ReproduceRequest reproduce, Done<core::Run> done) {
+          api_.ReproduceRun(std::move(reproduce), std::move(done));
+        },
+        [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
+  }
+
   grpc::ServerUnaryReactor* DrainAgent(grpc::CallbackServerContext* context,
                                        const v1::DrainAgentRequest* request,
                                        v1::DrainAgentResponse* response) override {
@@ -338,6 +349,16 @@ class QueryHandlers : public v1::QueryService::Service {
     const auto impact = api_.FindImpact(request->reference());
     if (impact.ok()) *response->mutable_impact() = ToProto(*impact);
     return Answer(context, impact.status());
+  }
+
+  grpc::Status JudgeReproduction(grpc::ServerContext* context,
+                                 const v1::JudgeReproductionRequest* request,
+                                 v1::JudgeReproductionResponse* response) override {
+    std::optional<double> tolerance;
+    if (request->has_tolerance()) tolerance = request->tolerance();
+    const auto reproduction = api_.JudgeReproduction(request->run(), tolerance);
+    if (reproduction.ok()) *response->mutable_reproduction() = ToProto(*reproduction);
+    return Answer(context, reproduction.status());
   }
 
   grpc::Status CompareRuns(grpc::ServerContext* context, const v1::CompareRunsRequest* request,

@@ -212,6 +212,7 @@ TEST(Golden, ListsAndPages) {
       {"help", {"help"}},
       {"help_run_start", {"run", "start", "--help"}},
       {"help_run_retry", {"run", "retry", "--help"}},
+      {"help_run_reproduce", {"run", "reproduce", "--help"}},
       {"help_exit_codes", {"help", "exit-codes"}},
       {"run_show_queued", {"run", "show", "used-car-price/6"}},
       {"run_show_retried", {"run", "show", "used-car-price/7"}},
@@ -798,6 +799,93 @@ TEST(DeployHistory, ShowsWhatWasLiveThen) {
       world.Run({"deploy", "history", "production", "--at", "2026-03-02T12:05:00Z", "-o", "name"})
           .out;
   EXPECT_EQ(out, "used-car-price/1/release\n");
+}
+
+// --- run reproduce -------------------------------------------------------------------------------
+
+core::ProducedOutput MakeOutput(const std::string& name, const std::string& content) {
+  core::ProducedOutput output;
+  output.name = name;
+  output.artifact.digest = Sha256(content);
+  return output;
+}
+
+// used-car-price/9 makes the first run again; its model is `model`, its error `mae`.
+FakeWorld ReproducedWorld(const std::string& model, double mae) {
+  FakeWorld world = FullWorld();
+  core::Run& original = world.daemon.runs["used-car-price/1"].run;
+  original.FindStage("train")->attempts.back().outcome.outputs = {MakeOutput("model", "as it was")};
+  core::Run again = original;
+  again.id = "used-car-price/9";
+  again.number = 9;
+  again.retry_of = original.id;
+  again.trigger.kind = core::TriggerKind::kReproduce;
+  core::Outcome& trained = again.FindStage("train")->attempts.back().outcome;
+  trained.outputs = {MakeOutput("model", model)};
+  trained.metrics["mae"] = mae;
+  trained.environment = Value::Map{{"python", "3.11.2"}};
+  for (const char* left_out : {"release", "watch"}) {
+    core::StageRun& stage = *again.FindStage(left_out);
+    stage.state = core::StageState::kSkipped;
+    stage.reason = core::Reason::kNotSelected;
+    stage.attempts.clear();
+  }
+  world.daemon.runs[again.id] = {again, {}};
+  return world;
+}
+
+TEST(RunReproduce, SaysWhatCameOutAndExitsAccordingly) {
+  const std::vector<std::string> bytes = {"run", "reproduce", "used-car-price/1"};
+  const std::vector<std::string> metrics = {"reproduce", "used-car-price/1", "--verify", "metrics:1e-3"};
+
+  const CliResult identical = ReproducedWorld("as it was", 1513.2).Run(bytes);
+  EXPECT_EQ(identical.code, 0);
+  ExpectGolden("run_reproduce_identical", Transcript(identical));
+  const CliResult equivalent = ReproducedWorld("another", 1513.3).Run(metrics);
+  EXPECT_EQ(equivalent.code, 0);
+  ExpectGolden("run_reproduce_equivalent", Transcript(equivalent));
+  const CliResult different = ReproducedWorld("another", 1613.3).Run(bytes);
+  EXPECT_EQ(different.code, 14);
+  ExpectGolden("run_reproduce_different", Transcript(different));
+  EXPECT_EQ(ReproducedWorld("another", 1613.3).Run(metrics).code, 14);
+}
+
+TEST(RunReproduce, TellsScriptsTheJudgementAlone) {
+  const CliResult told = ReproducedWorld("another", 1613.3).Run({"reproduce", "used-car-price/1", "-o", "json"});
+
+  EXPECT_EQ(told.code, 14);
+  EXPECT_THAT(told.out, HasSubstr("\"reproduction\": \"used-car-price/9\""));
+  EXPECT_THAT(told.out, Not(HasSubstr("IDENTICAL")));
+}
+
+TEST(RunReproduce, IsRefusedWithTheVersionThatNoLongerMatches) {
+  FakeWorld world = ReproducedWorld("as it was", 1513.2);
+  world.daemon.failure = absl::FailedPreconditionError("material \"listings\" no longer matches its version data:x@3fa1");
+
+  const CliResult refused = world.Run({"run", "reproduce", "used-car-price/1"});
+
+  EXPECT_EQ(refused.code, 6);
+  EXPECT_THAT(refused.err, HasSubstr("data:x@3fa1"));
+}
+
+TEST(RunReproduce, SaysHowToGoOnAfterCtrlC) {
+  FakeWorld world = ReproducedWorld("as it was", 1513.2);
+  world.daemon.runs["used-car-price/9"].run.state = core::RunState::kRunning;
+  int asked = 0;
+  world.interrupted = [&] { return ++asked > 2; };
+
+  const CliResult told = world.Run({"run", "reproduce", "used-car-price/1", "--verify", "metrics:0.1"});
+
+  EXPECT_EQ(told.code, 130);
+  EXPECT_THAT(told.err, HasSubstr("cd4ml run reproduce used-car-price/1 --verify metrics:0.1 --idempotency-key key-1"));
+  EXPECT_EQ(world.daemon.reproduced.at(0).key, "key-1");
+  EXPECT_EQ(world.daemon.reproduced.at(0).by, "ana@laptop");
+}
+
+TEST(RunReproduce, RefusesAToleranceThatIsNone) {
+  for (const char* how : {"metrics", "metrics:", "metrics:-1", "metrics:1x", "metrics:inf", "metrics:nan", "byte"}) {
+    EXPECT_EQ(ReproducedWorld("as it was", 1513.2).Run({"reproduce", "used-car-price/1", "--verify", how}).code, 2) << how;
+  }
 }
 
 TEST(Lineage, EndsOnCycles) {

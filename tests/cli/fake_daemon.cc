@@ -43,6 +43,10 @@ class FakeControl : public ControlApi {
     daemon_.upkeep = "scrub " + std::to_string(bytes_per_second);
     Answer(daemon_.scrub, done);
   }
+  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+    daemon_.reproduced.push_back(request);
+    Answer(daemon_.runs["used-car-price/9"].run, done);
+  }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {
     for (AgentView& view : daemon_.agents) {
@@ -151,6 +155,12 @@ class FakeQuery : public QueryApi {
     if (daemon_.impact.versions.empty() || daemon_.impact.versions[0].name != reference)
       return absl::NotFoundError("no data and no commit is known as \"" + reference + "\"");
     return daemon_.impact;
+  }
+  absl::StatusOr<core::Reproduction> JudgeReproduction(const std::string& run,
+                                                       std::optional<double> tolerance) override {
+    CD4ML_ASSIGN_OR_RETURN(const RunView rebuilt, GetRun(run));
+    CD4ML_ASSIGN_OR_RETURN(const RunView original, GetRun(rebuilt.run.retry_of));
+    return core::JudgeReproduction(original.run, rebuilt.run, tolerance);
   }
   // As the daemon does, but for git.
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
@@ -263,6 +273,8 @@ JsonPrinters MakePrinters() {
       .comparison =
           [](const RunComparison& comparison) { return JsonOf("comparison", comparison.after); },
       .impact = [](const Impact& impact) { return JsonOf("impact", impact.versions[0].name); },
+      .reproduction =
+          [](const core::Reproduction& found) { return JsonOf("reproduction", found.rebuilt); },
       .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
       .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },

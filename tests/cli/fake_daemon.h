@@ -50,6 +50,7 @@ struct FakeDaemon {
 
   std::vector<StartRequest> started;
   std::vector<RetryRequest> retried;
+  std::vector<ReproduceRequest> reproduced;   // Answered with used-car-price/9.
   std::vector<std::string> drained;   // "agent: reason", "agent undrained"
   std::vector<RegisterRequest> registrations;
   std::vector<std::string> cancelled;

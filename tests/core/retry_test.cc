@@ -113,6 +113,17 @@ TEST(SelectForRetry, OnlyNeedsWhatItNeeds) {
             "stage \"deploy\" needs \"gate\", which did not succeed in run p/1; retry from there: --from gate");
 }
 
+TEST(SelectForRetry, LeavesReproductionsAlone) {
+  core::Run again = Ended();
+  again.trigger.kind = TriggerKind::kReproduce;
+  again.retry_of = "p/0";
+
+  const absl::Status status = SelectForRetry(again, kStages, RetryScope::kFailed, "").status();
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find("p/0"), std::string::npos);
+}
+
 TEST(SelectForRetry, SaysWhatIsWrong) {
   core::Run running;
   Do(running, Start("p/2"));

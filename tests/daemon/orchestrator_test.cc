@@ -330,6 +330,35 @@ TEST_F(Turns, OneDeployAtATimeAndTheServiceIsDesiredAfterIt) {
   EXPECT_EQ(desired_.services[0].deployment, "p/2/release");
 }
 
+TEST_F(Turns, AGateThatIsMadeAgainComparesWithWhatWasLiveThen) {
+  Connect();
+  const auto deploy = [&] { ASSERT_TRUE(Finish(StartRun({Deploy("release")}), "release").ok()); };
+  core::StagePlan gate = Plan("gate", {}, StageKind::kModelGate);
+  gate.environment = "production";
+  deploy();
+  Pass(Duration(1'000));
+  const core::RunId judged = StartRun({gate});
+  ASSERT_EQ(desired_.leases.at(0)->champion_deployment, "p/1/release");
+  ASSERT_TRUE(Finish(judged, "gate").ok());
+  Pass(Duration(1'000));
+  deploy();
+
+  PreparedRun again = Prepared({gate});
+  again.command.trigger.kind = core::TriggerKind::kReproduce;
+  again.command.retry_of = judged;
+  Turn([&] { orchestrator_->StartRun(std::move(again), [](const absl::StatusOr<core::Run>&) {}); });
+
+  ASSERT_EQ(Leases(), Names{"p/4/gate/1"});
+  EXPECT_EQ(desired_.leases[0]->champion_deployment, "p/1/release");
+  Stop();
+  Start();
+  Connect();
+  ASSERT_EQ(Leases(), Names{"p/4/gate/1"});
+  EXPECT_EQ(desired_.leases[0]->champion_deployment, "p/1/release");
+  StartRun({gate});
+  EXPECT_EQ(desired_.leases.at(1)->champion_deployment, "p/3/release");
+}
+
 TEST_F(Turns, EnvironmentsOfTwoPipelinesAreTwo) {
   Connect();
   ASSERT_EQ(StartRun({Deploy("release")}), "p/1");

@@ -194,7 +194,8 @@ CREATE TABLE run (
   cancel_requested INTEGER NOT NULL DEFAULT 0 CHECK (cancel_requested = 0 OR cancel_requested = 1),
   cancel_reason TEXT NOT NULL DEFAULT '',
   superseded_by TEXT NOT NULL DEFAULT '',   -- The run that took its place.
-  trigger_kind TEXT NOT NULL CHECK (trigger_kind = 'dispatch' OR trigger_kind = 'monitor' OR trigger_kind = 'retry'),
+  trigger_kind TEXT NOT NULL CHECK (trigger_kind = 'dispatch' OR trigger_kind = 'monitor' OR trigger_kind = 'retry'
+    OR trigger_kind = 'reproduce'),
   trigger_key TEXT CHECK (trigger_key <> ''),   -- NULL: no idempotency key was given.
   trigger_by TEXT NOT NULL,
   trigger_reason TEXT NOT NULL,

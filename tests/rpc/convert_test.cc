@@ -46,7 +46,8 @@ using AllPairs = testing::Types<
     Pair<LineageGraph, v1::LineageGraph>, Pair<core::Side, v1::Side>,
     Pair<core::Difference, v1::Difference>, Pair<RunComparison, v1::RunComparison>,
     Pair<ImpactedModel, v1::ImpactedModel>, Pair<ImpactedDeployment, v1::ImpactedDeployment>,
-    Pair<Impact, v1::Impact>, Pair<core::Place, v1::Place>,
+    Pair<Impact, v1::Impact>, Pair<core::Reproduction, v1::Reproduction>,
+    Pair<ReproduceRequest, v1::ReproduceRunRequest>, Pair<core::Place, v1::Place>,
     Pair<core::Diagnostic, v1::Diagnostic>, Pair<PipelineRecord, v1::Pipeline>,
     Pair<core::RetrySpec, v1::RetrySpec>, Pair<core::StagePlan, v1::StagePlan>,
     Pair<core::RuleResult, v1::RuleResult>, Pair<core::Verdict, v1::Verdict>,
@@ -80,7 +81,7 @@ using ConvertedMessages =
     testing::Types<v1::Run, v1::RunView, v1::RunSummary, v1::PlannedRun, v1::Verdict, v1::Outcome,
                    v1::AttemptId, v1::Diagnostic, v1::Pipeline, v1::Agent, v1::AgentHello,
                    v1::SessionGrant, v1::DesiredState, v1::AgentReport, v1::Deployment, v1::Monitor,
-                   v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::Impact, v1::RegisterPipelineRequest,
+                   v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::Impact, v1::Reproduction, v1::RegisterPipelineRequest,
                    v1::RegisterPipelineResponse, v1::StartRunRequest, v1::GetServerResponse,
                    v1::ListRunsRequest, v1::ReadLogResponse>;
 TYPED_TEST_SUITE(Messages, ConvertedMessages);
@@ -209,13 +210,14 @@ TEST(Convert, GivesEnumsTheSameWordsAsTheCore) {
   ExpectSameWords<v1::StageState, core::StageState>(8);
   ExpectSameWords<v1::AttemptState, core::AttemptState>(6);
   ExpectSameWords<v1::Reason, core::Reason>(19);
-  ExpectSameWords<v1::TriggerKind, core::TriggerKind>(3);
+  ExpectSameWords<v1::TriggerKind, core::TriggerKind>(4);
   ExpectSameWords<v1::StageKind, core::StageKind>(8);
   ExpectSameWords<v1::ConcurrencyPolicy, core::ConcurrencyPolicy>(3);
   ExpectSameWords<v1::OutputType, core::OutputType>(6);
   ExpectSameWords<v1::VersionKind, core::VersionKind>(10);
   ExpectSameWords<v1::DifferenceKind, core::DifferenceKind>(9);
   ExpectSameWords<v1::Trend, core::Trend>(3);
+  ExpectSameWords<v1::Sameness, core::Sameness>(4);
   ExpectSameWords<v1::VerdictOutcome, core::VerdictOutcome>(4);
 }
 
@@ -248,6 +250,7 @@ TEST(Json, NamesListsByWhatTheyHold) {
         ToProtoJson(FilledValue<v1::LineageGraph>()),
         ToProtoJson(FilledValue<v1::RunComparison>()),
         ToProtoJson(FilledValue<v1::Impact>()),
+        ToProtoJson(FilledValue<v1::Reproduction>()),
         ToProtoJson(FilledValue<v1::GetServerResponse>()),
         ToProtoJson(FilledValue<v1::RegisterPipelineResponse>()),
         ToProtoJson(FilledValue<v1::Verdict>()),

@@ -97,6 +97,10 @@ struct FakeControl : ControlApi {
     asked = "scrub " + std::to_string(bytes_per_second);
     AnswerWith(std::move(done), FilledValue<v1::ScrubResponse>());
   }
+  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+    asked = TextOf(request);
+    AnswerWith(std::move(done), FilledValue<v1::Run>());
+  }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {
     asked = agent + (drained ? " drained: " : " undrained: ") + reason;
@@ -180,6 +184,11 @@ struct FakeQuery : QueryApi {
   absl::StatusOr<Impact> FindImpact(const std::string& reference) override {
     asked = "impact of " + reference;
     return Or(FilledValue<v1::Impact>());
+  }
+  absl::StatusOr<core::Reproduction> JudgeReproduction(const std::string& run,
+                                                       std::optional<double> tolerance) override {
+    asked = run + " within " + (tolerance ? std::to_string(*tolerance) : "bytes");
+    return Or(FilledValue<v1::Reproduction>());
   }
   absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                             core::Compared compared) override {

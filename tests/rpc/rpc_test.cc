@@ -67,6 +67,12 @@ TEST_F(Rpc, CarriesEveryControlCall) {
   EXPECT_EQ(control_.asked, "plan " + TextOf(start));
   EXPECT_EQ(TextOf(planned.value()), Filled<v1::PlannedRun>().DebugString());
 
+  const auto reproduce = FilledValue<v1::ReproduceRunRequest>();
+  const auto reproduced =
+      Await<absl::StatusOr<core::Run>>([&](auto done) { client->ReproduceRun(reproduce, done); });
+  EXPECT_EQ(control_.asked, TextOf(reproduce));
+  EXPECT_EQ(TextOf(reproduced.value()), Filled<v1::Run>().DebugString());
+
   const auto cancelled = Await<absl::StatusOr<core::Run>>(
       [&](auto done) { client->CancelRun("p/1", "too slow", done); });
   EXPECT_EQ(control_.asked, "p/1: too slow");
@@ -143,6 +149,10 @@ TEST_F(Rpc, CarriesEveryQuery) {
   EXPECT_EQ(query_.asked, "p/3 up 9");
   EXPECT_EQ(TextOf(client->FindImpact("9f2c1aa").value()), Filled<v1::Impact>().DebugString());
   EXPECT_EQ(query_.asked, "impact of 9f2c1aa");
+  EXPECT_EQ(TextOf(client->JudgeReproduction("p/3", 0.5).value()), Filled<v1::Reproduction>().DebugString());
+  EXPECT_EQ(query_.asked, "p/3 within 0.500000");
+  ASSERT_TRUE(client->JudgeReproduction("p/3", std::nullopt).ok());
+  EXPECT_EQ(query_.asked, "p/3 within bytes");
   EXPECT_EQ(TextOf(client->CompareRuns("p/3", "p/4", core::Compared::kEverything).value()),
             Filled<v1::RunComparison>().DebugString());
   EXPECT_EQ(query_.asked, "p/3 and p/4 all");

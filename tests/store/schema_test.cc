@@ -69,7 +69,7 @@ TEST_F(Schema, AllowsExactlyTheWordsOfTheEnums) {
 
   EXPECT_EQ(allowed("run", "state"), Words(core::RunState::kCancelled));
   EXPECT_EQ(allowed("run", "reason"), Words(core::Reason::kNotSelected));
-  EXPECT_EQ(allowed("run", "trigger_kind"), Words(core::TriggerKind::kRetry));
+  EXPECT_EQ(allowed("run", "trigger_kind"), Words(core::TriggerKind::kReproduce));
   EXPECT_EQ(allowed("stage_run", "kind"), Words(core::StageKind::kCommand));
   EXPECT_EQ(allowed("stage_run", "state"), Words(core::StageState::kSkipped));
   EXPECT_EQ(allowed("stage_run", "reason"), Words(core::Reason::kNotSelected));

@@ -38,6 +38,7 @@ struct JsonPrinters {
   std::function<std::string(const LineageGraph&)> lineage;
   std::function<std::string(const RunComparison&)> comparison;
   std::function<std::string(const Impact&)> impact;
+  std::function<std::string(const core::Reproduction&)> reproduction;
   std::function<std::string(const ServerFacts&)> server;
   std::function<std::string(const GcReport&)> gc;
   std::function<std::string(const Pin&)> pin;

@@ -29,7 +29,7 @@ struct RetrySelection {
 
 // `stages` is the plan of the new run; `stage` is empty for kFailed. Results of `changed` stages, which have other
 // parameters now, and of those after them are not taken over. NOT_FOUND: no such stage. FAILED_PRECONDITION: the run has
-// not ended, or the stage needs one that did not succeed or has changed (kOnly), or nothing is to be done.
+// not ended, the stage needs one that did not succeed or has changed (kOnly), nothing is to be done, or it is a reproduction.
 absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vector<StagePlan>& stages, RetryScope scope,
                                               const std::string& stage, const std::set<std::string>& changed = {});
 

@@ -240,7 +240,7 @@ struct Pins {
   Digest params_digest;
 };
 
-enum class TriggerKind { kDispatch, kMonitor, kRetry };
+enum class TriggerKind { kDispatch, kMonitor, kRetry, kReproduce };
 std::string_view ToText(TriggerKind kind);
 std::optional<TriggerKind> ParseTriggerKind(std::string_view text);
 
@@ -264,7 +264,7 @@ struct Run {
   RunId superseded_by;                            // Set with cancel_requested, when a newer run is the reason.
   int priority = 0;
   ConcurrencySpec concurrency;
-  RunId retry_of;                                 // The run that this one does again, in part.
+  RunId retry_of;                                 // The run that this one does again, in part; of kReproduce: makes again.
   TriggerFacts trigger;
   Pins pins;
   UtcTime created, ended;

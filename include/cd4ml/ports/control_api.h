@@ -48,6 +48,13 @@ struct RetryRequest {
   std::optional<int> priority;                     // Instead of the run's.
 };
 
+// Makes again what an ended run made: the same commit, data and effective parameters, nothing taken over, nothing deployed.
+struct ReproduceRequest {
+  std::string run;                                 // As QueryApi names runs: also "pipeline/latest".
+  std::string reason, by, key;
+  std::optional<int> priority;                     // Instead of the run's.
+};
+
 // What a run would do: shown by `plan`, and nothing is changed.
 struct PlannedRun {
   std::string pipeline, commit, commit_subject, file;
@@ -78,6 +85,9 @@ class ControlApi {
   // Answers the new run, as StartRun; the old one is not touched. FAILED_PRECONDITION: the run has not ended, or a stage
   // that is needed did not succeed in it.
   virtual void RetryRun(RetryRequest request, Done<core::Run> done) = 0;
+  // Answers the new run, as StartRun; the old one is not touched. FAILED_PRECONDITION: the run has not ended or made
+  // nothing, or something that it was made from is no longer there as it was; the message names the version.
+  virtual void ReproduceRun(ReproduceRequest request, Done<core::Run> done) = 0;
   // Lets the agent finish what it holds and take nothing new, or take work again; holds until it is undone, across
   // restarts. NOT_FOUND: unknown agent.
   virtual void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) = 0;

@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/core/compare.h"
+#include "cd4ml/core/reproduce.h"
 #include "cd4ml/ports/history.h"
 #include "cd4ml/ports/state_store.h"
 
@@ -102,6 +103,10 @@ class QueryApi {
   virtual absl::StatusOr<Impact> FindImpact(const std::string& reference) = 0;
   virtual absl::StatusOr<RunComparison> CompareRuns(const std::string& before, const std::string& after,
                                                     core::Compared compared) = 0;
+  // Says whether `run`, which ReproduceRun started, came to the same as what it reproduces; see core::JudgeReproduction.
+  // FAILED_PRECONDITION: it is no reproduction.
+  virtual absl::StatusOr<core::Reproduction> JudgeReproduction(const std::string& run,
+                                                               std::optional<double> tolerance) = 0;
   // NOT_FOUND: nothing is known by that name. FAILED_PRECONDITION: no stage made it, or no model is in it.
   virtual absl::StatusOr<std::string> ExportDocument(const std::string& reference, DocumentKind kind) = 0;
 };

@@ -24,6 +24,7 @@ std::string ToProtoJson(const PipelineRecord& pipeline);
 std::string ToProtoJson(const RegisterResult& result);
 std::string ToProtoJson(const LineageGraph& graph);
 std::string ToProtoJson(const Impact& impact);
+std::string ToProtoJson(const core::Reproduction& reproduction);
 std::string ToProtoJson(const RunComparison& comparison);
 std::string ToProtoJson(const ServerFacts& server);
 std::string ToProtoJson(const GcReport& report);

@@ -14,6 +14,7 @@ Command RunCancel();
 Command RunWait();
 Command RunRetry();
 Command RunDiff();
+Command RunReproduce();
 Command Why();
 Command Lint();
 Command Plan();

@@ -68,7 +68,8 @@ class Page {
     Line("  lane    " + run_.lane);
     const std::string turn = TurnText();
     if (!turn.empty()) Line("  turn    " + turn);
-    if (!run_.retry_of.empty()) Line("  retry   of " + run_.retry_of);
+    const bool is_again = run_.trigger.kind == core::TriggerKind::kReproduce;
+    if (!run_.retry_of.empty()) Line((is_again ? "  makes   again " : "  retry   of ") + run_.retry_of);
     const bool by_monitor = run_.trigger.kind == core::TriggerKind::kMonitor;
     Line("  by      " + std::string(by_monitor ? "monitor " : "") + run_.trigger.by +
          (run_.trigger.reason.empty() ? "" : ": " + run_.trigger.reason));
