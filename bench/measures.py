@@ -93,6 +93,7 @@ def _measure_peers(context: Context, result: Result, measure) -> None:
                 result.peers[peer.name] = measure(peer)
         except (NotAvailable, OSError, LookupError, ValueError) as why:
             result.peers[peer.name] = f"failed: {' '.join(str(why).split())}"
+        peer.say(f"{result.name}: {result.peers[peer.name]}")
 
 
 def _repeated(context: Context, measure) -> float:

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -83,7 +84,7 @@ class Peer:
     # --- for peers ---
 
     def say(self, text: str) -> None:
-        print(f"bench: {self.name}: {text}", flush=True)
+        print(f"bench: {self.name}: {text}", file=sys.stderr, flush=True)
 
     def ran(self, *command, timeout: float = 1800, **options) -> str:
         """Returns the output of a command that must succeed."""
