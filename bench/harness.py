@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 
+from processes import undisturbed
+
 PATIENCE = 60  # Seconds until something that should be there is given up.
 
 
@@ -131,7 +133,11 @@ class Stack:
         for process in [*self.agents, *([self.daemon] if self.daemon else [])]:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-            process.wait()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         for lock in self.dir.glob("*/keeper/keeper.lock"):
             with contextlib.suppress(ProcessLookupError, ValueError, IndexError):
                 os.kill(int(lock.read_text().split()[0]), signal.SIGTERM)
@@ -139,8 +145,9 @@ class Stack:
         return {"daemon": read_steps(self.dir / "cd4mld.log"), "agent": read_steps(self.dir / "bench.log")}
 
     def close(self) -> None:
-        self.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
+        with undisturbed():
+            self.stop()
+            shutil.rmtree(self.dir, ignore_errors=True)
 
     def __enter__(self):
         return self
