@@ -88,7 +88,7 @@ TEST(ParseLine, TakesNamesThatAreCommandsAsOperands) {
 TEST(ParseLine, SuggestsNearCommandsAndFlags) {
   EXPECT_EQ(ErrorOf("pipelin list"), "unknown command \"pipelin\"; did you mean \"pipeline\"?");
   EXPECT_EQ(ErrorOf("run strt cars"), "unknown command \"strt\"; did you mean \"start\"?");
-  EXPECT_THAT(ErrorOf("run explode"), HasSubstr("after \"run\"; there are cancel, list, logs"));
+  EXPECT_THAT(ErrorOf("run explode"), HasSubstr("after \"run\"; there are cancel, diff, list, logs"));
   EXPECT_EQ(ErrorOf("frobnicate"), "unknown command \"frobnicate\"");
   EXPECT_EQ(ErrorOf("run start cars --wtch"), "unknown flag \"--wtch\"; did you mean \"--watch\"?");
   EXPECT_EQ(ErrorOf("run list --outptu=json"),
@@ -97,7 +97,7 @@ TEST(ParseLine, SuggestsNearCommandsAndFlags) {
 
 TEST(ParseLine, RefusesWhatIsNotAvailable) {
   for (const char* line :
-       {"approve cars/1", "rollback prod", "run diff a b", "dev", "agent show a",
+       {"approve cars/1", "rollback prod", "run approve a", "dev", "agent show a",
         "run list --columns id", "lint --fix"}) {
     EXPECT_THAT(ErrorOf(line), HasSubstr("unknown")) << line;
   }
