@@ -41,6 +41,7 @@ Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::s
       if (!kWithoutInfluence.contains(key)) own[key] = value;
     }
   }
+  own["whole env"] = Value::Map(stage.env.begin(), stage.env.end());   // Also what it has from `defaults`.
   own["kind"] = std::string(ToText(stage.kind)) + "/" + std::string(kKindVersion);
   return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}};
 }

@@ -38,6 +38,15 @@ TEST(Recipe, CountsWhatAStageDoesAndLeavesBehind) {
   }
 }
 
+TEST(Recipe, CountsTheEnvironmentThatAStageHasFromTheDefaults) {
+  StageSpec stage = Train();
+  const Recipe before = BeginRecipe(stage, Definition("{}"), "tree", Value());
+  stage.env["SEED"] = "2";   // The stage's own definition does not say it.
+
+  EXPECT_EQ(ChangedParts(before, BeginRecipe(stage, Definition("{}"), "tree", Value())),
+            std::vector<std::string>{"definition"});
+}
+
 TEST(Recipe, CountsOnlyTheParametersThatAStageAsksFor) {
   const std::string before = R"({"a": 1, "b": {"c": 2}})", after = R"({"a": 9, "b": {"c": 2}})";
   EXPECT_EQ(ChangedParts(Of("{}", before), Of("{}", after)), std::vector<std::string>{"params"});

@@ -75,7 +75,7 @@ class WorkloadTest(unittest.TestCase):
 
     def test_half_the_efficiency_is_found_between_two_sizes(self):
         self.assertAlmostEqual(measures._metg([4000, 1000], [0.75, 0.25]), 2.0)
-        self.assertAlmostEqual(measures._metg([4000, 1000], [0.25, 0.1]), 8.0)
+        self.assertAlmostEqual(measures._metg([4000, 1000], [0.25, 0.1]), 12.0)
         self.assertAlmostEqual(measures._metg([4000, 1000], [0.9, 0.8]), 1.0)
 
 
