@@ -26,12 +26,13 @@ class Flood : public testing::Test {
   bool Offer(Urgency urgency, const std::string& what) {
     return loop_.Offer(urgency, [this, what] { done_.push_back(what); });
   }
-  // Lets the loop go and waits until it has done all that it holds.
+  // Lets the loop go, waits until it has done all that it holds, and ends it.
   void Finish() {
     held_.set_value();
     std::promise<void> last;
     loop_.Offer(Urgency::kBulk, [&last] { last.set_value(); });
     last.get_future().wait();
+    loop_.Stop();
   }
 
   std::vector<std::string> done_;   // Touched on the loop.

@@ -615,7 +615,7 @@ TEST_F(FullDisk, AtAnyWriteEndsInOneWholeRun) {
       const int64_t before = disk_.writes();
       disk_.FailWrite(nth, times);
       bool started = false;
-      std::optional<Duration> healed;
+      Duration healed{-1};   // When the disk was mended; negative: not yet, or noticed.
       for (int second = 0; second < 30; ++second) {
         if (!started) {
           started = TryToStart("key").ok();
@@ -628,9 +628,9 @@ TEST_F(FullDisk, AtAnyWriteEndsInOneWholeRun) {
           disk_.Heal();
           healed = steady_;
         }
-        if (healed.has_value() && orchestrator_->read_only().ok()) {
-          longest = std::max(longest, steady_ - *healed);
-          healed.reset();
+        if (healed >= Duration(0) && orchestrator_->read_only().ok()) {
+          longest = std::max(longest, steady_ - healed);
+          healed = Duration(-1);
         }
         steady_ += Duration(1'000);
         now_ = now_ + Duration(1'000);
