@@ -196,17 +196,19 @@ absl::Status Workspace::WriteParams() {
       WriteText(room_ + "/params.json", ToJson(params.is_map() ? params : Value::Map())));
   const PipelineParser& parser = attempt_.tools().ports.parser;
   const std::vector<std::string>& names = pipeline_.params.files;
+  std::vector<std::string> texts;
   std::vector<Value> contents;
   for (const std::string& name : names) {
     if (!IsInside(name)) return NotInside("parameter file", name, name);
-    CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadText(dir_ + "/" + name, kParamsMax));
+    CD4ML_ASSIGN_OR_RETURN(std::string text, ReadText(dir_ + "/" + name, kParamsMax));
     CD4ML_ASSIGN_OR_RETURN(Value content, parser.ParseParams(text, name));
+    texts.push_back(std::move(text));
     contents.push_back(std::move(content));
   }
   for (size_t i = 0; i < names.size(); ++i) {
     CD4ML_ASSIGN_OR_RETURN(const std::string text,
-                           parser.WriteParams(ParamsOfFile(params, contents, i), names[i]));
-    CD4ML_RETURN_IF_ERROR(WriteText(dir_ + "/" + names[i], text));
+                           parser.WriteParams(ParamsOfFile(params, contents, i), texts[i], names[i]));
+    if (text != texts[i]) CD4ML_RETURN_IF_ERROR(WriteText(dir_ + "/" + names[i], text));
   }
   return absl::OkStatus();
 }

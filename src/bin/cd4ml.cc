@@ -15,6 +15,7 @@
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/rpc/json.h"
+#include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
 #include "program.h"
 
@@ -65,7 +66,7 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, [](int) { interrupted = 1; });
   std::signal(SIGPIPE, SIG_IGN);
   OpenLog("cd4ml", LogLevel::kError, "");
-  const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
+  const std::unique_ptr<PipelineParser> parser = toml::WithToml(yaml::MakePipelineParser());
   const std::unique_ptr<Clock> clock = os::MakeClock();
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
   cli::CliPorts ports{

@@ -20,6 +20,7 @@
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/table/open_table_engine.h"
+#include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
 #include "program.h"
 
@@ -109,7 +110,7 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv
   const std::unique_ptr<AgentApi> daemon = rpc::ConnectAgent(flags.server);
   const std::unique_ptr<BlobStore> blobs = rpc::ConnectBlobs(flags.server);
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
-  const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
+  const std::unique_ptr<PipelineParser> parser = toml::WithToml(yaml::MakePipelineParser());
   const std::unique_ptr<Clock> clock = os::MakeClock();
   table::TableEngineOptions tables;
   tables.libraries = table::LibraryCandidates(flags.duckdb, bin::ProgramDir());

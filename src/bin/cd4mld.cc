@@ -14,6 +14,7 @@
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/serve.h"
 #include "cd4ml/store/open_store.h"
+#include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
 #include "offline.h"
 #include "program.h"
@@ -111,7 +112,7 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Signer> signer, crypto::OpenSigner(settings.state_dir + "/signing.key"));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
-  const std::unique_ptr<PipelineParser> parser = yaml::MakePipelineParser();
+  const std::unique_ptr<PipelineParser> parser = toml::WithToml(yaml::MakePipelineParser());
   const std::unique_ptr<Clock> clock = os::MakeClock();
   CD4ML_ASSIGN_OR_RETURN(const http::S3Settings s3, MakeS3Settings(flags, *files));
   const RemoteDataOpener remote = [&s3] { return http::MakeRemoteData(s3); };

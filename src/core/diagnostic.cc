@@ -213,7 +213,6 @@ constexpr CodeExplanation kCodes[] = {
      "Stages run with what the host of the agent has; choose the host by `agent.labels`."},
     {code::kNoReference, "keeping only the reference to data is not available yet",
      "The bytes of data are always kept."},
-    {code::kNoParamFormat, "parameter files in TOML are not available yet", "Use YAML or JSON."},
     {code::kNoApproval, "approval is not available yet",
      "What passes its gates is deployed. Use `approval: never`, or leave the key out."},
     {code::kNoWindows, "windows for deploys are not available yet",

@@ -27,12 +27,8 @@ bool IsOfDvc(std::string_view file) {
 absl::StatusOr<Format> FormatOf(std::string_view file) {
   if (file.ends_with(".yaml") || file.ends_with(".yml") || IsOfDvc(file)) return Format::kYaml;
   if (file.ends_with(".json")) return Format::kJson;
-  const std::string name(file);
-  if (file.ends_with(".toml")) {
-    return absl::UnimplementedError(
-        name + ": parameter files in TOML are not available yet; use YAML or JSON");
-  }
-  return absl::InvalidArgumentError(name + ": parameter files end in .yaml, .yml or .json");
+  return absl::InvalidArgumentError(std::string(file) +
+                                    ": parameter files end in .yaml, .yml, .json or .toml");
 }
 
 // Returns whether some reader of YAML takes `text` for true, false or null.
@@ -182,15 +178,16 @@ bool Nests(const Value& value) {
   return (value.is_map() && !value.map().empty()) || (value.is_list() && !value.list().empty());
 }
 
+std::string ScalarText(const Value& value, Format format) {
+  if (format == Format::kJson) return ToJson(value);
+  if (const auto* number = std::get_if<double>(&value.data)) return NumberText(*number);
+  return value.is_string() ? QuotedText(value.string()) : ToJson(value);
+}
+
 void Append(const Value& value, size_t indent, std::string& out) {
   const std::string margin(indent, ' ');
   if (!Nests(value)) {
-    const auto* number = std::get_if<double>(&value.data);
-    out += " " +
-           (number != nullptr   ? NumberText(*number)
-            : value.is_string() ? QuotedText(value.string())
-                                : ToJson(value)) +
-           "\n";
+    out += " " + ScalarText(value, Format::kYaml) + "\n";
   } else if (value.is_map()) {
     if (indent > 0) out += "\n";
     for (const auto& [key, member] : value.map()) {
@@ -204,6 +201,54 @@ void Append(const Value& value, size_t indent, std::string& out) {
       Append(item, indent + 2, out);
     }
   }
+}
+
+// --- editing: the file as people wrote it, with other scalars ---
+
+struct Edit {
+  core::Place place;
+  std::string text;
+};
+
+// Notes which scalars have to change. Returns false when more than scalars differs.
+bool FindEdits(const Node& node, const Value& wanted, Format format, std::vector<Edit>& edits) {
+  if (node.is_map()) {
+    if (!wanted.is_map() || wanted.map().size() != node.member_count()) return false;
+    for (size_t i = 0; i < node.member_count(); ++i) {
+      const Value* member = wanted.Find(node.key(i).text);
+      if (member == nullptr || !FindEdits(node.value(i), *member, format, edits)) return false;
+    }
+    return true;
+  }
+  if (node.is_list()) {
+    if (!wanted.is_list() || wanted.list().size() != node.children.size()) return false;
+    for (size_t i = 0; i < node.children.size(); ++i) {
+      if (!FindEdits(node.children[i], wanted.list()[i], format, edits)) return false;
+    }
+    return true;
+  }
+  if (wanted.is_list() || wanted.is_map()) return false;
+  if (ToJson(ParamScalar(node)) == ToJson(wanted)) return true;
+  edits.push_back({node.place, ScalarText(wanted, format)});
+  return !node.text.empty() || node.kind == Node::Kind::kQuoted;
+}
+
+// Returns `text` with other scalars, if that is all that has to change.
+std::optional<std::string> Edited(std::string_view text, const Value& wanted, Format format) {
+  const Tree tree = LoadTree(text);
+  std::vector<Edit> edits;
+  if (!tree.findings.empty() || !FindEdits(tree.root, wanted, format, edits)) return std::nullopt;
+  std::vector<size_t> lines = {0};
+  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) lines.push_back(at + 1);
+  std::sort(edits.begin(), edits.end(), [](const Edit& a, const Edit& b) {
+    return std::pair(a.place.line, a.place.column) > std::pair(b.place.line, b.place.column);
+  });
+  std::string edited(text);
+  for (const Edit& edit : edits) {
+    const size_t begin = lines.at(static_cast<size_t>(edit.place.line) - 1) + static_cast<size_t>(edit.place.column) - 1;
+    edited.replace(begin, static_cast<size_t>(edit.place.length), edit.text);
+  }
+  return edited;
 }
 
 }  // namespace
@@ -228,8 +273,14 @@ absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view fil
   return value;
 }
 
-absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view file) {
+absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view text,
+                                            std::string_view file) {
   CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
+  // Nothing is taken on trust: what was edited has to say what is wanted when it is read again.
+  if (const auto edited = Edited(text, params, format)) {
+    const absl::StatusOr<Value> again = ReadParamsFile(*edited, file);
+    if (again.ok() && ToJson(*again) == ToJson(params)) return *edited;
+  }
   if (format == Format::kJson) return ToPrettyJson(params) + "\n";
   std::string out;
   Append(params, 0, out);

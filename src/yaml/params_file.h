@@ -10,6 +10,8 @@
 namespace cd4ml::yaml {
 
 absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file);
-absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view file);
+// Returns `text` with the values `params`, and all else as it is when only scalars differ.
+absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_view text,
+                                            std::string_view file);
 
 }  // namespace cd4ml::yaml

@@ -98,9 +98,6 @@ void ReadParamFiles(Reader& reader, Node& node, core::ParamsSpec& params) {
   } else if (std::string file; reader.ReadLiteral(node, file)) {
     params.files.push_back(std::move(file));
   }
-  for (const std::string& file : params.files) {
-    if (file.ends_with(".toml")) reader.NotYet(code::kNoParamFormat, node.place, file);
-  }
 }
 
 void ReadParams(Reader& reader, Node& node, core::ParamsSpec& params) {

@@ -42,6 +42,10 @@ class YamlPipelineParser : public PipelineParser {
       Append(reader.TakeFindings(), parsed.diagnostics);
       Append(core::Validate(parsed.spec), parsed.diagnostics);
     }
+    // What is wrong comes first; what could be better is said once nothing is.
+    if (core::HasErrors(parsed.diagnostics)) {
+      std::erase_if(parsed.diagnostics, [](const core::Diagnostic& one) { return one.severity == core::Severity::kWarning; });
+    }
     Finish(text, file, parsed.diagnostics);
     if (!core::HasErrors(parsed.diagnostics)) parsed.expanded = ToJson(tree.root);
     return parsed;
@@ -51,9 +55,9 @@ class YamlPipelineParser : public PipelineParser {
     return ReadParamsFile(text, file);
   }
 
-  absl::StatusOr<std::string> WriteParams(const Value& params,
+  absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
                                           std::string_view file) const override {
-    return WriteParamsFile(params, file);
+    return WriteParamsFile(params, text, file);
   }
 };
 

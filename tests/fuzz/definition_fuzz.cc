@@ -44,7 +44,7 @@ void CheckDefinition(const PipelineParser& parser, std::string_view text) {
 void CheckParams(const PipelineParser& parser, std::string_view text, const char* file) {
   const absl::StatusOr<Value> params = parser.ParseParams(text, file);
   if (!params.ok()) return;
-  const absl::StatusOr<std::string> written = parser.WriteParams(*params, file);
+  const absl::StatusOr<std::string> written = parser.WriteParams(*params, text, file);
   if (!written.ok()) return;
   const absl::StatusOr<Value> again = parser.ParseParams(*written, file);
   Require(again.ok(), "written parameters can be read");

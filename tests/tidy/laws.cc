@@ -17,6 +17,7 @@ const std::map<std::string, std::set<std::string>>& Layers() {
       {"core", {"base"}},
       {"ports", {"core", "base"}},
       {"yaml", kAdapter},
+      {"toml", kAdapter},
       {"store", kAdapter},
       {"git", kAdapter},
       {"blob", kAdapter},
@@ -47,6 +48,7 @@ const std::vector<ThirdParty>& ThirdParties() {
       {"grpc", {"rpc"}},          {"google/protobuf", {"rpc"}}, {"cd4ml/v1/", {"rpc"}},
       {"CLI/", {"cli"}},          {"duckdb", {"table"}},      {"archive", {"archive"}},
       {"zstd", {"blob"}},
+      {"toml++/", {"toml"}},
   };
   return kThirdParties;
 }

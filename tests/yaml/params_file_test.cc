@@ -19,7 +19,7 @@ std::string Json(const std::string& text, const std::string& file = "params.yaml
 }
 
 std::string Written(const Value& value, const std::string& file = "params.yaml") {
-  const auto text = MakePipelineParser()->WriteParams(value, file);
+  const auto text = MakePipelineParser()->WriteParams(value, "", file);
   return text.ok() ? *text : Message(text.status());
 }
 
@@ -75,10 +75,8 @@ TEST(ParamsFile, ReadsJsonAndKnowsFormatsByName) {
   EXPECT_THAT(Json("[1]", "p.json"), HasSubstr("must hold a map"));
   EXPECT_THAT(Json("{\"a.b\": 1}", "p.json"), HasSubstr("a dot in \"a.b\""));
   EXPECT_EQ(Json("a: 1", "p.yml"), R"({"a":1})");
-  EXPECT_THAT(Json("a = 1", "p.toml"), HasSubstr("TOML are not available yet"));
   EXPECT_THAT(Json("a=1", "p.ini"),
-              HasSubstr("p.ini: parameter files end in .yaml, .yml or .json"));
-  EXPECT_THAT(Written(Value::Map(), "p.toml"), HasSubstr("not available yet"));
+              HasSubstr("p.ini: parameter files end in .yaml, .yml, .json or .toml"));
 }
 
 Value Awkward() {
@@ -124,6 +122,45 @@ TEST(ParamsFile, WritesWhatPyYamlReadsWithTheSameTypes) {
             "\"x\"\n\"no\": \"no\"\n"
             "odd: \"\\x7F \\x85 \\u2028\"\ntiny: 1.0e-07\nwhole: 2.0\n");
   EXPECT_EQ(Written(Value::Map()), "{}\n");
+}
+
+// Returns the text after one parameter got another value.
+std::string Changed(const std::string& text, const std::string& name, Value value,
+                    const std::string& file = "params.yaml") {
+  const auto parser = MakePipelineParser();
+  auto params = parser->ParseParams(text, file);
+  if (!params.ok()) return Message(params.status());
+  SetPath(*params, name, std::move(value));
+  const auto written = parser->WriteParams(*params, text, file);
+  if (!written.ok()) return Message(written.status());
+  EXPECT_EQ(Json(*written, file), ToJson(*params));
+  return *written;
+}
+
+TEST(ParamsFile, KeepsCommentsAndLayoutWhereOnlyScalarsDiffer) {
+  const std::string text =
+      "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n";
+  EXPECT_EQ(Changed(text, "train.depth", 12),
+            "# \u00e9\ntrain:   # as agreed\n  depth: 12  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n");
+  EXPECT_EQ(Changed(text, "train.columns", Value::List{"a", "yes", "c"}),
+            "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, \"yes\", \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n");
+  EXPECT_THAT(Changed(text, "train.rate", 2.0), HasSubstr("rate: 2.0\n"));
+  EXPECT_THAT(Changed(text, "train.depth", "a # b: \n"), HasSubstr("# as agreed"));
+  EXPECT_EQ(Changed("{ \"a\" : 1,\n\t\"b\": \"\u00e9\" }\n", "b", "x\n", "p.json"),
+            "{ \"a\" : 1,\n\t\"b\": \"x\\n\" }\n");
+}
+
+TEST(ParamsFile, WritesOtherShapesAnew) {
+  EXPECT_EQ(Changed("a: 1 # one\n", "b", 2), "a: 1\nb: 2\n");
+  EXPECT_EQ(Changed("a: # one\n", "a", 2), "a: 2\n");
+  EXPECT_EQ(Changed("a: [1] # one\n", "a", Value::List{1, 2}), "a:\n  - 1\n  - 2\n");
+  EXPECT_EQ(Changed("a: |\n  more\n  lines\nb: 1\n", "a", "x"), "a: \"x\"\nb: 1\n");
+}
+
+TEST(ParamsFile, LeavesAFileWithTheSameValuesAsItIs) {
+  const std::string text = "# why\na: .nan\nb: 1.0e+3\nc: ~\nd: {}\n";
+  const auto parser = MakePipelineParser();
+  EXPECT_EQ(*parser->WriteParams(*parser->ParseParams(text, "p.yaml"), text, "p.yaml"), text);
 }
 
 TEST(ParamsFile, WritesJson) {

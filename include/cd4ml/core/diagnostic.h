@@ -148,7 +148,6 @@ inline constexpr std::string_view kNoForEach = "CD0405";
 inline constexpr std::string_view kNoSecrets = "CD0406";
 inline constexpr std::string_view kNoRuntime = "CD0407";
 inline constexpr std::string_view kNoReference = "CD0410";
-inline constexpr std::string_view kNoParamFormat = "CD0411";
 inline constexpr std::string_view kNoApproval = "CD0412";
 inline constexpr std::string_view kNoWindows = "CD0413";
 inline constexpr std::string_view kNoUnlocked = "CD0414";

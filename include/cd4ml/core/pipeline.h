@@ -219,7 +219,7 @@ struct ParamSchema {
 };
 
 struct ParamsSpec {
-  std::vector<std::string> files;    // YAML or JSON files of the repository, in order.
+  std::vector<std::string> files;    // YAML, JSON or TOML files of the repository, in order.
   bool experiment_only = false;      // `overrides: experiment`: only that lane may differ.
   std::vector<ParamSchema> schema;
 };

@@ -29,12 +29,13 @@ class PipelineParser {
   virtual ParsedPipeline Parse(std::string_view text, std::string_view file,
                                const core::Scope* scope) const = 0;
 
-  // Reads a parameter file (YAML or JSON, told by its name) with the same strictness.
+  // Reads a parameter file (YAML, JSON or TOML, told by its name) with the same strictness.
   virtual absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const = 0;
 
-  // Rewrites the text of a parameter file so that it holds exactly `params` (YAML or JSON, told by
-  // the name of the file).
-  virtual absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view file) const = 0;
+  // Returns `text`, which is that of the parameter file `file`, so changed that it holds exactly
+  // `params`. What stands in it beside values (comments, layout) stays as long as only scalars differ.
+  virtual absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
+                                                  std::string_view file) const = 0;
 };
 
 }  // namespace cd4ml
