@@ -21,6 +21,7 @@
 #include "agent/performer.h"
 #include "agent/predictions.h"
 #include "agent/repos.h"
+#include "agent/runtimes.h"
 #include "agent/services.h"
 #include "agent/session.h"
 #include "agent/sweeper.h"
@@ -61,7 +62,8 @@ class AgentLoop : public Agent {
         repos_(ports_.repos),
         gpus_(config_.gpus),
         tools_{config_,   ports_,   exits_, *blobs_, definitions_, services_,
-               sweeper_,  repos_,   crew_,  gpus_,   steps_},
+               sweeper_,  repos_,   runtimes_, crew_,  gpus_,   steps_},
+        runtimes_(tools_),
         services_(tools_,
                   [inbox = inbox_, this] { inbox->Post([this] { Handle(ServicesChanged{}); }); }),
         predictions_(tools_),
@@ -132,6 +134,7 @@ class AgentLoop : public Agent {
   Gpus gpus_;
   Steps steps_;
   const Tools tools_;
+  Runtimes runtimes_;
   Services services_;
   Predictions predictions_;
   LogPump logs_;
@@ -422,7 +425,7 @@ absl::StatusOr<std::unique_ptr<Agent>> Agent::Open(AgentConfig config, AgentPort
     return absl::FailedPreconditionError("the state folder \"" + config.state_dir +
                                          "\" must be an absolute path");
   }
-  for (const char* folder : {"attempts", "services", "trash"}) {
+  for (const char* folder : {"attempts", "services", "runtimes", "trash"}) {
     CD4ML_RETURN_IF_ERROR(MakeDirs(config.state_dir + "/" + folder));
   }
   CD4ML_ASSIGN_OR_RETURN(std::string instance, InstanceOf(config, ports));

@@ -12,7 +12,7 @@ namespace cd4ml::agent {
 namespace {
 
 // What the processes of one attempt are for; the stage's command has no name.
-constexpr std::string_view kRoles[] = {"", "serve", "apply", "rollback"};
+constexpr std::string_view kRoles[] = {"", "runtime", "serve", "apply", "rollback"};
 
 }  // namespace
 
@@ -111,6 +111,26 @@ core::Outcome Failed(core::Reason reason, const std::string& message) {
 
 core::Outcome Failed(core::Reason reason, const absl::Status& status) {
   return Failed(reason, Message(status));
+}
+
+core::Outcome FailedWithoutRuntime(const absl::Status& why) {
+  using core::Reason;
+  return Failed(absl::IsFailedPrecondition(why) ? Reason::kExitCode
+                : absl::IsDeadlineExceeded(why) ? Reason::kTimeout
+                : absl::IsCancelled(why)        ? Reason::kCancelled
+                                                : Reason::kInfra,
+                why);
+}
+
+std::string LastWords(const std::string& log) {
+  std::vector<std::string> lines = LastLines(log, 20);
+  std::erase_if(lines, [](const std::string& line) { return line.starts_with(Attempt::kVoice); });
+  if (lines.empty()) return "; it printed nothing";
+  std::string& last = lines.back();
+  // Progress bars draw over themselves: only what they drew last is a line.
+  while (!last.empty() && last.back() == '\r') last.pop_back();
+  last.erase(0, last.rfind('\r') + 1);
+  return "; its last line: " + last;
 }
 
 }  // namespace cd4ml::agent

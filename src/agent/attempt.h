@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/runtimes.h"
 #include "agent/sweeper.h"
 #include "agent/tools.h"
 #include "cd4ml/core/run.h"
@@ -52,6 +53,8 @@ class Attempt {
   void set_port(int port) { port_ = port; }
   const std::vector<std::string>& gpus() const { return gpus_; }  // Its own, and only these.
   void set_gpus(std::vector<std::string> gpus) { gpus_ = std::move(gpus); }
+  const Runtime& runtime() const { return runtime_; }  // What its processes run in.
+  void set_runtime(Runtime runtime) { runtime_ = std::move(runtime); }
 
   // Kills what runs and makes every wait end.
   void Cancel();
@@ -91,6 +94,7 @@ class Attempt {
   const Task& task_;
   int port_ = 0;
   std::vector<std::string> gpus_;
+  Runtime runtime_;
   const AttemptPaths paths_;
   const std::stop_token quit_;
   const std::function<void()> on_began_;
@@ -109,5 +113,10 @@ class Attempt {
 
 core::Outcome Failed(core::Reason reason, const std::string& message);
 core::Outcome Failed(core::Reason reason, const absl::Status& status);
+// Of a runtime that is not there.
+core::Outcome FailedWithoutRuntime(const absl::Status& why);
+
+// Returns how the output in a log ended, as the end of a message; what cd4ml said in it does not count.
+std::string LastWords(const std::string& log);
 
 }  // namespace cd4ml::agent

@@ -91,7 +91,8 @@ void Performer::Run() {
   }
   Value::Map facts = tools.config.facts.is_map() ? tools.config.facts.map() : Value::Map();
   facts["agent"] = tools.config.name;
-  facts["runtime"] = "host";
+  facts["cd4ml"] = tools.config.build;
+  facts["runtime"] = attempt_.runtime().facts;
   outcome.environment = std::move(facts);
   outcome.log_bytes = FileSize(paths.log());
   if (absl::Status saved = WriteText(paths.outcome(), ToJson(ToValue(outcome))); !saved.ok()) {

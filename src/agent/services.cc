@@ -11,11 +11,13 @@
 #include "agent/exits.h"
 #include "agent/files.h"
 #include "agent/gpus.h"
+#include "agent/runtimes.h"
 #include "agent/service_process.h"
 #include "agent/sweeper.h"
 #include "agent/workspace.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/runtime.h"
 
 namespace cd4ml::agent {
 namespace {
@@ -193,7 +195,18 @@ absl::Status Services::Start(const ServiceTask& service, const std::stop_token& 
   if (Runs(status)) return absl::OkStatus();
   if (status.ok()) tools_.exits.Forget(id);
   CD4ML_ASSIGN_OR_RETURN(const core::StageSpec stage, StageOf(service, halt));
+  CD4ML_ASSIGN_OR_RETURN(const auto pipeline, tools_.definitions.Get(service.definition, halt));
   const ServicePaths paths = PathsOf(service.deployment);
+  // Usually there since the deploy; not after a move to this host.
+  const RuntimeUser user{.who = service.deployment,
+                         .process = id + ".runtime",
+                         .log = paths.log(),
+                         .timeout = stage.timeout,
+                         .halt = halt,
+                         .start = [this](const ProcessSpec& process) { return tools_.ports.processes.Start(process); },
+                         .say = [&](const std::string& line) { LogInfo(line, {{"deployment", service.deployment}}); }};
+  CD4ML_ASSIGN_OR_RETURN(const Runtime runtime,
+                         tools_.runtimes.Get(core::RuntimeOf(*pipeline, stage), pipeline->files, user));
   ProcessSpec spec;
   spec.id = id;
   spec.argv = Argv(stage.service->run);
@@ -202,11 +215,19 @@ absl::Status Services::Start(const ServiceTask& service, const std::stop_token& 
   spec.log = paths.log();
   spec.keep_alive = true;
   spec.grace = stage.grace;
+  Enter(runtime, paths.dir, spec);
   return tools_.ports.processes.Start(spec);
 }
 
 void Services::Stop(const std::string& deployment, const std::stop_token& halt) {
   tools_.exits.End(ProcessOf(deployment), halt);
+  const std::optional<ServiceTask> service = Find(deployment);
+  if (!service) return;
+  const auto pipeline = tools_.definitions.Get(service->definition, halt);
+  const core::StageSpec* stage = pipeline.ok() ? (*pipeline)->FindStage(service->stage) : nullptr;
+  if (stage == nullptr) return;
+  const Runtime runtime = tools_.runtimes.Known(core::RuntimeOf(**pipeline, *stage), (*pipeline)->files);
+  tools_.runtimes.Clear(runtime, ProcessOf(deployment));
 }
 
 void Services::Retire(const std::string& deployment) {

@@ -12,6 +12,7 @@ class Definitions;
 class Exits;
 class Gpus;
 class Repos;
+class Runtimes;
 class Services;
 class Sweeper;
 
@@ -35,6 +36,7 @@ struct Tools {
   Services& services;
   Sweeper& sweeper;
   Repos& repos;
+  Runtimes& runtimes;
   Crew& crew;
   Gpus& gpus;
   Steps& steps;

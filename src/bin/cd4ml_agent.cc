@@ -87,6 +87,7 @@ absl::StatusOr<agent::AgentConfig> MakeConfig(const Flags& flags) {
   config.state_dir = flags.state_dir;
   config.host = os::HostName();
   config.version = bin::kVersion;
+  config.build = std::string(bin::kVersion) + " sha256:" + bin::ProgramDigest();
   config.labels = flags.labels;
   config.slots = flags.slots;
   config.gpus = GpusOf(flags);

@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
+#include "cd4ml/base/digest.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/os/os.h"
@@ -31,6 +33,16 @@ std::string Absolute(const std::string& path) {
 std::string ProgramDir() {
   std::error_code error;
   return std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+}
+
+std::string ProgramDigest() {
+  Hasher hasher;
+  std::ifstream file("/proc/self/exe", std::ios::binary);
+  std::string piece(size_t{1} << 20, '\0');
+  while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())).gcount() > 0) {
+    hasher.Update(std::string_view(piece).substr(0, static_cast<size_t>(file.gcount())));
+  }
+  return hasher.Finish().hex();
 }
 
 void AddLogFlags(CLI::App& app, std::string& level, std::string& file) {

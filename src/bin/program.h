@@ -22,6 +22,8 @@ std::string NotEmpty(const std::string& text);
 std::string Absolute(const std::string& path);
 // Returns the folder that this program's file lies in.
 std::string ProgramDir();
+// Returns the digest of this program's file, in hexadecimal.
+std::string ProgramDigest();
 
 void AddLogFlags(CLI::App& app, std::string& level, std::string& file);
 void OpenProgramLog(const std::string& program, const std::string& level, const std::string& file);

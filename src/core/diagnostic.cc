@@ -114,6 +114,13 @@ constexpr CodeExplanation kCodes[] = {
     {code::kBadSource, "data cannot come from there",
      "Data is a path, or a file://, http://, https:// or s3:// URL; `dvc` names a .dvc file or a dvc.lock of the "
      "repository. Credentials belong to the daemon, never to a definition; see docs/data.md."},
+    {code::kBadRuntime, "a runtime that is not pinned",
+     "A runtime says exactly what a stage runs with: `python: \"3.11\"` with a lock file, `image: NAME@sha256:…` "
+     "with a digest, or `setup` with the files that it reads. A tag, or a range of versions, may be something else "
+     "tomorrow."},
+    {code::kNotPinned, "a stage without a pinned runtime",
+     "The stage runs with whatever the host of its agent has. That is recorded, but nobody can build it again. Say "
+     "`runtime:` in the stage or in `defaults`; `runtime: host` says that it is meant to be so."},
     {code::kUnknownKey, "unknown key",
      "No key of that name exists here. Misspelt keys are errors, because a key that is ignored "
      "silently is worse. The allowed keys are listed."},
@@ -209,8 +216,6 @@ constexpr CodeExplanation kCodes[] = {
      "A stage has one set of parameters: start one run for each set with `-p NAME=VALUE`."},
     {code::kNoForEach, "for_each is not available yet", "Write the stages, or the pipelines, out."},
     {code::kNoSecrets, "secrets are not available yet", "The agent's host must hold them for now."},
-    {code::kNoRuntime, "a runtime is not available yet",
-     "Stages run with what the host of the agent has; choose the host by `agent.labels`."},
     {code::kNoReference, "keeping only the reference to data is not available yet",
      "The bytes of data are always kept."},
     {code::kNoApproval, "approval is not available yet",
@@ -339,6 +344,13 @@ Diagnostic MakeError(std::string_view code, const Place& place, std::string mess
   // Texts of the file stand in messages: nobody's terminal or record is to suffer from them.
   return {std::string(code), Severity::kError, Shown(message), "", place, "",
           Shown(label),      Shown(help)};
+}
+
+Diagnostic MakeWarning(std::string_view code, const Place& place, std::string message,
+                       std::string label, std::string help) {
+  Diagnostic warning = MakeError(code, place, std::move(message), std::move(label), std::move(help));
+  warning.severity = Severity::kWarning;
+  return warning;
 }
 
 std::string Quoted(std::string_view text) { return "\"" + Shown(text, kQuotedMax) + "\""; }

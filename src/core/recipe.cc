@@ -12,7 +12,7 @@ constexpr std::string_view kKindVersion = "1";
 // Keys of a stage that say where, when and how often it runs, and not what comes out.
 const std::set<std::string, std::less<>> kWithoutInfluence = {
     "name", "needs", "agent", "timeout", "assign_timeout", "total_timeout", "silence_timeout", "grace", "retry",
-    "if", "cache", "code", "params", "description"};
+    "if", "cache", "code", "params", "description", "runtime"};
 
 std::string DigestOf(const Value& value) { return Sha256(ToJson(value)).hex(); }
 
@@ -34,7 +34,8 @@ bool IsReusable(const StageSpec& stage) {
   return !stage.outputs.empty() || !stage.rules.empty();
 }
 
-Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params) {
+Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,
+                   const std::string& runtime) {
   Value::Map own;
   if (definition.is_map()) {
     for (const auto& [key, value] : definition.map()) {
@@ -43,7 +44,7 @@ Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::s
   }
   own["whole env"] = Value::Map(stage.env.begin(), stage.env.end());   // Also what it has from `defaults`.
   own["kind"] = std::string(ToText(stage.kind)) + "/" + std::string(kKindVersion);
-  return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}};
+  return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}, {"runtime", runtime}};
 }
 
 Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& champion) {

@@ -93,6 +93,7 @@ class Validator {
     }
     CollectSlices();
     for (const StageSpec& stage : pipeline_.stages) CheckStage(stage);
+    WarnOfHosts();
     CheckTriggers();
     CheckOutputPaths();
     if (CollectEdges()) CheckCycles();
@@ -100,6 +101,23 @@ class Validator {
   }
 
  private:
+  // One warning for all of them: what is wrong with them is mended in one place.
+  void WarnOfHosts() {
+    std::vector<const StageSpec*> stages;
+    for (const StageSpec& stage : pipeline_.stages) {
+      const bool runs = !stage.run.empty() || !stage.hooks.apply.empty();
+      if (runs && stage.runtime.kind == RuntimeSpec::Kind::kUnsaid) stages.push_back(&stage);
+    }
+    if (stages.empty()) return;
+    const size_t others = stages.size() - 1;
+    findings_.push_back(MakeWarning(
+        code::kNotPinned, stages.front()->place,
+        "stage " + Quoted(stages.front()->name) +
+            (others == 0 ? " runs" : " and " + std::to_string(others) + (others == 1 ? " other" : " others") + " run") +
+            " with whatever the host of the agent has",
+        "", "pin it with `runtime:`, or write `runtime: host` where that is meant"));
+  }
+
   // --- reporting ---
 
   void Error(std::string_view code, const Place& place, std::string message, std::string label = "",

@@ -197,13 +197,15 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
                             if (!prepared.ok()) return done(prepared.status());
-                            done(Describe(prepared->command));
+                            done(Describe(*prepared));
                           });
     });
   }
 
-  PlannedRun Describe(const core::StartRun& command) {
+  PlannedRun Describe(const PreparedRun& prepared) {
+    const core::StartRun& command = prepared.command;
     PlannedRun plan;
+    plan.warnings = prepared.warnings;
     plan.pipeline = command.pipeline;
     plan.commit = command.pins.commit;
     plan.commit_subject = command.pins.commit_subject;

@@ -33,6 +33,7 @@ namespace cd4ml::daemon {
 // A run that is ready to be started: everything resolved and pinned, only its number is missing.
 struct PreparedRun {
   core::StartRun command;             // Without id and number.
+  std::vector<std::string> warnings;  // Of the definition, for people.
 };
 
 // A monitor's check that has been measured and judged; what follows is decided on the loop.

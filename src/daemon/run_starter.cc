@@ -2,14 +2,17 @@
 #include "run_starter.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
+#include "cd4ml/base/glob.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/core/recipe.h"
 #include "cd4ml/core/reproduce.h"
+#include "cd4ml/core/runtime.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "definitions.h"
 
@@ -19,6 +22,8 @@ namespace {
 constexpr int64_t kFileSizeMax = 8 << 20;          // A definition or a parameter file.
 constexpr size_t kPieceSize = 1 << 20;
 constexpr std::string_view kSuffix = ".cd4ml.yaml";
+constexpr int64_t kRuntimeFileMax = 1 << 20;       // A lock file; all of a definition's together are at most
+constexpr size_t kRuntimeFilesMax = 4 << 20;       // so large, because a run's definition holds them.
 
 core::Scope MakeScope(const Value& params, const std::string& lane, core::TriggerKind trigger) {
   core::Scope scope;
@@ -93,6 +98,16 @@ absl::Status CheckArtifact(BlobStore& blobs, const ArtifactRef& artifact) {
   return absl::OkStatus();
 }
 
+// Returns the paths that one pattern of `key` names.
+absl::StatusOr<std::vector<std::string>> PathsOf(SourceRepo& repo, const std::string& commit, const std::string& pattern) {
+  if (pattern.find_first_of("*?[") == std::string::npos) return std::vector<std::string>{pattern};
+  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> paths,
+                         repo.ListFiles(commit, pattern.substr(pattern.find_last_of("*?[]") + 1)));
+  std::erase_if(paths, [&](const std::string& path) { return !MatchesGlob(pattern, path); });
+  if (paths.empty()) return absl::NotFoundError("commit " + commit.substr(0, 7) + " has no file " + pattern);
+  return paths;
+}
+
 }  // namespace
 
 RunStarter::RunStarter(const Settings& settings, const Ports& ports)
@@ -165,6 +180,10 @@ absl::StatusOr<RunStarter::Source> RunStarter::ReadDefinition(SourceRepo& repo, 
   if (parsed.spec.name != pipeline.name) {
     return absl::FailedPreconditionError("file " + pipeline.file + " now defines pipeline \"" + parsed.spec.name +
                                          "\", not \"" + pipeline.name + "\"; register the repository again");
+  }
+  if (!parsed.spec.files.empty()) {
+    return absl::FailedPreconditionError(pipeline.file +
+                                         ": `files` is written by cd4ml into what a run keeps; take it out");
   }
   source.draft = std::move(parsed.spec);
   return source;
@@ -244,9 +263,47 @@ absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& pa
     }
     const Value* definition = definitions == nullptr ? nullptr : definitions->Find(plan.name);
     if (definition == nullptr) return absl::InternalError("the expanded definition lacks stage \"" + plan.name + "\"");
-    plan.recipe = core::BeginRecipe(stage, *definition, known->second, run.pins.params);
+    const core::RuntimeSpec& runtime = core::RuntimeOf(parsed.spec, stage);
+    plan.recipe =
+        core::BeginRecipe(stage, *definition, known->second, run.pins.params,
+                          runtime.is_pinned() ? core::RuntimeDigest(runtime, parsed.spec.files).hex() : "host");
     plan.reuse = reuses;
   }
+  return absl::OkStatus();
+}
+
+absl::Status RunStarter::PinRuntimes(SourceRepo& repo, const std::string& commit, ParsedPipeline& parsed) const {
+  std::map<std::string, std::string>& files = parsed.spec.files;
+  std::set<std::string> locks;
+  size_t size = 0;
+  for (const core::StageSpec& stage : parsed.spec.stages) {
+    const std::string what = "the runtime of stage \"" + stage.name + "\"";
+    for (const std::string& pattern : core::RuntimeFilePatterns(stage.runtime)) {
+      const auto paths = PathsOf(repo, commit, pattern);
+      if (!paths.ok()) return Annotate(paths.status(), what);
+      for (const std::string& path : *paths) {
+        if (files.contains(path)) continue;
+        absl::StatusOr<std::string> text = repo.ReadFile(commit, path, kRuntimeFileMax);
+        if (!text.ok()) return Annotate(text.status(), what);
+        if (!IsUtf8(*text) || text->find('\0') != std::string::npos) {
+          return absl::InvalidArgumentError(what + ": " + path + " is no text");
+        }
+        if ((size += text->size()) > kRuntimeFilesMax) {
+          return absl::ResourceExhaustedError(what + ": the files of all runtimes are larger than " +
+                                              FormatSize(kRuntimeFilesMax) + " together");
+        }
+        files[path] = *std::move(text);
+      }
+    }
+    if (stage.runtime.kind != core::RuntimeSpec::Kind::kPython || !locks.insert(stage.runtime.requirements).second) continue;
+    const absl::Status lock = core::CheckLock(files[stage.runtime.requirements]);
+    if (!lock.ok()) return Annotate(lock, what + ": " + stage.runtime.requirements);
+  }
+  if (files.empty()) return absl::OkStatus();
+  // The definition is one map of JSON; the new key comes last, as the parser would write it.
+  std::string texts;
+  for (const auto& [path, text] : files) texts += (texts.empty() ? "" : ", ") + ToJson(path) + ": " + ToJson(text);
+  parsed.expanded.insert(parsed.expanded.size() - 1, ", \"files\": {" + texts + "}");
   return absl::OkStatus();
 }
 
@@ -441,12 +498,14 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   run.pins.file = pipeline.file;
   CD4ML_ASSIGN_OR_RETURN(run.pins.materials,
                          PinMaterials(parsed.spec, {*repo, pipeline.repo, source.commit.id}, run.pins.materials));
+  CD4ML_RETURN_IF_ERROR(PinRuntimes(*repo, source.commit.id, parsed));
   CD4ML_ASSIGN_OR_RETURN(run.pins.definition, PutBytes(ports_.blobs, parsed.expanded));
   run.pins.params = params.values;
   run.pins.param_sources = params.sources;
   CD4ML_ASSIGN_OR_RETURN(run.pins.params_digest, PutBytes(ports_.blobs, ToJson(params.values)));
   run.stages = core::MakePlan(parsed.spec, settings_.plan);
   CD4ML_RETURN_IF_ERROR(BeginRecipes(*repo, parsed, !request.no_reuse, run));
+  for (const core::Diagnostic& finding : parsed.diagnostics) prepared.run.warnings.push_back(core::Brief(finding));
   prepared.spec = std::move(parsed.spec);
   prepared.pipeline = pipeline;
   if (is_newest) {

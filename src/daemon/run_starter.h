@@ -69,6 +69,8 @@ class RunStarter {
       const std::map<std::string, core::Version>& pinned) const;
   // Returns the materials of `ended` that `spec` still takes from the same place.
   std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
+  // Reads the files that runtimes are made from into the definition that the run keeps.
+  absl::Status PinRuntimes(SourceRepo& repo, const std::string& commit, ParsedPipeline& parsed) const;
   // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
   absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
   absl::Status CheckRecord(const core::Run& ended) const;

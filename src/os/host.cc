@@ -8,10 +8,13 @@
 #include <sys/utsname.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "capture.h"
 #include "cd4ml/base/check.h"
+#include "cd4ml/base/digest.h"
 #include "cd4ml/os/os.h"
 #include "fd.h"
 
@@ -37,6 +40,23 @@ std::string PythonVersion() {
   const auto captured = Capture({"/usr/bin/python3", "--version"});
   if (!captured.ok() || !captured->output.starts_with(kPrefix)) return "";
   return captured->output.substr(kPrefix.size());
+}
+
+// Identifies the packages that this Python finds, by the folders that describe them: "53 packages sha256:0123456789ab".
+std::string PythonPackages(const std::string& version) {
+  const std::string minor = version.substr(0, version.find('.', version.find('.') + 1));
+  std::set<std::string> names;
+  for (const std::string& dir : {std::string("/usr/lib/python3/dist-packages"),
+                                 "/usr/local/lib/python" + minor + "/dist-packages"}) {
+    std::error_code error;
+    for (std::filesystem::directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
+      const std::string extension = at->path().extension();
+      if (extension == ".dist-info" || extension == ".egg-info") names.insert(at->path().filename());
+    }
+  }
+  std::string all;
+  for (const std::string& name : names) all += name + "\n";
+  return std::to_string(names.size()) + " packages sha256:" + Sha256(all).brief();
 }
 
 int64_t CpuCount() {
@@ -95,12 +115,14 @@ Value HostFacts() {
   uname(&facts);
   struct sysinfo memory {};
   sysinfo(&memory);
+  const std::string python = PythonVersion();
   return Value::Map{{"os", SystemName()},
                     {"kernel", facts.release},
                     {"machine", facts.machine},
                     {"cpus", CpuCount()},
                     {"memory_bytes", static_cast<int64_t>(memory.totalram) * memory.mem_unit},
-                    {"python", PythonVersion()}};
+                    {"python", python},
+                    {"python_packages", python.empty() ? "" : PythonPackages(python)}};
 }
 
 }  // namespace cd4ml::os

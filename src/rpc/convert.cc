@@ -733,6 +733,7 @@ class Codec {
     to->set_definition(from.definition.hex());
     to->mutable_upstream()->insert(from.upstream.begin(), from.upstream.end());
     to->set_mixed(from.mixed);
+    Copy(from.warnings, *to->mutable_warnings());
   }
   void Read(const v1::PlannedRun& from, PlannedRun& to) {
     to.pipeline = from.pipeline();
@@ -748,6 +749,7 @@ class Codec {
     Hash(from.definition(), to.definition);
     Copy(from.upstream(), to.upstream);
     to.mixed = from.mixed();
+    Copy(from.warnings(), to.warnings);
   }
 
   // --- deployments -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ namespace cd4ml::yaml {
 struct StageDefaults {
   std::vector<std::string> labels;
   core::Resources resources;
+  core::RuntimeSpec runtime;
   std::map<std::string, std::string> env;
   Duration timeout{0};
   Duration assign_timeout{0};
@@ -28,7 +29,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root);
 core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,
                           const StageDefaults& defaults);
 
-// Reads `agent`, `env`, the timeouts, `grace` and `retry` over what `defaults` holds.
+// Reads `agent`, `runtime`, `env`, the timeouts, `grace` and `retry` over what `defaults` holds.
 void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
 
 void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage);

@@ -270,6 +270,16 @@ core::EnvironmentSpec ReadEnvironment(Reader& reader, const std::string& name, c
   return environment;
 }
 
+// Texts as they are: empty ones too, and without templates.
+void ReadFiles(Reader& reader, Node& node, std::map<std::string, std::string>& files) {
+  if (!CheckNamedMap(reader, node, "files")) return;
+  for (size_t i = 0; i < node.member_count(); ++i) {
+    const Node& text = node.value(i);
+    if (text.kind != Node::Kind::kQuoted) reader.WrongType(text, "a text in quotes");
+    files.emplace(node.key(i).text, text.text);
+  }
+}
+
 void ReadDefaults(Reader& reader, Node& node, StageDefaults& defaults) {
   Fields fields(reader, node, "\"defaults\"");
   ReadStageDefaults(fields, defaults);
@@ -313,6 +323,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
                    spec.stages.push_back(ReadStage(reader, name, key, value, defaults));
                  });
   }
+  if (Node* files = top.Take("files")) ReadFiles(reader, *files, spec.files);
   top.NotYet("for_each", code::kNoForEach);
   top.NotYet("secrets", code::kNoSecrets);
   top.NotYet("retention", code::kNoRetention);

@@ -36,11 +36,11 @@ bool IsReserved(std::string_view name) {
   for (std::string_view prefix : {"CD4ML_IN_", "CD4ML_OUT_", "CD4ML_PARAM_"}) {
     if (name.starts_with(prefix)) return true;
   }
-  static constexpr std::array<std::string_view, 13> kNames = {
+  static constexpr std::array<std::string_view, 14> kNames = {
       "CD4ML_PARAMS",      "CD4ML_RUN",     "CD4ML_STAGE",      "CD4ML_ATTEMPT",
       "CD4ML_METRICS",     "CD4ML_VERDICT", "CD4ML_PORT",       "CD4ML_CHAMPION",
       "CD4ML_ENVIRONMENT", "CD4ML_TARGET",  "CD4ML_DEPLOYMENT", "CD4ML_PREDICTIONS",
-      "TRACEPARENT"};
+      "CD4ML_RUNTIME",     "TRACEPARENT"};
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
@@ -60,6 +60,66 @@ void ReadEnv(Reader& reader, Node& node, std::map<std::string, std::string>& env
     reader.SetKey(key.text);
     reader.ReadScalarText(node.value(i), env[name]);
   }
+}
+
+// "3.11", "3.11.2"
+bool IsPythonVersion(std::string_view text) {
+  const auto dots = std::count(text.begin(), text.end(), '.');
+  return (dots == 1 || dots == 2) && text.find("..") == std::string_view::npos &&
+         text.find_first_not_of("0123456789.") == std::string_view::npos && text.front() != '.' && text.back() != '.';
+}
+
+bool HasDigest(std::string_view image) {
+  constexpr std::string_view kMark = "@sha256:";
+  const size_t at = image.find(kMark);
+  if (at == std::string_view::npos || at == 0) return false;
+  const std::string_view digest = image.substr(at + kMark.size());
+  return digest.size() == 64 && digest.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+}
+
+void ReadPython(Fields& fields, core::RuntimeSpec& runtime) {
+  runtime.kind = core::RuntimeSpec::Kind::kPython;
+  if (fields.Read("python", runtime.python) && !fields.HasTemplate("python") && !IsPythonVersion(runtime.python)) {
+    fields.reader().Error(code::kBadRuntime, fields.PlaceOf("python"),
+                          core::Quoted(runtime.python) + " is no version of Python", "",
+                          "write one like \"3.11\" or \"3.11.2\", in quotes");
+  }
+  fields.ReadNeeded("requirements", runtime.requirements);
+}
+
+void ReadImage(Fields& fields, core::RuntimeSpec& runtime) {
+  runtime.kind = core::RuntimeSpec::Kind::kImage;
+  if (fields.Read("image", runtime.image) && !fields.HasTemplate("image") && !HasDigest(runtime.image)) {
+    fields.reader().Error(code::kBadRuntime, fields.PlaceOf("image"),
+                          "image " + core::Quoted(runtime.image) + " has no digest", "",
+                          "a tag may be another image tomorrow; write NAME@sha256:DIGEST");
+  }
+}
+
+void ReadSetup(Fields& fields, core::RuntimeSpec& runtime) {
+  runtime.kind = core::RuntimeSpec::Kind::kSetup;
+  fields.Read("setup", runtime.setup);
+  if (Node* key = fields.Need("key")) fields.reader().ReadLiterals(*key, runtime.key);
+}
+
+void ReadRuntime(Reader& reader, Node& node, core::RuntimeSpec& runtime) {
+  runtime = {.place = node.place};
+  if (!node.is_map()) {
+    std::string word;
+    if (reader.ReadWord(node, word, {"host"})) runtime.kind = core::RuntimeSpec::Kind::kHost;
+    return;
+  }
+  static constexpr std::pair<const char*, void (*)(Fields&, core::RuntimeSpec&)> kForms[] = {
+      {"python", ReadPython}, {"image", ReadImage}, {"setup", ReadSetup}};
+  Fields fields(reader, node, "\"runtime\"");
+  int forms = 0;
+  for (const auto& [form, read] : kForms) {
+    if (fields.Has(form) && ++forms == 1) read(fields, runtime);
+  }
+  if (forms != 1) {
+    return reader.Error(code::kConflict, node.place, "\"runtime\" needs one of python, image and setup");
+  }
+  fields.Finish();
 }
 
 void ReadAgent(Reader& reader, Node& node, StageDefaults& defaults) {
@@ -282,6 +342,11 @@ void ReadGate(Fields& fields, core::StageSpec& stage) {
   Reader& reader = fields.reader();
   if (stage.kind == StageKind::kContractGate) {
     if (Node* serve = fields.Need("serve")) ReadServe(reader, *serve, stage);
+    if (fields.Has("runtime")) {
+      reader.Error(code::kKeyOfOtherKind, fields.PlaceOf("runtime"),
+                   "\"runtime\" cannot stand in " + fields.where() + ": a package is served in the one that it was made in",
+                   "", "say it in the stage that makes the package");
+    }
   }
   if (stage.kind == StageKind::kModelGate) {
     if (Node* predictions = fields.Take("predictions")) {
@@ -309,6 +374,7 @@ void ReadWork(Fields& fields, core::StageSpec& stage, const StageDefaults& defau
   ReadStageDefaults(fields, own);
   stage.labels = std::move(own.labels);
   stage.resources = own.resources;
+  stage.runtime = std::move(own.runtime);
   stage.env = std::move(own.env);
   stage.timeout = own.timeout;
   stage.assign_timeout = own.assign_timeout;
@@ -348,6 +414,7 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults) {
     defaults.resources = {};
     ReadAgent(reader, *agent, defaults);
   }
+  if (Node* runtime = fields.Take("runtime")) ReadRuntime(reader, *runtime, defaults.runtime);
   if (Node* env = fields.Take("env")) ReadEnv(reader, *env, defaults.env);
   ReadSpan(fields, "timeout", defaults.timeout);
   ReadSpan(fields, "assign_timeout", defaults.assign_timeout);
@@ -360,7 +427,6 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults) {
     defaults.retry = {};
     ReadRetry(reader, *retry, defaults.retry);
   }
-  fields.NotYet("runtime", code::kNoRuntime);
 }
 
 core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,

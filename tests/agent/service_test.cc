@@ -71,6 +71,17 @@ stages:
 
 const std::string kRun = "exec /usr/bin/python3 server.py";
 
+// The same, when its package was made in a runtime that alone has the program `serve`; `count` grows with each making.
+std::string InRuntime(std::string pipeline, const std::string& count) {
+  const std::string setup =
+      "mkdir \"$CD4ML_RUNTIME/bin\"; cp tool.lock \"$CD4ML_RUNTIME/bin/serve\"; chmod +x \"$CD4ML_RUNTIME/bin/serve\"; "
+      "echo made >> " + count;
+  const std::string kind = "{kind: package,";
+  pipeline.insert(pipeline.find(kind) + kind.size(),
+                  " runtime: {setup: " + ToJson(Value(setup)) + ", key: [tool.lock]},");
+  return pipeline + "files: {tool.lock: " + ToJson(Value("#!/bin/sh\n" + kRun + "\n")) + "}\n";
+}
+
 class ServiceTest : public ::testing::Test {
  protected:
   ServiceTest() { world_.repos.files["web.yaml"] = kContract; }
@@ -214,6 +225,39 @@ TEST_F(ServiceTest, ADeployStartsTheServiceAndTheNextOneTakesItsPort) {
   EXPECT_EQ(second.service->endpoint, endpoint);
   EXPECT_EQ(Get(endpoint), "{\"factor\": 3.0, \"deployment\": \"shop/2/release\"}");
   EXPECT_TRUE(WaitForProcesses({"service.shop.2.release"}));
+}
+
+TEST_F(ServiceTest, APackageIsJudgedAndDeployedInTheRuntimeThatItWasMadeIn) {
+  const std::string count = world_.dir.At("count");
+  const std::string definition = InRuntime(Pipeline("exec serve"), count);
+  const core::Outcome judged = world_.Perform(Gate(definition, 2));
+  EXPECT_EQ(judged.state, core::AttemptState::kSucceeded) << judged.message;
+  const core::Outcome deployed = world_.Perform(Release(definition, 2, 1));
+  ASSERT_TRUE(deployed.service) << deployed.message;
+  EXPECT_EQ(ToText(*deployed.environment.FindPath("runtime.made_from")), "setup with tool.lock");
+  EXPECT_THAT(Get(deployed.service->endpoint), HasSubstr("\"factor\": 2.0"));
+  EXPECT_EQ(FileBytes(count), "made\n");
+}
+
+TEST_F(ServiceTest, ADesiredServiceGetsItsRuntimeOnAHostThatNeverHadIt) {
+  const Task task = Release(InRuntime(Pipeline("exec serve"), world_.dir.At("count")), 2, 1);
+  const std::string endpoint = "http://127.0.0.1:" + std::to_string(*os::FreePort());
+  world_.daemon.WantServices({{task.deployment, "production", "shop", "release", task.definition,
+                               task.inputs.at("pack.service").artifact, "dist", endpoint, "abc"}});
+  world_.Start();
+  ASSERT_TRUE(WaitForProcesses({"service.shop.1.release"}));
+  EXPECT_EQ(FileBytes(world_.dir.At("count")), "made\n");
+}
+
+TEST_F(ServiceTest, ADeployWhoseRuntimeCannotBeMadeLeavesTheOldServiceAlone) {
+  const core::Outcome first = world_.Perform(Release(Pipeline(kRun), 2, 1));
+  ASSERT_TRUE(first.service) << first.message;
+  std::string definition = InRuntime(Pipeline("exec serve"), world_.dir.At("count"));
+  definition.replace(definition.find("mkdir"), 5, "false");
+  const core::Outcome second = world_.Perform(Release(definition, 3, 2));
+  EXPECT_EQ(second.reason, core::Reason::kExitCode);
+  EXPECT_THAT(second.message, HasSubstr("the runtime of stage \"release\" (setup with tool.lock) could not be made"));
+  EXPECT_THAT(Get(first.service->endpoint), HasSubstr("\"factor\": 2.0"));
 }
 
 TEST_F(ServiceTest, TheSameEnvironmentOfAnotherPipelineIsAnotherOne) {

@@ -22,7 +22,7 @@ Recipe Of(const std::string& definition, const std::string& params = R"({"a": 1,
           std::vector<std::string> wanted = {}) {
   StageSpec stage = Train();
   stage.params = std::move(wanted);
-  return BeginRecipe(stage, Definition(definition), "tree", Definition(params));
+  return BeginRecipe(stage, Definition(definition), "tree", Definition(params), "host");
 }
 
 TEST(Recipe, IgnoresWhereWhenAndHowOftenAStageRuns) {
@@ -38,13 +38,16 @@ TEST(Recipe, CountsWhatAStageDoesAndLeavesBehind) {
   }
 }
 
-TEST(Recipe, CountsTheEnvironmentThatAStageHasFromTheDefaults) {
-  StageSpec stage = Train();
-  const Recipe before = BeginRecipe(stage, Definition("{}"), "tree", Value());
-  stage.env["SEED"] = "2";   // The stage's own definition does not say it.
-
-  EXPECT_EQ(ChangedParts(before, BeginRecipe(stage, Definition("{}"), "tree", Value())),
-            std::vector<std::string>{"definition"});
+TEST(Recipe, CountsWhatAStageRunsInHoweverItIsWritten) {
+  const auto of = [](const char* definition, const char* runtime, const char* seed) {
+    StageSpec stage = Train();
+    stage.env["SEED"] = seed;  // From `defaults`: the stage's own definition does not say it.
+    return BeginRecipe(stage, Definition(definition), "tree", Value(), runtime);
+  };
+  const Recipe recipe = of("{}", "aa", "1");
+  EXPECT_EQ(of(R"({"runtime": {"python": "3.11", "requirements": "r"}})", "aa", "1"), recipe);
+  EXPECT_EQ(ChangedParts(recipe, of("{}", "bb", "1")), std::vector<std::string>{"runtime"});
+  EXPECT_EQ(ChangedParts(recipe, of("{}", "aa", "2")), std::vector<std::string>{"definition"});
 }
 
 TEST(Recipe, CountsOnlyTheParametersThatAStageAsksFor) {

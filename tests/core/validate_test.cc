@@ -16,6 +16,7 @@ StageSpec Stage(std::string name, std::vector<std::string> needs = {}) {
   stage.name = std::move(name);
   stage.needs = std::move(needs);
   stage.run.script = "x";
+  stage.runtime.kind = RuntimeSpec::Kind::kHost;
   return stage;
 }
 

@@ -38,7 +38,9 @@ ParsedPipeline Parse(const std::string& text, const core::Scope* scope = nullptr
 
 std::string Findings(const ParsedPipeline& parsed) {
   std::string out;
-  for (const core::Diagnostic& finding : parsed.diagnostics) out += core::Format(finding);
+  for (const core::Diagnostic& finding : parsed.diagnostics) {
+    if (finding.severity == core::Severity::kError) out += core::Format(finding);
+  }
   return out;
 }
 
@@ -122,6 +124,34 @@ TEST(Parse, ReadsMaterialsAndEnvironments) {
   EXPECT_THAT(spec.FindEnvironment("production")->lanes, ElementsAre("production"));
   EXPECT_EQ(spec.FindEnvironment("production")->concurrency, core::ConcurrencyPolicy::kCancel);
   EXPECT_EQ(spec.FindEnvironment("staging")->concurrency, core::ConcurrencyPolicy::kQueue);
+}
+
+TEST(Parse, ReadsRuntimesOverTheDefault) {
+  using Kind = core::RuntimeSpec::Kind;
+  const PipelineSpec spec = ParseEverything(nullptr).spec;
+  const auto runtime = [&](const char* stage) { return Stage(spec, stage).runtime; };
+
+  EXPECT_EQ(runtime("error-gate").kind, Kind::kPython);
+  EXPECT_EQ(runtime("error-gate").python, "3.11");
+  EXPECT_EQ(runtime("error-gate").requirements, "env/requirements.lock");
+  EXPECT_EQ(runtime("train").kind, Kind::kImage);
+  EXPECT_THAT(runtime("train").image, HasSubstr("trainer@sha256:"));
+  EXPECT_EQ(runtime("package").kind, Kind::kSetup);
+  EXPECT_THAT(runtime("package").setup.argv, ElementsAre("scripts/install.sh", "--prefix", "/opt"));
+  EXPECT_THAT(runtime("package").key, ElementsAre("env/*.lock", "scripts/install.sh"));
+  EXPECT_EQ(runtime("tell").kind, Kind::kHost);
+  EXPECT_EQ(Parse(Smallest(""), nullptr).spec.stages[0].runtime.kind, Kind::kUnsaid);
+}
+
+TEST(Parse, ReadsTheFilesOfRuntimesAsTheyAre) {
+  const std::string text = "a==1 \\\r\n\t--hash=${{ x }} # \"\u00e9\"\n";
+  ParsedPipeline parsed = Parse(Smallest(", runtime: host"), nullptr);
+  parsed.expanded.insert(parsed.expanded.size() - 1,
+                         ", \"files\": {\"a.lock\": " + ToJson(Value(text)) + ", \"empty\": \"\", \"zz\": \"1\"}");
+  const ParsedPipeline again = Parse(parsed.expanded, nullptr);
+  EXPECT_EQ(Findings(again), "");
+  EXPECT_THAT(again.spec.files, ElementsAre(Pair("a.lock", text), Pair("empty", ""), Pair("zz", "1")));
+  EXPECT_EQ(again.expanded, parsed.expanded);
 }
 
 TEST(Parse, ReadsWhatAllStagesShareOverTheDefaults) {

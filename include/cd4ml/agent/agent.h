@@ -27,6 +27,7 @@ struct AgentConfig {
   std::string state_dir;  // Absolute; exists; of one running agent alone.
   std::string host;       // Shown to people.
   std::string version;    // Of cd4ml.
+  std::string build;      // Identifies the program that performs the stages: its version and digest.
   std::vector<std::string> labels;
   core::Resources resources;      // What stages may take together; its gpus are those of `gpus`.
   std::vector<std::string> gpus;  // What CUDA_VISIBLE_DEVICES may say of them.

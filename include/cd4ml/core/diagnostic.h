@@ -40,6 +40,10 @@ using Diagnostics = std::vector<Diagnostic>;
 Diagnostic MakeError(std::string_view code, const Place& place, std::string message,
                      std::string label = "", std::string help = "");
 
+// The same for a warning: it is shown, and nothing else follows from it.
+Diagnostic MakeWarning(std::string_view code, const Place& place, std::string message,
+                       std::string label = "", std::string help = "");
+
 // Returns a text of the file as messages show it: in quotes, on one line, and cut when it is long.
 std::string Quoted(std::string_view text);
 
@@ -107,6 +111,8 @@ inline constexpr std::string_view kBadPath = "CD0112";
 inline constexpr std::string_view kBadDefault = "CD0113";
 inline constexpr std::string_view kTimesContradict = "CD0114";
 inline constexpr std::string_view kBadSource = "CD0115";
+inline constexpr std::string_view kBadRuntime = "CD0116";
+inline constexpr std::string_view kNotPinned = "CD0117";
 inline constexpr std::string_view kUnknownKey = "CD0121";
 inline constexpr std::string_view kKeyOfOtherKind = "CD0122";
 inline constexpr std::string_view kRuleForm = "CD0123";
@@ -146,7 +152,6 @@ inline constexpr std::string_view kNoRoles = "CD0402";
 inline constexpr std::string_view kNoMatrix = "CD0404";
 inline constexpr std::string_view kNoForEach = "CD0405";
 inline constexpr std::string_view kNoSecrets = "CD0406";
-inline constexpr std::string_view kNoRuntime = "CD0407";
 inline constexpr std::string_view kNoReference = "CD0410";
 inline constexpr std::string_view kNoApproval = "CD0412";
 inline constexpr std::string_view kNoWindows = "CD0413";

@@ -154,6 +154,27 @@ struct MonitorSpec {
   std::optional<RetrainSpec> retrain;
 };
 
+// What a stage's commands run in; see core/runtime.h.
+struct RuntimeSpec {
+  enum class Kind {
+    kUnsaid,       // The host's, because nobody said anything; Validate warns about it.
+    kHost,         // `runtime: host`: the host's, and meant to be.
+    kPython,       // A virtual environment made from a lock file.
+    kImage,        // A container image by its digest.
+    kSetup,        // Whatever a command makes of its key files.
+  };
+  Kind kind = Kind::kUnsaid;
+  std::string python;                // kPython: "3.11" or "3.11.2".
+  std::string requirements;          // kPython: the lock file.
+  std::string image;                 // kImage: NAME@sha256:….
+  CommandSpec setup;                 // kSetup
+  std::vector<std::string> key;      // kSetup: patterns of the files that it reads; it sees no others.
+  Place place;
+
+  // Returns whether there is something to build or fetch before a command can run.
+  bool is_pinned() const { return kind > Kind::kHost; }
+};
+
 // Two budgets, so that a shaky host does not use up what is meant for shaky code.
 struct RetrySpec {
   int limit = 0;                     // Further attempts after failures of the user's code: timeout, exit_code.
@@ -178,6 +199,7 @@ struct StageSpec {
   std::vector<std::string> code;     // Paths of the repository that it depends on; empty: all.
   std::vector<std::string> params;   // Parameters or sub-trees that it depends on.
   CacheSpec cache;
+  RuntimeSpec runtime;
   std::map<std::string, std::string> env;
   CommandSpec run;
   std::string condition;             // `if:`; empty: always. Evaluated when the stage could start.
@@ -253,6 +275,9 @@ struct PipelineSpec {
   std::vector<MaterialSpec> materials;
   std::vector<EnvironmentSpec> environments;
   std::vector<StageSpec> stages;     // In the order of the file.
+  // The texts of the files that runtimes are made from, by path. Only a run's definition has them, so that a package
+  // can be started where its repository is not.
+  std::map<std::string, std::string> files;
 
   const StageSpec* FindStage(std::string_view stage) const;
   const MaterialSpec* FindMaterial(std::string_view material) const;

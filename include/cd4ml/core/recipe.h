@@ -15,9 +15,10 @@ namespace cd4ml::core {
 // Returns whether the stage's result may be reused: it leaves something behind, and does nothing to the world.
 bool IsReusable(const StageSpec& stage);
 
-// Returns the parts that are known before the run: "definition", "code" and "params". `definition` is the stage in the
-// expanded definition, `code` identifies the files of the commit that it depends on.
-Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params);
+// Returns the parts that are known before the run: "definition", "code", "params" and "runtime". `definition` is the stage
+// in the expanded definition, `code` identifies the files of the commit that it depends on, `runtime` what it runs in.
+Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,
+                   const std::string& runtime);
 
 // Returns the whole recipe, once everything that the stage reads is there: each input by its content, and for gates
 // the champion's package.

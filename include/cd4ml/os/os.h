@@ -77,7 +77,7 @@ std::string Environment(const std::string& name);
 std::string HostName();
 
 // Returns what of this machine may change a result: {os, kernel, machine, cpus, memory_bytes,
-// python}, for the records of versions. Takes some milliseconds.
+// python, python_packages}, for the records of versions. Takes some milliseconds.
 Value HostFacts();
 
 // Returns the cores and the memory that this process and its children may use: what affinity and

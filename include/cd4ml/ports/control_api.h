@@ -67,6 +67,7 @@ struct PlannedRun {
   std::map<std::string, std::string> reuse;        // Stage -> what would become of it: "reuses car/11", "runs: …".
   std::map<std::string, std::string> agents;       // Stage -> agent that could take it, or why none can.
   Digest definition;
+  std::vector<std::string> warnings;               // Of the definition, each as core::Brief says it.
 };
 
 // Implemented by the daemon, and by rpc::ControlClient. All methods return at once and call `done` exactly once.

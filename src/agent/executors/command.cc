@@ -145,18 +145,6 @@ class Harvest {
   std::vector<core::RuleResult> results_;
 };
 
-// Returns how the command's own output ended.
-std::string LastWords(const Attempt& attempt) {
-  std::vector<std::string> lines = LastLines(attempt.paths().log(), 20);
-  std::erase_if(lines, [](const std::string& line) { return line.starts_with(Attempt::kVoice); });
-  if (lines.empty()) return "; it printed nothing";
-  std::string& last = lines.back();
-  // Progress bars draw over themselves: only what they drew last is a line.
-  while (!last.empty() && last.back() == '\r') last.pop_back();
-  last.erase(0, last.rfind('\r') + 1);
-  return "; its last line: " + last;
-}
-
 // Returns the outcome of a command that has ended: success, or the reason why not in one sentence.
 core::Outcome OutcomeOf(const Attempt& attempt, const core::StageSpec& spec,
                         const ProcessStatus& status) {
@@ -177,12 +165,12 @@ core::Outcome OutcomeOf(const Attempt& attempt, const core::StageSpec& spec,
   if (status.timed_out) {
     return fail(Reason::kTimeout, stage + "took longer than " +
                                       FormatDuration(attempt.task().timeout) + " and was stopped" +
-                                      LastWords(attempt));
+                                      LastWords(attempt.paths().log()));
   }
   if (status.silent) {
     return fail(Reason::kSilenceTimeout, stage + "wrote nothing for " +
                                              FormatDuration(spec.silence_timeout) +
-                                             " and was stopped" + LastWords(attempt));
+                                             " and was stopped" + LastWords(attempt.paths().log()));
   }
   if (status.exit_code == 0) {
     outcome.state = core::AttemptState::kSucceeded;
@@ -197,10 +185,10 @@ core::Outcome OutcomeOf(const Attempt& attempt, const core::StageSpec& spec,
     return fail(Reason::kExitCode, stage + "could not be started: " + status.message);
   if (status.signal != 0) {
     return fail(Reason::kExitCode, stage + "was ended by signal " + std::to_string(status.signal) +
-                                       LastWords(attempt));
+                                       LastWords(attempt.paths().log()));
   }
   return fail(Reason::kExitCode,
-              stage + "exited with " + std::to_string(status.exit_code) + LastWords(attempt));
+              stage + "exited with " + std::to_string(status.exit_code) + LastWords(attempt.paths().log()));
 }
 
 ProcessSpec SpecOf(const Attempt& attempt, const core::StageSpec& stage,
@@ -215,7 +203,13 @@ ProcessSpec SpecOf(const Attempt& attempt, const core::StageSpec& stage,
   spec.timeout = attempt.task().timeout;
   spec.silence = stage.silence_timeout;
   spec.grace = stage.grace;
+  Enter(attempt.runtime(), attempt.paths().room(), spec);
   return spec;
+}
+
+// Returns whether a process left of itself, so that nothing of it is left.
+bool EndedByItself(const ProcessStatus& status) {
+  return !status.lost && !status.killed && !status.timed_out && !status.silent;
 }
 
 }  // namespace
@@ -238,6 +232,9 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
   if (stage.run.empty()) {
     attempt.Began();
   } else {
+    if (absl::Status there = EnterRuntime(attempt, pipeline, stage, is_known); !there.ok()) {
+      return FailedWithoutRuntime(there);
+    }
     outcome = RunCommand(attempt, stage, stage.run, "", workspace.dir(), workspace.Env());
     if (attempt.halted()) return outcome;
   }
@@ -261,6 +258,7 @@ core::Outcome RunCommand(Attempt& attempt, const core::StageSpec& stage,
   attempt.Began();
   const std::optional<ProcessStatus> ended = attempt.tools().exits.Wait(spec.id, attempt.quit());
   attempt.Lap(steps.process);
+  if (ended && !EndedByItself(*ended)) attempt.tools().runtimes.Clear(attempt.runtime(), spec.id);
   if (ended && attempt.cancelled())
     return Failed(Reason::kCancelled, "cancelled while it was running");
   return ended ? OutcomeOf(attempt, stage, *ended) : core::Outcome();

@@ -320,6 +320,7 @@ absl::Status Serve(Attempt& attempt, const core::StageSpec& stage, const std::st
   spec.timeout = attempt.task().timeout;
   spec.grace = stage.grace;
   ShowGpus(attempt.gpus(), attempt.tools().config.gpus, spec.env);
+  Enter(attempt.runtime(), attempt.paths().room(), spec);
   if (absl::Status started = attempt.Start(spec); !started.ok())
     return absl::InternalError(Message(started));
   attempt.Began();
@@ -339,7 +340,7 @@ core::Verdict NotServing(const Attempt& attempt, const core::StageSpec& stage,
 
 }  // namespace
 
-core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec&,
+core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pipeline,
                                   const core::StageSpec& stage) {
   if (!stage.service)
     return Failed(Reason::kNotAvailable, "a contract gate without `serve` is not available");
@@ -348,6 +349,10 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec&,
                   "a command or outputs of a contract gate are not available");
   }
   const std::string base_url = "http://127.0.0.1:" + std::to_string(attempt.port());
+  const bool is_known = attempt.HasStarted(attempt.ProcessId("serve"));
+  if (absl::Status there = EnterRuntime(attempt, pipeline, stage, is_known); !there.ok()) {
+    return FailedWithoutRuntime(there);
+  }
   const absl::Status serving = Serve(attempt, stage, base_url);
   if (attempt.quitting()) return {};
   const bool is_theirs = absl::IsUnavailable(serving) || absl::IsDeadlineExceeded(serving);
@@ -367,6 +372,7 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec&,
   }
   if (attempt.quitting()) return {};
   attempt.tools().exits.End(attempt.ProcessId("serve"), attempt.quit());
+  attempt.tools().runtimes.Clear(attempt.runtime(), attempt.ProcessId("serve"));
   SayVerdict(attempt, verdict);
   attempt.Say("judged in " + FormatDuration(attempt.tools().ports.clock.Steady() - start));
   return OutcomeOf(std::move(verdict));

@@ -25,6 +25,9 @@ core::Outcome DeployByHooks(Attempt& attempt, const core::PipelineSpec& pipeline
   if (absl::Status ready = is_known ? workspace.TakeUp() : workspace.Build(); !ready.ok()) {
     return Failed(Reason::kInfra, ready);
   }
+  if (absl::Status there = EnterRuntime(attempt, pipeline, stage, is_known); !there.ok()) {
+    return FailedWithoutRuntime(there);
+  }
   core::Outcome outcome =
       RunCommand(attempt, stage, stage.hooks.apply, "apply", workspace.dir(), workspace.Env());
   if (attempt.quitting()) return outcome;
@@ -53,8 +56,8 @@ core::Outcome DeployByHooks(Attempt& attempt, const core::PipelineSpec& pipeline
 // ready.
 class Replacement {
  public:
-  Replacement(Attempt& attempt, const core::StageSpec& stage)
-      : attempt_(attempt), stage_(stage), tools_(attempt.tools()), services_(tools_.services) {}
+  Replacement(Attempt& attempt, const core::PipelineSpec& pipeline, const core::StageSpec& stage)
+      : attempt_(attempt), pipeline_(pipeline), stage_(stage), tools_(attempt.tools()), services_(tools_.services) {}
 
   core::Outcome Perform() {
     const Task& task = attempt_.task();
@@ -65,6 +68,10 @@ class Replacement {
     // The bytes first: as long as they are on their way, the old one serves.
     if (absl::Status placed = services_.Place(next_, attempt_.halt()); !placed.ok()) {
       return Failed(Reason::kInfra, placed);
+    }
+    if (absl::Status there = EnterRuntime(attempt_, pipeline_, stage_, /*is_known=*/false); !there.ok()) {
+      services_.Retire(next_.deployment);
+      return FailedWithoutRuntime(there);
     }
     attempt_.Began();
     if (attempt_.halted()) return GiveUp(absl::CancelledError("cancelled"));
@@ -142,6 +149,7 @@ class Replacement {
   }
 
   Attempt& attempt_;
+  const core::PipelineSpec& pipeline_;
   const core::StageSpec& stage_;
   const Tools& tools_;
   Services& services_;
@@ -153,7 +161,7 @@ class Replacement {
 
 core::Outcome PerformDeploy(Attempt& attempt, const core::PipelineSpec& pipeline,
                             const core::StageSpec& stage) {
-  if (stage.service) return Replacement(attempt, stage).Perform();
+  if (stage.service) return Replacement(attempt, pipeline, stage).Perform();
   if (!stage.hooks.apply.empty()) return DeployByHooks(attempt, pipeline, stage);
   return Failed(Reason::kNotAvailable,
                 "a deploy needs a service or an apply hook; another way is not available");

@@ -78,6 +78,7 @@ void Print(const Invocation& invocation, const PlannedRun& plan) {
   for (const auto& [name, version] : plan.materials)
     line("  data    " + name + " " + DataText(version));
   if (!plan.mixed.empty()) line("  mixed   " + plan.mixed);
+  for (const std::string& warning : plan.warnings) line("  warning " + warning);
   for (const auto& [name, value] : Flatten(plan.params)) {
     const auto source = plan.param_sources.find(name);
     line("  param   " + name + " = " + cd4ml::ToText(value) +
@@ -96,6 +97,7 @@ absl::StatusOr<PlannedRun> PlanFile(const Invocation& invocation, const std::str
   plan.pipeline = parsed.spec.name;
   plan.file = file;
   plan.stages = core::MakePlan(parsed.spec, {});
+  for (const core::Diagnostic& warning : parsed.diagnostics) plan.warnings.push_back(core::Brief(warning));
   return plan;
 }
 

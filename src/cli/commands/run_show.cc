@@ -14,6 +14,29 @@ constexpr size_t kLogLinesMax = 20;
 constexpr size_t kOffendersMax = 5;
 constexpr size_t kMetricsMax = 6;
 
+std::string TextAt(const Value& value, std::string_view name) {
+  const Value* found = value.Find(name);
+  return found == nullptr ? "" : cd4ml::ToText(*found);
+}
+
+// Returns what an attempt ran in, as its agent recorded it, or "".
+std::string RuntimeText(const Value& environment) {
+  const Value* runtime = environment.Find("runtime");
+  if (runtime == nullptr) return "";
+  if (!runtime->is_map()) {
+    const std::string python = TextAt(environment, "python");
+    return Join({"host of agent " + TextAt(environment, "agent"), TextAt(environment, "os"),
+                 python.empty() ? "no python" : "python " + python},
+                ", ");
+  }
+  std::string text = TextAt(*runtime, "made_from");
+  if (const std::string python = TextAt(*runtime, "python"); !python.empty()) text += ", python " + python;
+  if (const Value* packages = runtime->Find("packages"); packages != nullptr && packages->is_list()) {
+    text += ", " + std::to_string(packages->list().size()) + " packages";
+  }
+  return text + " (sha256:" + TextAt(*runtime, "digest").substr(0, 12) + ")";
+}
+
 // Prints one run; lives as long as the command.
 class Page {
  public:
@@ -29,6 +52,7 @@ class Page {
     Origin();
     StageChain();
     TakenOver();
+    Runtimes();
     Waiting();
     Attempts();
     for (const core::StageRun& stage : run_.stages) Gate(stage);
@@ -129,6 +153,17 @@ class Page {
         Line("  " + stage.plan.name + " " + AttemptText(attempt));
       }
     }
+  }
+
+  // What the stages ran in: "runtime python 3.11.2 from requirements.lock, 12 packages: train, package".
+  void Runtimes() const {
+    std::map<std::string, std::vector<std::string>> stages;
+    for (const core::StageRun& stage : run_.stages) {
+      const core::Outcome* result = stage.result();
+      const std::string runtime = result == nullptr ? "" : RuntimeText(result->environment);
+      if (!runtime.empty()) stages[runtime].push_back(stage.plan.name);
+    }
+    for (const auto& [runtime, names] : stages) Line("  runtime " + runtime + ": " + Join(names, ", "));
   }
 
   void Waiting() const {
