@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-Rule RuleOf(RuleBody body, bool blocks = true) { return {"rule", blocks, std::move(body), {}}; }
+Rule RuleOf(RuleBody body, bool blocks = true) { return {"rule", blocks, {}, std::move(body), {}}; }
 
 Bounds AtMost(double max) { return {std::nullopt, max}; }
 Bounds AtLeast(double min) { return {min, std::nullopt}; }
@@ -256,7 +256,7 @@ class JudgeDriftTest : public ::testing::Test {
     return JudgeDrift(RuleOf(drift_, blocks), drift_, reference, "cars/7", current_, n);
   }
 
-  DriftRule drift_{"clean", {"price", "age"}, "champion.train_data", 0.25, 0, FirstTime::kPass};
+  DriftRule drift_{"clean", {"price", "age"}, "champion.train_data", DriftMeasure::kPsi, 0.25, 0, FirstTime::kPass};
   TableProfile reference_{300,
                           {{"price", Column({100, 100, 100})}, {"age", Column({100, 100, 100})}}};
   std::map<std::string, ColumnProfile> current_{{"price", Column({100, 100, 100})},

@@ -274,7 +274,7 @@ TEST_F(Rules, DriftIsMeasuredWithTheBinsOfTheBaseline) {
   }
   Table(was, "was");
   baselines_["champion.train_data"] = {*engine_->Profile("was"), "cars/7"};
-  core::DriftRule rule{"t", {"price", "fuel"},     "champion.train_data", 0.25,
+  core::DriftRule rule{"t", {"price", "fuel"},     "champion.train_data", core::DriftMeasure::kPsi, 0.25,
                        0,   core::FirstTime::kPass};
 
   Table(same);
@@ -300,7 +300,7 @@ TEST_F(Rules, DriftIsMeasuredWithTheBinsOfTheBaseline) {
 
 TEST_F(Rules, DriftWithoutBaselineOrColumn) {
   Table("price\n1\n");
-  core::DriftRule rule{"t", {"price"}, "champion.train_data", 0.25, 0, core::FirstTime::kFail};
+  core::DriftRule rule{"t", {"price"}, "champion.train_data", core::DriftMeasure::kPsi, 0.25, 0, core::FirstTime::kFail};
   EXPECT_EQ(Judge(rule).outcome, kFail);
   rule.first = core::FirstTime::kPass;
   EXPECT_EQ(Judge(rule).outcome, kPass);

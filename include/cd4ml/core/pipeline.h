@@ -108,9 +108,26 @@ struct MetricsSpec {
   Place place;
 };
 
+// What kind of answer a model gives, and so which metrics are computed from its predictions.
+enum class PredictionTask { kRegression, kClassification, kRanking };
+
 struct PredictionsSpec {
+  PredictionTask task = PredictionTask::kRegression;
   std::string file, truth, prediction;
   std::vector<std::string> slices;
+  std::string champion;              // Column with the champion's prediction of the same row; empty: none.
+  std::string weight;                // Column; empty: every row counts alike.
+  std::string score;                 // kClassification: column with the probability of `positive`; empty: none.
+  std::string positive;              // kClassification: the label that counts as positive; empty: "1" or "true".
+  std::string group;                 // kRanking: column of the query that rows belong to.
+  Place place;
+};
+
+// Where a gate's verdict comes from, beside its rules.
+struct VerdictSpec {
+  enum class Kind { kExitCode, kFile, kJunit, kGreatExpectations, kPandera, kEvidently };
+  Kind kind = Kind::kExitCode;
+  std::string file;                  // In the work directory; empty for kExitCode.
   Place place;
 };
 
@@ -214,6 +231,7 @@ struct StageSpec {
   std::vector<MetricsSpec> metrics;
   std::map<std::string, bool> goals; // metric -> higher is better
   std::vector<Rule> rules;
+  std::optional<VerdictSpec> verdict;           // Gates.
   std::optional<PredictionsSpec> predictions;   // kModelGate
   std::string champion_environment;             // kModelGate, `champion: {environment: …}`
   std::string package;                          // kContractGate, kDeploy: "stage.output".
@@ -268,6 +286,7 @@ struct PipelineSpec {
   std::string file;                  // Path of the definition in the repository.
   std::string description;
   std::string group;
+  std::vector<std::string> labels;   // What the server's gate policy goes by.
   int priority = 0;                  // -100 to 100; higher first. A request may give another one.
   ConcurrencySpec concurrency;
   TriggersSpec triggers;

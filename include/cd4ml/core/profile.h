@@ -19,17 +19,22 @@ struct ColumnProfile {
   int64_t nulls = 0;
   std::vector<double> edges;      // Numeric: ascending inner bin borders; n edges make n+1 bins.
   std::vector<int64_t> counts;    // Numeric: rows per bin. A value equal to an edge is in the lower bin.
-  double min = 0, max = 0, mean = 0;
+  double min = 0, max = 0, mean = 0, std = 0;   // `std` with n-1.
+  std::vector<double> quantiles;  // Numeric: of kProfileQuantiles, by linear interpolation.
+  int64_t distinct = 0;           // Different values without nulls.
+  std::string type;               // As the table engine read it: "BIGINT", "VARCHAR", ...
   std::map<std::string, int64_t> top;   // Text: the kTopValues most frequent values.
   int64_t other = 0;              // Text: rows with any other value.
 };
 
 constexpr int kProfileBins = 10;
 constexpr int kTopValues = 50;
+constexpr double kProfileQuantiles[] = {0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99};
 
 struct TableProfile {
   int64_t rows = 0;
   std::map<std::string, ColumnProfile> columns;
+  std::vector<std::string> segments;   // Those that qualified, when a segments rule was judged on the table.
 };
 
 Value ToValue(const TableProfile& profile);

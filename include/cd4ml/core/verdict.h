@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/base/time.h"
 #include "cd4ml/base/value.h"
 
 namespace cd4ml::core {
@@ -21,6 +22,22 @@ enum class VerdictOutcome {
 std::string_view ToText(VerdictOutcome outcome);   // "pass"
 std::optional<VerdictOutcome> ParseVerdictOutcome(std::string_view text);
 
+struct Interval {
+  double low = 0, high = 0;
+
+  bool operator==(const Interval&) const = default;
+};
+
+// Somebody who took it upon himself that a blocking rule does not block.
+struct Override {
+  std::string rule;
+  std::string by;                      // Who.
+  std::string reason;
+  UtcTime at, expires;
+
+  bool operator==(const Override&) const = default;
+};
+
 // What one rule found.
 struct RuleResult {
   std::string name;
@@ -32,6 +49,9 @@ struct RuleResult {
   std::optional<double> observed_number;   // The same as a number where there is one; may be NaN.
   std::optional<int64_t> sample_size;
   std::string baseline;                // What it was compared with, with identity; empty: nothing.
+  std::optional<double> baseline_number;   // What was observed there.
+  std::optional<double> confidence;    // 0.95: how sure the interval is, where one was asked for.
+  std::optional<Interval> interval;    // Of the difference to the baseline.
   std::string message;                 // One sentence for people; says why on error.
   std::vector<std::string> rows;       // Bounded sample of offending rows or slices, as text.
 };
@@ -42,6 +62,7 @@ struct Verdict {
   VerdictOutcome outcome = VerdictOutcome::kError;
   std::vector<RuleResult> rules;       // In the order of the names.
   std::vector<std::string> segments;   // Segments that qualify, when a `segments` rule was judged.
+  std::vector<Override> overrides;     // In force when it was judged, and used.
 };
 
 // Returns the verdict of these rule results: the worst one counts; none at all is an error.

@@ -54,7 +54,8 @@ struct TaskInput {
 // What a stage may be compared with.
 struct TaskBaseline {
   std::string identity;
-  ArtifactRef profile;
+  ArtifactRef profile;                 // Of a table; its digest is empty when there is none.
+  std::map<std::string, double> metrics;   // Of a gate that has judged before.
 };
 
 // Everything an agent needs to perform one attempt. The stage's definition is read from the blob `definition`.
@@ -68,7 +69,11 @@ struct Task {
   Duration timeout{0};
   core::Resources resources;
   std::map<std::string, TaskInput> inputs;           // By reference: "train.model", "listings".
-  std::map<std::string, TaskBaseline> baselines;     // By `versus`: "champion.train_data".
+  // By `versus`: "champion.train_data"; "last_accepted.clean" for a table of a data gate; "last_passed", "champion" and
+  // "run:ID" for the metrics of a model gate.
+  std::map<std::string, TaskBaseline> baselines;
+  std::vector<core::Override> overrides;             // In force for this stage.
+  UtcTime created_at;                                // When the run was asked for: what is fresh is so by this.
   std::optional<ArtifactRef> champion;               // The live package of the gate's environment.
   std::string champion_deployment;
   // Deploys:
