@@ -181,7 +181,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
 
   void StartRun(StartRequest request, Done<core::Run> done) override {
     Offer(Urgency::kBulk, done, [this, request = std::move(request), done]() mutable {
-      if (orchestrator_.AnswerRepeated(request.key, request.pipeline, done)) return;
+      const Asked asked{request.key, request.pipeline, request.lane.empty() ? kDefaultLane : request.lane, request.params};
+      if (orchestrator_.AnswerRepeated(asked, done)) return;
       if (!orchestrator_.read_only().ok()) return done(orchestrator_.read_only());
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
                           [this, done](absl::StatusOr<PreparedRun> prepared) {
@@ -263,7 +264,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   void StartPrepared(std::string key, std::string pipeline, absl::StatusOr<PreparedRun> prepared, Done<core::Run> done) {
     Offer(Urgency::kBulk, done,
           [this, key = std::move(key), pipeline = std::move(pipeline), prepared = std::move(prepared), done]() mutable {
-            if (orchestrator_.AnswerRepeated(key, pipeline, done)) return;
+            if (orchestrator_.AnswerRepeated({key, pipeline, std::nullopt, std::nullopt}, done)) return;
             if (!prepared.ok()) return done(prepared.status());
             orchestrator_.StartRun(*std::move(prepared), done);
           });

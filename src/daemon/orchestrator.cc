@@ -148,7 +148,7 @@ LiveMap Orchestrator::LiveThen(const core::Run& run, const core::StageRun& stage
 void Orchestrator::StartRun(PreparedRun prepared, Done<core::Run> done) {
   core::StartRun& command = prepared.command;
   // The same key may have been prepared twice at the same time.
-  if (AnswerRepeated(command.trigger.key, command.pipeline, done)) return;
+  if (AnswerRepeated(AskedFor(command), done)) return;
   if (!read_only_.ok()) return done(read_only_);
   command.number = ++last_number_[command.pipeline];
   command.id = command.pipeline + "/" + std::to_string(command.number);
@@ -173,20 +173,21 @@ void Orchestrator::ReplyRun(const core::RunId& id, Done<core::Run> done) {
   });
 }
 
-// A key stands for one request: the run that it started, if it was of the same pipeline.
-bool Orchestrator::AnswerRepeated(const std::string& key, const std::string& pipeline, const Done<core::Run>& done) {
-  if (key.empty()) return false;
-  const absl::StatusOr<std::optional<core::RunId>> earlier = FindByKey(key);
+// A key stands for one request: it gives the run that it started, and nothing to a request for something else.
+bool Orchestrator::AnswerRepeated(const Asked& asked, const Done<core::Run>& done) {
+  if (asked.key.empty()) return false;
+  const absl::StatusOr<std::optional<core::RunId>> earlier = FindByKey(asked.key);
   if (earlier.ok() && !earlier->has_value()) return false;
   if (!earlier.ok()) {
     done(earlier.status());
     return true;
   }
   // With the commit: the run may be of this very turn.
-  ReplyRun(**earlier, [key, pipeline, done](absl::StatusOr<core::Run> run) {
-    if (run.ok() && run->pipeline != pipeline) {
-      run = absl::AlreadyExistsError("key \"" + key + "\" has started " + run->id +
-                                     " already; choose another key for pipeline \"" + pipeline + "\"");
+  ReplyRun(**earlier, [asked, done](absl::StatusOr<core::Run> run) {
+    const std::string other = run.ok() ? Difference(asked, *run) : "";
+    if (!other.empty()) {
+      run = absl::AlreadyExistsError("key \"" + asked.key + "\" has started " + run->id + " already, " + other +
+                                     "; choose another key for another request");
     }
     done(std::move(run));
   });

@@ -23,6 +23,7 @@
 #include "cd4ml/core/monitor.h"
 #include "cd4ml/core/schedule.h"
 #include "cd4ml/daemon/daemon.h"
+#include "asked.h"
 #include "live.h"
 #include "reuse.h"
 #include "roster.h"
@@ -76,8 +77,9 @@ class Orchestrator {
 
   // --- requests; answers come after the commit at the end of the turn ---
   void StartRun(PreparedRun prepared, Done<core::Run> done);
-  // Answers a request whose key has started a run already; returns false when there is none.
-  bool AnswerRepeated(const std::string& key, const std::string& pipeline, const Done<core::Run>& done);
+  // Answers a request whose key has started a run already; returns false when there is none. ALREADY_EXISTS when that run
+  // was asked for otherwise.
+  bool AnswerRepeated(const Asked& asked, const Done<core::Run>& done);
   void CancelRun(const core::RunId& run, const std::string& reason, Done<core::Run> done);
   void DrainAgent(const std::string& agent, bool drained, const std::string& reason, Done<AgentRecord> done);
   void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);

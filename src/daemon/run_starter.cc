@@ -472,7 +472,7 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
                                                          const PipelineRecord& pipeline, PipelineRecord* broken,
                                                          const core::Run* retried) const {
   StartRequest request = asked;
-  if (request.lane.empty()) request.lane = "production";
+  if (request.lane.empty()) request.lane = kDefaultLane;
   if (!IsName(request.lane)) return absl::InvalidArgumentError("\"" + request.lane + "\" is no name of a lane");
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(pipeline.repo));
   Draft draft;

@@ -299,9 +299,9 @@ TEST_F(Turns, AKeyIsKnownInTheTurnThatStartsItsRunAndAnsweredAfterTheCommit) {
 
   Turn([&] {
     orchestrator_->StartRun(Prepared({Plan("a")}, "key"), note);
-    EXPECT_TRUE(orchestrator_->AnswerRepeated("key", "p", note));
-    EXPECT_TRUE(orchestrator_->AnswerRepeated("key", "q", note));
-    EXPECT_FALSE(orchestrator_->AnswerRepeated("other", "p", note));
+    EXPECT_TRUE(orchestrator_->AnswerRepeated({"key", "p", {}, {}}, note));
+    EXPECT_TRUE(orchestrator_->AnswerRepeated({"key", "q", {}, {}}, note));
+    EXPECT_FALSE(orchestrator_->AnswerRepeated({"other", "p", {}, {}}, note));
     EXPECT_TRUE(answers.empty());
   });
 

@@ -231,7 +231,7 @@ void World::AtDaemon(const Client& client, const Reply& reply) {
     const auto answer = [this, self](const absl::StatusOr<core::Run>& run) {
       if (!daemon_.is_silent() && run.ok()) Answer_(*self, run->id);
     };
-    if (!plant && core.AnswerRepeated(self->key, self->command.pipeline, answer)) return;
+    if (!plant && core.AnswerRepeated({self->key, self->command.pipeline, {}, {}}, answer)) return;
     daemon_.Later(room_.random.Between(1, 300), [this, self, plant, answer] {
       daemon_.Post([this, self, plant, answer](daemon::Orchestrator& later) {
         daemon::PreparedRun prepared{self->command};
