@@ -2,6 +2,7 @@
 #include "cd4ml/base/value.h"
 
 #include <charconv>
+#include <utility>
 
 #include "cd4ml/base/check.h"
 
@@ -19,6 +20,24 @@ void FlattenInto(const Value& value, const std::string& prefix, std::map<std::st
 }
 
 }  // namespace
+
+Value::Value() = default;
+Value::Value(const Value& other) = default;
+Value::Value(Value&& other) noexcept = default;
+Value& Value::operator=(const Value& other) = default;
+Value& Value::operator=(Value&& other) noexcept = default;
+Value::~Value() = default;
+bool Value::operator==(const Value& other) const = default;
+
+Value::Value(bool value) : data(value) {}
+Value::Value(int value) : data(int64_t{value}) {}
+Value::Value(int64_t value) : data(value) {}
+Value::Value(double value) : data(value) {}
+Value::Value(const char* value) : data(std::string(value)) {}
+Value::Value(std::string value) : data(std::move(value)) {}
+Value::Value(std::string_view value) : data(std::string(value)) {}
+Value::Value(List value) : data(std::move(value)) {}
+Value::Value(Map value) : data(std::move(value)) {}
 
 bool Value::is_number() const {
   return std::holds_alternative<int64_t>(data) || std::holds_alternative<double>(data);
@@ -73,3 +92,8 @@ void SetPath(Value& root, std::string_view dotted, Value value) {
 }
 
 }  // namespace cd4ml
+
+template class std::vector<std::string>;
+template class std::vector<cd4ml::Value>;
+template class std::map<std::string, std::string>;
+template class std::map<std::string, cd4ml::Value, std::less<>>;

@@ -726,8 +726,7 @@ absl::Status SqliteStateStore::Quarantine(StoredState& state, const char* table,
   if (why.ok() || !absl::IsInvalidArgument(why)) return why;
   LogError("a record cannot be read and is left out",
            {{"table", table}, {"row", std::to_string(row)}, {"why", Message(why)}});
-  state.quarantined.push_back(std::string(table) + " " + std::to_string(row) + ": " +
-                              MakeUtf8(Message(why)));
+  state.quarantined.push_back("row " + std::to_string(row) + " of table " + table + ": " + MakeUtf8(Message(why)));
   const absl::Status noted = database_->Run(kQuarantine, table, row, Message(why));
   if (!noted.ok()) LogWarn("the quarantine could not be written", {{"why", Message(noted)}});
   return absl::OkStatus();

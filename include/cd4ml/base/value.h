@@ -19,18 +19,23 @@ struct Value {
   using Map = std::map<std::string, Value, std::less<>>;
   std::variant<std::monostate, bool, int64_t, double, std::string, List, Map> data;
 
-  Value() = default;
-  Value(bool value) : data(value) {}                              // NOLINT: values convert freely
-  Value(int value) : data(int64_t{value}) {}                      // NOLINT
-  Value(int64_t value) : data(value) {}                           // NOLINT
-  Value(double value) : data(value) {}                            // NOLINT
-  Value(const char* value) : data(std::string(value)) {}          // NOLINT
-  Value(std::string value) : data(std::move(value)) {}            // NOLINT
-  Value(std::string_view value) : data(std::string(value)) {}     // NOLINT
-  Value(List value) : data(std::move(value)) {}                   // NOLINT
-  Value(Map value) : data(std::move(value)) {}                    // NOLINT
+  Value();
+  Value(const Value& other);
+  Value(Value&& other) noexcept;
+  Value& operator=(const Value& other);
+  Value& operator=(Value&& other) noexcept;
+  ~Value();
+  Value(bool value);                // NOLINT: values convert freely
+  Value(int value);                 // NOLINT
+  Value(int64_t value);             // NOLINT
+  Value(double value);              // NOLINT
+  Value(const char* value);         // NOLINT
+  Value(std::string value);         // NOLINT
+  Value(std::string_view value);    // NOLINT
+  Value(List value);                // NOLINT
+  Value(Map value);                 // NOLINT
 
-  bool operator==(const Value&) const = default;
+  bool operator==(const Value& other) const;
 
   bool is_null() const { return std::holds_alternative<std::monostate>(data); }
   bool is_number() const;
@@ -77,3 +82,9 @@ std::map<std::string, Value> Flatten(const Value& value);
 void SetPath(Value& root, std::string_view dotted, Value value);
 
 }  // namespace cd4ml
+
+// Made once, in value.cc: nearly every file uses them.
+extern template class std::vector<std::string>;
+extern template class std::vector<cd4ml::Value>;
+extern template class std::map<std::string, std::string>;
+extern template class std::map<std::string, cd4ml::Value, std::less<>>;
