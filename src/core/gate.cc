@@ -8,6 +8,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/drift.h"
 #include "cd4ml/core/expression.h"
 
 namespace cd4ml::core {
@@ -195,11 +196,30 @@ std::optional<Value> CallFunction(std::string_view function, const std::vector<V
 
 // One column's distance from the reference.
 struct ColumnDrift {
-  double psi;
+  double distance;
   std::string column;
 };
 
-absl::StatusOr<ColumnDrift> MeasureDrift(const std::string& column, const TableProfile& reference,
+constexpr std::string_view kMeasures[] = {"psi", "js", "wasserstein"};
+
+absl::StatusOr<double> Distance(DriftMeasure measure, const std::string& column,
+                                const ColumnProfile& was, const ColumnProfile& is) {
+  if (measure == DriftMeasure::kPsi) return PopulationStabilityIndex(was, is);
+  if (measure == DriftMeasure::kJensenShannon) return JensenShannonDistance(was, is);
+  const std::string quoted = "column \"" + column + "\" ";
+  if (!was.numeric)
+    return absl::InvalidArgumentError(quoted + "is no number in the baseline; use psi or js");
+  if (was.rows == was.nulls || is.rows == is.nulls) {
+    return absl::InvalidArgumentError(quoted + "has no numbers" +
+                                      (was.rows == was.nulls ? " in the baseline" : ""));
+  }
+  if (was.std == 0 && was.min < was.max)
+    return absl::FailedPreconditionError(quoted + "has no standard deviation in the baseline's profile");
+  return WassersteinOverDeviation(was, is);
+}
+
+absl::StatusOr<ColumnDrift> MeasureDrift(DriftMeasure measure, const std::string& column,
+                                         const TableProfile& reference,
                                          const std::map<std::string, ColumnProfile>& current) {
   const auto was = reference.columns.find(column);
   if (was == reference.columns.end()) {
@@ -218,7 +238,8 @@ absl::StatusOr<ColumnDrift> MeasureDrift(const std::string& column, const TableP
     return absl::InvalidArgumentError("column \"" + column +
                                       "\" was not counted like the baseline");
   }
-  return ColumnDrift{PopulationStabilityIndex(a, b), column};
+  CD4ML_ASSIGN_OR_RETURN(const double distance, Distance(measure, column, a, b));
+  return ColumnDrift{distance, column};
 }
 
 std::string Of(const std::string& table, const std::string& column) {
@@ -347,7 +368,8 @@ RuleResult JudgeDrift(const Rule& rule, const DriftRule& drift, const TableProfi
                       const std::map<std::string, ColumnProfile>& current, int64_t sample_size) {
   const std::string subject = Of(drift.of, Join(drift.columns, ","));
   RuleResult result = CannotJudge(rule, subject, "");
-  result.bound = "psi <= " + FormatNumber(drift.max);
+  const std::string word(kMeasures[static_cast<size_t>(drift.measure)]);
+  result.bound = word + " <= " + FormatNumber(drift.max);
   result.sample_size = sample_size;
   result.baseline = baseline;
   if (reference == nullptr) {
@@ -367,27 +389,27 @@ RuleResult JudgeDrift(const Rule& rule, const DriftRule& drift, const TableProfi
   }
   std::vector<ColumnDrift> columns;
   for (const std::string& column : drift.columns) {
-    absl::StatusOr<ColumnDrift> measured = MeasureDrift(column, *reference, current);
+    absl::StatusOr<ColumnDrift> measured = MeasureDrift(drift.measure, column, *reference, current);
     if (!measured.ok()) return Explained(std::move(result), Message(measured.status()));
     columns.push_back(*std::move(measured));
   }
   if (columns.empty()) return Explained(std::move(result), "the rule names no columns");
 
   std::stable_sort(columns.begin(), columns.end(),
-                   [](const auto& a, const auto& b) { return a.psi > b.psi; });
+                   [](const auto& a, const auto& b) { return a.distance > b.distance; });
   const ColumnDrift& worst = columns.front();
   const Bounds bounds{.min = std::nullopt, .max = drift.max};
-  const bool moved = worst.psi > drift.max;
+  const bool moved = worst.distance > drift.max;
   result.outcome = moved ? Broken(rule) : VerdictOutcome::kPass;
   result.subject = Of(drift.of, worst.column);
-  result.observed = "psi " + FormatObserved(worst.psi, bounds);
-  result.observed_number = worst.psi;
+  result.observed = word + " " + FormatObserved(worst.distance, bounds);
+  result.observed_number = worst.distance;
   result.message = "\"" + worst.column + "\" " + (moved ? "has moved" : "moved most") + ": " +
                    result.observed + ", must be <= " + FormatNumber(drift.max) + ", against " +
                    baseline;
   for (const ColumnDrift& column : columns) {
-    if (column.psi > drift.max)
-      Append(result.rows, column.column + ": psi " + FormatObserved(column.psi, bounds));
+    if (column.distance > drift.max)
+      Append(result.rows, column.column + ": " + word + " " + FormatObserved(column.distance, bounds));
   }
   return result;
 }

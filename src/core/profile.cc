@@ -8,8 +8,18 @@
 
 #include "cd4ml/base/check.h"
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/drift.h"
 
 namespace cd4ml::core {
+
+std::vector<double> Bins(const ColumnProfile& column) {
+  std::vector<double> bins(column.counts.begin(), column.counts.end());
+  for (const auto& [category, count] : column.top) bins.push_back(static_cast<double>(count));
+  if (!column.numeric) bins.push_back(static_cast<double>(column.other));
+  bins.push_back(static_cast<double>(column.nulls));
+  return bins;
+}
+
 namespace {
 
 Value ToValue(const ColumnProfile& column) {
@@ -72,15 +82,6 @@ absl::Status ReadCategories(const Value& value, ColumnProfile& column) {
   }
   CD4ML_ASSIGN_OR_RETURN(column.other, ReadCount(value.Find("other"), "other"));
   return absl::OkStatus();
-}
-
-// Returns the rows of every bin or category, in one order for all profiles of the same form.
-std::vector<double> Bins(const ColumnProfile& column) {
-  std::vector<double> bins(column.counts.begin(), column.counts.end());
-  for (const auto& [category, count] : column.top) bins.push_back(static_cast<double>(count));
-  if (!column.numeric) bins.push_back(static_cast<double>(column.other));
-  bins.push_back(static_cast<double>(column.nulls));
-  return bins;
 }
 
 double Sum(const std::vector<double>& bins) {
@@ -146,12 +147,26 @@ void CountCategory(const Value& value, ColumnProfile& column) {
   }
 }
 
+void AddQuantiles(std::vector<double> numbers, ColumnProfile& column) {
+  if (numbers.empty()) return;
+  std::sort(numbers.begin(), numbers.end());
+  for (const double share : kProfileQuantiles) {
+    const double place = share * static_cast<double>(numbers.size() - 1);
+    const auto below = static_cast<size_t>(place);
+    const double above = numbers[std::min(below + 1, numbers.size() - 1)];
+    column.quantiles.push_back(numbers[below] + (place - std::floor(place)) * (above - numbers[below]));
+  }
+}
+
 }  // namespace
 
 Value ToValue(const TableProfile& profile) {
   Value::Map columns;
   for (const auto& [name, column] : profile.columns) columns[name] = ToValue(column);
-  return Value(Value::Map{{"rows", profile.rows}, {"columns", std::move(columns)}});
+  Value::Map map = {{"rows", profile.rows}, {"columns", std::move(columns)}};
+  if (!profile.segments.empty())
+    map["segments"] = Value::List(profile.segments.begin(), profile.segments.end());
+  return Value(std::move(map));
 }
 
 absl::StatusOr<TableProfile> ProfileFromValue(const Value& value) {
@@ -164,6 +179,13 @@ absl::StatusOr<TableProfile> ProfileFromValue(const Value& value) {
     if (!column.ok()) return Annotate(column.status(), "column \"" + name + "\"");
     profile.columns[name] = *std::move(column);
   }
+  const Value* segments = value.Find("segments");
+  if (segments == nullptr) return profile;
+  if (!segments->is_list()) return Malformed("segments");
+  for (const Value& segment : segments->list()) {
+    if (!segment.is_string()) return Malformed("segments");
+    profile.segments.push_back(segment.string());
+  }
   return profile;
 }
 
@@ -173,10 +195,13 @@ ColumnProfile CountLike(const ColumnProfile& reference, const std::vector<Value>
   column.edges = reference.edges;
   column.counts.assign(reference.counts.size(), 0);
   for (const auto& [category, count] : reference.top) column.top[category] = 0;
+  std::vector<double> numbers;
   for (const Value& value : values) {
     ++column.rows;
     column.numeric ? CountNumber(value, column) : CountCategory(value, column);
+    if (const auto number = column.numeric ? AsNumber(value) : std::nullopt) numbers.push_back(*number);
   }
+  AddQuantiles(std::move(numbers), column);
   return column;
 }
 
