@@ -43,6 +43,22 @@ class Database {
   void* connection_ = nullptr;
 };
 
+// Adding up floating-point numbers on several threads gives other last digits each time; what is
+// recorded must not. While one of these lives, queries use one.
+class SingleThread {
+ public:
+  explicit SingleThread(Database& database)
+      : database_(database), status_(database.Execute("SET threads = 1")) {}
+  ~SingleThread() { database_.Execute("RESET threads").IgnoreError(); }
+  SingleThread(const SingleThread&) = delete;
+  SingleThread& operator=(const SingleThread&) = delete;
+  const absl::Status& status() const { return status_; }
+
+ private:
+  Database& database_;
+  const absl::Status status_;
+};
+
 // Appends rows to a table whose first `numbers` columns are BIGINT and whose others are VARCHAR.
 class Appender {
  public:

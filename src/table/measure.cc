@@ -100,22 +100,6 @@ absl::Status FindCategories(Database& database, const Table& table, const std::s
   return absl::OkStatus();
 }
 
-// Adding up floating-point numbers on several threads gives other last digits each time; what is
-// recorded must not.
-class SingleThread {
- public:
-  explicit SingleThread(Database& database)
-      : database_(database), status_(database.Execute("SET threads = 1")) {}
-  ~SingleThread() { database_.Execute("RESET threads").IgnoreError(); }
-  SingleThread(const SingleThread&) = delete;
-  SingleThread& operator=(const SingleThread&) = delete;
-  const absl::Status& status() const { return status_; }
-
- private:
-  Database& database_;
-  const absl::Status status_;
-};
-
 constexpr const char* kMetrics[] = {"mae", "rmse", "mape", "r2", "bias", "median_ae"};
 
 // The metrics of kMetrics over columns t (truth) and p (prediction). mape and r2 have no value

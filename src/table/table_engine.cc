@@ -25,9 +25,11 @@ class DuckDbTableEngine : public TableEngine {
     return absl::OkStatus();
   }
 
+  void SetNow(UtcTime now) override { now_ = now; }
+
   core::RuleResult Judge(const core::Rule& rule,
                          const std::map<std::string, Baseline>& baselines) override {
-    return JudgeRule(*database_, tables_, rule, baselines);
+    return JudgeRule({*database_, tables_, rule, baselines, now_});
   }
 
   absl::StatusOr<std::vector<std::string>> QualifyingSegments(
@@ -62,6 +64,7 @@ class DuckDbTableEngine : public TableEngine {
   std::unique_ptr<Database> database_;
   Tables tables_;
   int loads_ = 0;
+  UtcTime now_;
 };
 
 }  // namespace

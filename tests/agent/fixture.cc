@@ -71,6 +71,7 @@ class FakeTables : public TableEngine {
     rows_[source.name] = std::count(text.begin(), text.end(), '\n') - 1;
     return absl::OkStatus();
   }
+  void SetNow(UtcTime now) override { now_ = now; }
   core::RuleResult Judge(const core::Rule& rule,
                          const std::map<std::string, Baseline>& baselines) override {
     const std::string of(core::Subject(rule.body));
@@ -83,6 +84,13 @@ class FakeTables : public TableEngine {
       const bool known = found != baselines.end();
       return core::JudgeDrift(rule, *drift, known ? &found->second.profile : nullptr,
                               known ? found->second.identity : "", {}, rows_.at(of));
+    }
+    if (std::holds_alternative<core::FreshRule>(rule.body)) {
+      return core::JudgeNumber(rule, of, static_cast<double>(now_.ms), " ms",
+                               {static_cast<double>(now_.ms), std::nullopt}, std::nullopt);
+    }
+    if (std::holds_alternative<core::SegmentsRule>(rule.body)) {
+      return core::JudgeNumber(rule, of, 1, " segments", {1, std::nullopt}, rows_.at(of));
     }
     return core::CannotJudge(rule, of, "not known to the fake");
   }
@@ -103,6 +111,7 @@ class FakeTables : public TableEngine {
 
  private:
   std::map<std::string, int64_t> rows_;
+  UtcTime now_;
 };
 
 class SocketClient : public HttpClient {

@@ -1,4 +1,6 @@
 // The real listings, where they are there: dirty, Windows-1252, cut off.
+#include <cmath>
+
 #include "tests/table/table_fixture.h"
 
 namespace cd4ml::table {
@@ -36,6 +38,31 @@ TEST_F(RealData, CountsAllRowsInTheStatedEncoding) {
   });
   EXPECT_EQ(text.outcome, core::VerdictOutcome::kPass) << text.message;
   EXPECT_TRUE(engine_->Profile("t").ok());
+}
+
+// The counts are those of pandas over the same file.
+TEST_F(RealData, FindsWhatCannotBe) {
+  ASSERT_TRUE(Add(kFile, Encoded("windows-1252")).ok());
+  const auto bad = [](const core::RuleResult& result) {
+    EXPECT_EQ(result.outcome, core::VerdictOutcome::kFail) << result.message;
+    EXPECT_EQ(result.rows.size(), core::kOffendingRowsMax);
+    return std::llround(*result.observed_number * 18705);
+  };
+  EXPECT_EQ(bad(Judge(core::SqlRule{
+                "t", "CAST(replace(replace(price, '$', ''), ',', '') AS BIGINT) BETWEEN 200 AND 150000", 0.02})),
+            921);
+  EXPECT_EQ(bad(Column("yearOfRegistration", [](ColumnRule& rule) { rule.value = {1900, 2016}; })), 708);
+  EXPECT_EQ(bad(Column("powerPS", [](ColumnRule& rule) { rule.value = {std::nullopt, 600}; })), 31);
+
+  core::SegmentsRule segments;
+  segments.of = "t";
+  segments.by = {"brand", "model"};
+  segments.rows_min = 30;
+  segments.exclude_below = false;
+  const core::RuleResult few = Judge(segments);
+  EXPECT_EQ(few.outcome, core::VerdictOutcome::kFail);
+  EXPECT_EQ(few.observed, "114 of 284 segments qualify, with 83.4215% of the rows");
+  EXPECT_EQ(few.rows[0], "audi/a8: 29 rows");
 }
 
 TEST_F(RealData, RefusesOtherEncodingsWithTheLine) {

@@ -66,9 +66,12 @@ class TableTest : public ::testing::Test {
   }
 
   core::RuleResult Judge(core::RuleBody body, bool blocks = true) {
-    return engine_->Judge({.name = "rule", .blocks = blocks, .body = std::move(body), .place = {}},
-                          baselines_);
+    return Judge(core::Rule{.name = "rule", .blocks = blocks, .body = std::move(body), .place = {}});
   }
+  core::RuleResult JudgeBy(std::vector<std::string> by, core::RuleBody body) {
+    return Judge(core::Rule{.name = "rule", .by = std::move(by), .body = std::move(body), .place = {}});
+  }
+  core::RuleResult Judge(const core::Rule& rule) { return engine_->Judge(rule, baselines_); }
   core::RuleResult Column(const std::string& column, void (*fill)(core::ColumnRule&)) {
     core::ColumnRule rule;
     rule.of = "t";

@@ -18,7 +18,7 @@ RAW_COLUMNS = [
     "powerPS", "model", "odometer", "monthOfRegistration", "fuelType", "brand", "notRepairedDamage", "dateCreated",
     "nrOfPictures", "postalCode", "lastSeen"]
 CLEAN_COLUMNS = [
-    "line", "price", "listed", "year", "age", "mileage", "power", "brand", "model", "car_model", "vehicle_type",
+    "line", "seen", "price", "listed", "year", "age", "mileage", "power", "brand", "model", "car_model", "vehicle_type",
     "gearbox", "fuel", "damaged"]
 
 # A listing that differs only in these is the same car, put up again or crawled twice.
@@ -86,7 +86,7 @@ def clean_row(line, row):
         raise Rejected("no model")
 
     return {
-        "line": line, "price": price, "listed": listed, "year": year, "age": age, "mileage": mileage,
+        "line": line, "seen": row["dateCrawled"], "price": price, "listed": listed, "year": year, "age": age, "mileage": mileage,
         "power": "" if power is None else power,
         "brand": row["brand"], "model": model, "car_model": f"{row['brand']} {model}",
         "vehicle_type": row["vehicleType"] or "unknown", "gearbox": row["gearbox"] or "unknown",

@@ -24,7 +24,7 @@ struct TableSource {
   std::optional<core::CsvFormat> csv;      // For text tables; absent: UTF-8, sniffed.
 };
 
-// What a drift rule compares with.
+// What a rule compares with.
 struct Baseline {
   core::TableProfile profile;
   std::string identity;                    // For messages: "used-car-price/1 data sha256:3fa1…".
@@ -41,8 +41,12 @@ class TableEngine {
   // Replaces a table of the same name.
   virtual absl::Status AddTable(const TableSource& source) = 0;
 
+  // Says when the run was started: what `fresh` counts from. Without it, such rules are errors.
+  virtual void SetNow(UtcTime now) = 0;
+
   // Judges one data rule. Never fails as a call: what cannot be judged is an `error` result that says why.
-  // `baselines` holds what `versus` names; an absent name means "no baseline yet".
+  // `baselines` holds what `versus` names, "last_accepted" as "last_accepted.<table>"; an absent name means "no
+  // baseline yet".
   virtual core::RuleResult Judge(const core::Rule& rule,
                                  const std::map<std::string, Baseline>& baselines) = 0;
 

@@ -1,0 +1,396 @@
+// Rules about the values of rows: of one column, of a predicate, of a label.
+#include <algorithm>
+#include <cctype>
+#include <limits>
+
+#include "cd4ml/base/status.h"
+#include "table/judge.h"
+#include "table/predicate.h"
+
+namespace cd4ml::table {
+namespace {
+
+using core::ColumnRule;
+using core::RuleResult;
+
+// One condition on the values of a column.
+struct Demand {
+  std::string fulfilled;  // SQL.
+  std::string broken;     // "are no float"
+};
+
+// The rows of a table with what the demands on a column find in each: columns `empty`, `broken0`, …
+struct ColumnView {
+  std::string sql;
+  std::string any_bad;  // SQL condition over it.
+  std::vector<Demand> demands;
+};
+constexpr char kEmpty[] = "empty";
+
+// What the values of a group are like.
+struct ColumnCounts {
+  int64_t rows = 0, bad = 0, empty = 0;
+  std::vector<int64_t> broken;  // By demand.
+};
+
+Demand TypeDemand(core::ColumnType type, const std::string& sql) {
+  switch (type) {
+    case core::ColumnType::kInt:
+      return {"cd4ml_is_int(" + sql + ")", "are no int"};
+    case core::ColumnType::kFloat:
+      return {"cd4ml_is_number(" + sql + ")", "are no float"};
+    case core::ColumnType::kText:
+      return {"TRUE", "are no text"};
+    case core::ColumnType::kBool:
+      return {"TRY_CAST(" + sql + " AS BOOLEAN) IS NOT NULL", "are no bool"};
+    case core::ColumnType::kDate:
+      return {"cd4ml_timestamp(" + sql + ") IS NOT NULL AND NOT contains(" + sql + ", ':')",
+              "are no date (2016-03-26)"};
+    case core::ColumnType::kTimestamp:
+      return {"cd4ml_timestamp(" + sql + ") IS NOT NULL",
+              "are no timestamp (2016-03-26 17:47:46)"};
+  }
+  return {"FALSE", "have an unknown type"};
+}
+
+std::vector<Demand> Demands(const ColumnRule& column, const std::string& sql) {
+  std::vector<Demand> demands;
+  if (column.type) demands.push_back(TypeDemand(*column.type, sql));
+  if (column.value.is_set()) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    const std::string within = "cd4ml_within(" + sql + ", " +
+                               Literal(column.value.min.value_or(-kMost)) + ", " +
+                               Literal(column.value.max.value_or(kMost)) + ")";
+    demands.push_back({within, "are not " + core::FormatBounds(column.value, "")});
+  }
+  if (!column.in.empty()) {
+    std::vector<std::string> literals;
+    for (const std::string& value : column.in) literals.push_back(Literal(value));
+    demands.push_back(
+        {sql + " IN (" + Join(literals, ", ") + ")", "are none of " + Named(column.in)});
+  }
+  if (!column.pattern.empty()) {
+    demands.push_back({"regexp_full_match(" + sql + ", " + Literal(column.pattern) + ")",
+                       "do not match " + column.pattern});
+  }
+  return demands;
+}
+
+// --- outliers ---
+
+// The middle and the distance from it, as SQL aggregates of v, and how the method is called.
+struct Spread {
+  std::string low, high, word;
+};
+
+Spread SpreadOf(core::OutlierMethod method) {
+  switch (method) {
+    case core::OutlierMethod::kIqr: {
+      const std::string range = "1.5 * (quantile_cont(v, 0.75) - quantile_cont(v, 0.25))";
+      return {"quantile_cont(v, 0.25) - " + range, "quantile_cont(v, 0.75) + " + range, "iqr"};
+    }
+    case core::OutlierMethod::kZ: {
+      const std::string range = "3 * coalesce(stddev_samp(v), 0)";
+      return {"avg(v) - " + range, "avg(v) + " + range, "z"};
+    }
+    case core::OutlierMethod::kMad: {
+      // 1.4826: what makes the median deviation of a normal distribution its standard deviation.
+      const std::string range = "3.5 * 1.4826 * mad(v)";
+      return {"median(v) - " + range, "median(v) + " + range, "mad"};
+    }
+  }
+  return {"NULL", "NULL", "?"};
+}
+
+// Makes the limits of every group, and returns the rows of the table with `low` and `high` of
+// theirs. What is no number is no outlier: `type` asks for numbers.
+absl::StatusOr<std::string> AddOutliers(const Case& it, const Table& table,
+                                        const Grouping& grouping, core::OutlierMethod method,
+                                        const std::string& sql, std::vector<Demand>& demands) {
+  const Spread spread = SpreadOf(method);
+  std::string keys, selected, joined = "TRUE", grouped;
+  for (const std::string& column : grouping.columns) {
+    selected += column + " AS by_" + column + ", ";
+    keys += (keys.empty() ? " GROUP BY " : ", ") + column;
+    joined += " AND t." + column + " IS NOT DISTINCT FROM l.by_" + column;
+  }
+  // A limit that is a value of the column must not exclude it by a rounding error.
+  CD4ML_RETURN_IF_ERROR(it.database.Execute(
+      "CREATE OR REPLACE TEMP TABLE cd4ml_limits AS SELECT * EXCLUDE (below, above), below - 1e-12 * "
+      "abs(below) AS low, above + 1e-12 * abs(above) AS high FROM (SELECT " +
+      selected + spread.low + " AS below, " + spread.high +
+      " AS above FROM (SELECT *, cd4ml_number(" + sql + ") AS v FROM " + table.sql +
+      " WHERE bad IS NULL)" + keys + ")"));
+  std::string outside = "are outliers (" + spread.word + ")";
+  if (!grouping.is_set()) {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> limits,
+                           it.database.Query("SELECT low, high FROM cd4ml_limits"));
+    if (!limits[0][0])
+      return absl::InvalidArgumentError("the column has no numbers, so none can be outliers");
+    outside = "are outside " + core::FormatNumber(std::stod(*limits[0][0])) + " .. " +
+              core::FormatNumber(std::stod(*limits[0][1])) + " (" + spread.word + ")";
+  }
+  demands.push_back(
+      {"cd4ml_number(" + sql + ") IS NULL OR cd4ml_number(" + sql + ") BETWEEN low AND high",
+       outside});
+  return "(SELECT t.*, l.low, l.high FROM " + table.sql + " t LEFT JOIN cd4ml_limits l ON " +
+         joined + ")";
+}
+
+// --- column ---
+
+absl::StatusOr<ColumnView> ViewOf(const Case& it, const Table& table, const Grouping& grouping,
+                                  const ColumnRule& column, const std::string& sql) {
+  ColumnView view;
+  view.demands = Demands(column, sql);
+  std::string from = table.sql;
+  if (column.outliers) {
+    CD4ML_ASSIGN_OR_RETURN(
+        from, AddOutliers(it, table, grouping, *column.outliers, sql, view.demands));
+  }
+  // Every demand is evaluated once for each row.
+  view.sql = "(SELECT *, bad IS NULL AND " + sql + " IS NULL AS " + kEmpty;
+  view.any_bad = "bad IS NOT NULL";
+  for (size_t i = 0; i < view.demands.size(); ++i) {
+    const std::string broken = "broken" + std::to_string(i);
+    view.sql += ", " + sql + " IS NOT NULL AND (" + view.demands[i].fulfilled +
+                ") IS NOT TRUE AS " + broken;
+    view.any_bad += " OR " + broken;
+  }
+  view.sql += " FROM " + from + ")";
+  return view;
+}
+
+ColumnCounts ReadCounts(const Row& row) {
+  ColumnCounts counts{Integer(row[1]), Integer(row[2]), Integer(row[3]), {}};
+  for (size_t i = 4; i < row.size(); ++i) counts.broken.push_back(Integer(row[i]));
+  return counts;
+}
+
+// Returns "12 are no float, 3 are empty".
+std::string Tell(const ColumnView& view, const ColumnCounts& counts, int64_t misfits) {
+  std::vector<std::string> found;
+  const auto tell = [&found](int64_t count, const std::string& what) {
+    if (count > 0) found.push_back(std::to_string(count) + " " + what);
+  };
+  for (size_t i = 0; i < view.demands.size(); ++i) tell(counts.broken[i], view.demands[i].broken);
+  tell(misfits, "do not fit the table");
+  tell(counts.empty, "are empty");
+  return found.empty() ? "all are as they must be" : Join(found, ", ");
+}
+
+Judged JudgeColumnBy(const Case& it, const Table& table, const Grouping& grouping,
+                     const ColumnRule& column, const ColumnView& view,
+                     const std::vector<Row>& rows) {
+  std::vector<Group> groups;
+  for (const Row& row : rows) {
+    const ColumnCounts counts = ReadCounts(row);
+    const double bad = Share(counts.bad, counts.rows) - column.max_bad_share;
+    const double empty =
+        column.max_nulls ? Share(counts.empty, counts.rows) - *column.max_nulls : -1.0;
+    Group group{*row[0], false, std::max(bad, empty), Tell(view, counts, 0)};
+    group.broken = Exceeds(counts.bad, column.max_bad_share, counts.rows) ||
+                   (column.max_nulls && Exceeds(counts.empty, *column.max_nulls, counts.rows));
+    if (counts.bad + counts.empty > 0)
+      group.found = "of " + std::to_string(counts.rows) + " rows " + group.found;
+    groups.push_back(std::move(group));
+  }
+  std::vector<std::string> bounds;
+  if (!view.demands.empty()) bounds.push_back(ShareBound(column.max_bad_share, "bad rows"));
+  if (column.max_nulls) bounds.push_back(ShareBound(*column.max_nulls, "empty"));
+  return JudgeGroups(it, table, grouping, std::move(groups), Join(bounds, " and "));
+}
+
+// --- sql ---
+
+// SQL does not tell "Price" from "price"; the table does.
+absl::Status SpellAsInTable(const Table& table, std::vector<std::string>& columns) {
+  const auto same = [](const std::string& a, const std::string& b) {
+    return std::equal(
+        a.begin(), a.end(), b.begin(), b.end(),
+        [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+  };
+  for (std::string& column : columns) {
+    const auto matches =
+        std::count_if(table.columns.begin(), table.columns.end(),
+                      [&](const std::string& name) { return same(name, column); });
+    if (matches > 1)
+      return absl::InvalidArgumentError("SQL cannot tell which column \"" + column +
+                                        "\" is: two differ only in case");
+    const auto found = std::find_if(table.columns.begin(), table.columns.end(),
+                                    [&](const std::string& name) { return same(name, column); });
+    if (found == table.columns.end()) return table.Column(column).status();
+    column = *found;
+  }
+  return absl::OkStatus();
+}
+
+// Returns a subquery with `columns` under their own names and types, and those of `grouping`, which
+// are renamed so that no column of the user's is called like them.
+absl::StatusOr<std::string> TypedView(const Case& it, const Table& table,
+                                      const std::vector<std::string>& columns, Grouping& grouping) {
+  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, columns));
+  std::string selected = "file AS cd4ml_file, line AS cd4ml_line, bad AS cd4ml_bad";
+  for (std::string& column : grouping.columns) {
+    const std::string name = "cd4ml_by_" + column;
+    selected += ", " + column + " AS " + name;
+    column = name;
+  }
+  for (const std::string& column : columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    selected += ", ";
+    switch (kinds.at(column)) {
+      case ColumnKind::kText:
+        selected += sql;
+        break;
+      case ColumnKind::kNumber:
+        selected += "cd4ml_number(" + sql + ")";
+        break;
+      case ColumnKind::kTimestamp:
+        selected += "cd4ml_timestamp(" + sql + ")";
+        break;
+    }
+    selected += " AS " + Identifier(column);
+  }
+  return "(SELECT " + selected + " FROM " + table.sql + ")";
+}
+
+}  // namespace
+
+Judged Judge(const Case& it, const ColumnRule& column) {
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, column.of));
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column.column));
+  CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
+  CD4ML_ASSIGN_OR_RETURN(const ColumnView view, ViewOf(it, *table, grouping, column, sql));
+  if (view.demands.empty() && !column.max_nulls) {
+    return absl::InvalidArgumentError(
+        "the rule demands nothing of the column; give it type, min, max, in, pattern, outliers or "
+        "max_nulls");
+  }
+  std::string counted = "count(*), count(*) FILTER (WHERE " + view.any_bad +
+                        "), count(*) FILTER (WHERE " + kEmpty + ")";
+  for (size_t i = 0; i < view.demands.size(); ++i)
+    counted += ", count(*) FILTER (WHERE broken" + std::to_string(i) + ")";
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         QueryGroups(it, grouping, counted, view.sql));
+  if (grouping.is_set()) return JudgeColumnBy(it, *table, grouping, column, view, rows);
+
+  const ColumnCounts counts = ReadCounts(rows[0]);
+  const bool too_bad = Exceeds(counts.bad, column.max_bad_share, table->rows);
+  const bool too_empty = column.max_nulls && Exceeds(counts.empty, *column.max_nulls, table->rows);
+  RuleResult result = Begin(it, table->rows);
+  // What is broken is reported; where nothing is, the first thing that was asked for.
+  const bool report_empty = !too_bad && (too_empty || view.demands.empty());
+  const int64_t reported = report_empty ? counts.empty : counts.bad;
+  result.observed = ShareObserved(reported, table->rows, report_empty ? "empty" : "bad");
+  result.observed_number = Share(reported, table->rows);
+  result.bound = report_empty ? ShareBound(*column.max_nulls, "empty")
+                              : ShareBound(column.max_bad_share, "bad rows");
+  if (reported > 0) {
+    CD4ML_ASSIGN_OR_RETURN(
+        result.rows, OffendingRows(it, *table, view.sql, report_empty ? kEmpty : view.any_bad,
+                                   {column.column}));
+  }
+  return Ended(it, std::move(result), too_bad || too_empty,
+               "of " + std::to_string(table->rows) + " rows " +
+                   Tell(view, counts, table->bad_rows));
+}
+
+Judged Judge(const Case& it, const core::SqlRule& sql) {
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, sql.of));
+  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns,
+                         CheckPredicate(it.database, sql.predicate));
+  CD4ML_RETURN_IF_ERROR(SpellAsInTable(*table, columns));
+  CD4ML_ASSIGN_OR_RETURN(Grouping grouping, GroupingOf(it, *table));
+  CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, columns, grouping));
+  const std::string predicate = "(" + sql.predicate + "\n)";
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::vector<Row> type,
+      it.database.Query("SELECT typeof(" + predicate + ") FROM " + view + " LIMIT 1"));
+  if (*type[0][0] != "BOOLEAN")
+    return absl::InvalidArgumentError("the predicate gives a " + *type[0][0] +
+                                      ", not true or false");
+  const std::string bad = "cd4ml_bad IS NOT NULL OR (" + predicate + " IS NOT TRUE)";
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE " + bad + ")",
+                                     view, "cd4ml_bad"));
+  if (grouping.is_set()) {
+    std::vector<Group> groups;
+    for (const Row& row : rows) {
+      const int64_t all = Integer(row[1]);
+      const int64_t broken = Integer(row[2]);
+      groups.push_back({*row[0], Exceeds(broken, sql.max_bad_share, all), Share(broken, all),
+                        ShareObserved(broken, all, "bad")});
+    }
+    RuleResult result = JudgeGroups(it, *table, grouping, std::move(groups),
+                                    ShareBound(sql.max_bad_share, "bad rows"));
+    result.subject = sql.of + ": " + sql.predicate;
+    return result;
+  }
+  const int64_t bad_rows = Integer(rows[0][2]);
+  RuleResult result = Begin(it, table->rows);
+  result.subject = sql.of + ": " + sql.predicate;
+  result.observed = ShareObserved(bad_rows, table->rows, "bad");
+  result.observed_number = Share(bad_rows, table->rows);
+  result.bound = ShareBound(sql.max_bad_share, "bad rows");
+  const std::string places = "(file, line) IN (SELECT (cd4ml_file, cd4ml_line) FROM " + view +
+                             " WHERE " + bad + " ORDER BY cd4ml_file, cd4ml_line LIMIT " +
+                             std::to_string(core::kOffendingRowsMax) + ")";
+  if (bad_rows > 0) {
+    CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(it, *table, table->sql, places, columns));
+  }
+  std::string message = result.observed + ": " + sql.predicate;
+  return Ended(it, std::move(result), Exceeds(bad_rows, sql.max_bad_share, table->rows),
+               std::move(message));
+}
+
+Judged Judge(const Case& it, const core::BalanceRule& balance) {
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, balance.of));
+  if (!balance.share.is_set())
+    return absl::InvalidArgumentError("the rule has no bound; give it min or max");
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(balance.column));
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      it.database.Query("SELECT " + sql + ", count(*) FROM " + table->sql + " WHERE " + sql +
+                        " IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT " +
+                        std::to_string(kGroupsMax + 1)));
+  if (static_cast<int64_t>(rows.size()) > kGroupsMax)
+    return absl::InvalidArgumentError("\"" + balance.column + "\" has more than " +
+                                      std::to_string(kGroupsMax) + " values; it is no label");
+  int64_t labelled = 0;
+  for (const Row& row : rows) labelled += Integer(row[1]);
+  if (labelled == 0)
+    return absl::InvalidArgumentError("\"" + balance.column + "\" is empty in every row");
+
+  const core::Bounds& bounds = balance.share;
+  const auto text = [&](const Row& row) {
+    return Shown(row[0]) + ": " + *row[1] + " of " + std::to_string(labelled) + " rows (" +
+           Percent(Share(Integer(row[1]), labelled)) + ")";
+  };
+  RuleResult result = Begin(it, labelled);
+  result.bound = (bounds.min ? ">= " + Percent(*bounds.min) : "") +
+                 (bounds.min && bounds.max ? " and " : "") +
+                 (bounds.max ? "<= " + Percent(*bounds.max) : "") + " of the rows for each value";
+  int64_t failing = 0;
+  const Row* worst = bounds.min ? &rows.back() : &rows.front();
+  double distance = -1;
+  for (const Row& row : rows) {
+    const double share = Share(Integer(row[1]), labelled);
+    const double outside = std::max(bounds.min ? *bounds.min - share : -1.0,
+                                    bounds.max ? share - *bounds.max : -1.0);
+    if (outside <= kRounding) continue;
+    if (++failing <= static_cast<int64_t>(core::kOffendingRowsMax)) result.rows.push_back(text(row));
+    if (outside > distance) worst = &row, distance = outside;
+  }
+  // With `min`, one value stands for others that are not there at all.
+  const bool alone = rows.size() == 1 && bounds.min.value_or(0) > 0;
+  result.observed = alone ? "only the value " + Shown(rows[0][0]) : text(*worst);
+  result.observed_number = alone ? 0 : Share(Integer((*worst)[1]), labelled);
+  std::string message = std::to_string(alone ? 1 : failing) + " of " + std::to_string(rows.size()) +
+                        " values of " + balance.column + " are out of balance: " + result.observed;
+  if (labelled < table->rows)
+    message += "; " + std::to_string(table->rows - labelled) + " rows have none";
+  return Ended(it, std::move(result), failing > 0 || alone, std::move(message));
+}
+
+}  // namespace cd4ml::table
