@@ -159,7 +159,8 @@ constexpr CodeExplanation kCodes[] = {
      "A monitor is armed by the deploy that it needs: name a deploy stage of the same environment "
      "in `needs`."},
     {code::kUnknownSubject, "rule about something unknown",
-     "`of` names an output or input of the same stage, or a material."},
+     "`of`, `share_of`, `references` and `disjoint_from` name an output or input of the same stage, or a material. Where a "
+     "rule lists `exactly` the columns of a table, the other rules name columns of this list."},
     {code::kUnknownCheck, "unknown check",
      "`on_breach` names checks of the same monitor that are not of severity warn."},
     {code::kUnknownMonitor, "unknown monitor",
@@ -170,7 +171,8 @@ constexpr CodeExplanation kCodes[] = {
     {code::kUnknownSlice, "unknown slice",
      "A rule by slice names a column of `predictions.slices`, or the `slice` of a metrics file."},
     {code::kUnknownBaseline, "unknown baseline",
-     "Drift is compared with `champion.train_data` in a gate and with `train_data` in a monitor."},
+     "Data is compared with `champion.train_data` or, where it is an output of the gate itself, with `last_accepted`; a "
+     "statistic also with the `rest` of its table. A monitor compares with `train_data`."},
     {code::kTooManyStages, "too many stages", "A pipeline has at most 10,000 stages."},
     {code::kTooManyEdges, "too many edges",
      "The needs and inputs of all stages together are at most 100,000."},
@@ -239,15 +241,8 @@ constexpr CodeExplanation kCodes[] = {
      "Runs record what is needed to repeat them; nothing compares a repetition yet."},
     {code::kNoVerdictFile, "a verdict of the stage's own is not available yet",
      "Gates are judged by rules; write what the command found as metrics."},
-    {code::kNoDataRule, "this data rule is not available yet",
-     "Data rules are rows, columns, column, unique, share_of, segments, drift (psi) and sql. Many "
-     "others can be said with sql, or computed by the command as a metric."},
-    {code::kNoDriftMeasure, "this measure of drift is not available yet",
-     "Drift is measured by psi."},
     {code::kNoBaseline, "comparing with this baseline is not available yet",
      "Drift compares with champion.train_data; metrics have absolute bounds only."},
-    {code::kNoLostSegments, "lost segments are not available yet",
-     "Segments have a least number of rows and a coverage."},
     {code::kNoFairness, "fairness rules are not available yet",
      "A metric by slice bounds every slice: `{metric: bias, slice: seller, max: 0.03}`."},
     {code::kNoMemory, "memory rules are not available yet",

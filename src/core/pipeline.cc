@@ -95,6 +95,7 @@ std::vector<std::string> ReferencesOf(const StageSpec& stage) {
   for (const Rule& rule : stage.rules) {
     add_subject(Subject(rule.body));
     if (const auto* share = std::get_if<ShareRule>(&rule.body)) add_subject(share->share_of);
+    if (const auto* key = std::get_if<KeyRule>(&rule.body)) add_subject(key->other);
     if (const auto* probe = std::get_if<ProbeRule>(&rule.body)) references.push_back(probe->probe);
   }
   references.push_back(stage.package);

@@ -402,6 +402,7 @@ class Validator {
   void CheckRule(const StageSpec& stage, const Rule& rule) {
     const std::string part = "rules." + rule.name + ".";
     CheckSubject(stage, std::string(Subject(rule.body)), stage.PlaceOf(part + "of"));
+    CheckColumns(stage, rule);
     if (const auto* share = std::get_if<ShareRule>(&rule.body)) {
       CheckSubject(stage, share->share_of, stage.PlaceOf(part + "share_of"));
     } else if (const auto* probe = std::get_if<ProbeRule>(&rule.body)) {
@@ -409,7 +410,16 @@ class Validator {
     } else if (const auto* contract = std::get_if<ContractRule>(&rule.body)) {
       CheckPath(contract->file, "file of a contract", stage.PlaceOf(part + "contract"));
     } else if (const auto* drift = std::get_if<DriftRule>(&rule.body)) {
-      CheckVersus(*drift, "champion.train_data", stage.PlaceOf(part + "versus"));
+      CheckVersus(stage, drift->of, drift->versus, {"champion.train_data", "last_accepted"}, stage.PlaceOf(part + "versus"));
+    } else if (const auto* key = std::get_if<KeyRule>(&rule.body)) {
+      const Place place = stage.PlaceOf(part + (key->disjoint ? "disjoint_from" : "references"));
+      CheckSubject(stage, key->other, place);
+      if (key->disjoint && key->other == key->of && !key->of.empty())
+        Error(code::kConflict, place, "no table is disjoint from itself");
+    } else if (const auto* stat = std::get_if<StatRule>(&rule.body)) {
+      CheckStat(stage, rule, *stat, stage.PlaceOf(part + "versus"));
+    } else if (const auto* segments = std::get_if<SegmentsRule>(&rule.body)) {
+      CheckSegments(stage, rule, *segments, stage.PlaceOf(part + "versus"));
     } else if (const auto* metric = std::get_if<MetricRule>(&rule.body)) {
       CheckSlice(metric->slice, stage.PlaceOf(part + "slice"));
     }
@@ -427,10 +437,89 @@ class Validator {
           Suggest(subject, names));
   }
 
-  void CheckVersus(const DriftRule& drift, std::string_view allowed, const Place& place) {
-    if (drift.versus.empty() || drift.versus == allowed) return;
-    Error(code::kUnknownBaseline, place, "drift cannot be compared with " + Quoted(drift.versus),
-          "", "allowed here: " + std::string(allowed));
+  // `of` is the table that is compared; a monitor has none.
+  void CheckVersus(const StageSpec& stage, const std::string& of, const std::string& versus,
+                   const std::vector<std::string>& allowed, const Place& place) {
+    if (versus.empty()) return;
+    if (std::find(allowed.begin(), allowed.end(), versus) == allowed.end()) {
+      std::string words;
+      for (const std::string& word : allowed) words += (words.empty() ? "" : ", ") + word;
+      return Error(code::kUnknownBaseline, place, "this cannot be compared with " + Quoted(versus), Suggest(versus, allowed),
+                   "allowed here: " + words);
+    }
+    if (versus != "last_accepted") return;
+    const auto output = std::find_if(stage.outputs.begin(), stage.outputs.end(),
+                                     [&](const OutputSpec& one) { return one.name == of; });
+    if (output != stage.outputs.end() && output->type == OutputType::kDataset) return;
+    Error(code::kUnknownBaseline, place, "nothing of " + Quoted(of) + " is kept to compare with", "",
+          "last_accepted is known for outputs of type dataset of the gate itself");
+  }
+
+  void CheckStat(const StageSpec& stage, const Rule& rule, const StatRule& stat, const Place& place) {
+    CheckVersus(stage, stat.of, stat.versus, {"rest", "champion.train_data", "last_accepted"}, place);
+    if (rule.by.empty() || stat.versus.empty() || stat.versus == "rest") return;
+    Error(code::kConflict, place, "a baseline knows nothing of single groups", "",
+          "with `by`, compare with `rest`, or leave `versus` out");
+  }
+
+  void CheckSegments(const StageSpec& stage, const Rule& rule, const SegmentsRule& segments, const Place& place) {
+    CheckVersus(stage, segments.of, segments.lost_versus, {"last_accepted"}, place);
+    for (const Rule& other : stage.rules) {
+      if (&other == &rule) return;
+      const auto* before = std::get_if<SegmentsRule>(&other.body);
+      if (before == nullptr || before->of != segments.of) continue;
+      return Error(code::kConflict, rule.place,
+                   "rules " + Quoted(other.name) + " and " + Quoted(rule.name) + " both say which segments of " +
+                       Quoted(segments.of) + " qualify");
+    }
+  }
+
+  // A gate that says exactly which columns a table has knows when a rule names another one.
+  void CheckColumns(const StageSpec& stage, const Rule& rule) {
+    const std::string place = "rules." + rule.name + ".";
+    CheckColumns(stage, std::string(Subject(rule.body)), ColumnsOf(rule), rule.place);
+    if (const auto* key = std::get_if<KeyRule>(&rule.body))
+      CheckColumns(stage, key->other, key->other_columns,
+                   stage.PlaceOf(place + (key->disjoint ? "disjoint_from" : "references")));
+    if (const auto* share = std::get_if<ShareRule>(&rule.body); share != nullptr && !share->by.empty())
+      CheckColumns(stage, share->share_of, {share->by}, rule.place);
+  }
+
+  void CheckColumns(const StageSpec& stage, const std::string& table, const std::vector<std::string>& columns,
+                    const Place& place) {
+    for (const Rule& rule : stage.rules) {
+      const auto* schema = std::get_if<ColumnsRule>(&rule.body);
+      if (schema == nullptr || !schema->exactly || schema->of != table || table.empty()) continue;
+      for (const std::string& column : columns) {
+        if (column.empty() || HasTemplate(column)) continue;
+        if (std::find(schema->columns.begin(), schema->columns.end(), column) != schema->columns.end()) continue;
+        Error(code::kUnknownSubject, place,
+              "column " + Quoted(column) + " is none of those that rule " + Quoted(rule.name) + " lists for " +
+                  Quoted(table),
+              Suggest(column, schema->columns));
+      }
+      return;
+    }
+  }
+
+  // Returns the columns of its subject that a rule names.
+  static std::vector<std::string> ColumnsOf(const Rule& rule) {
+    std::vector<std::string> columns = rule.by;
+    const auto add = [&columns](const std::vector<std::string>& more) {
+      columns.insert(columns.end(), more.begin(), more.end());
+    };
+    std::visit(
+        [&](const auto& body) {
+          if constexpr (requires { body.column; }) columns.push_back(body.column);
+          if constexpr (requires { body.window_column; }) columns.push_back(body.window_column);
+        },
+        rule.body);
+    if (const auto* unique = std::get_if<UniqueRule>(&rule.body)) add(unique->columns);
+    if (const auto* segments = std::get_if<SegmentsRule>(&rule.body)) add(segments->by);
+    if (const auto* drift = std::get_if<DriftRule>(&rule.body)) add(drift->columns);
+    if (const auto* share = std::get_if<ShareRule>(&rule.body)) add({share->by});
+    if (const auto* key = std::get_if<KeyRule>(&rule.body)) add(key->columns.empty() ? key->other_columns : key->columns);
+    return columns;
   }
 
   void CollectSlices() {
@@ -469,7 +558,7 @@ class Validator {
     }
     for (const CheckSpec& check : stage.monitor->checks) {
       if (const auto* drift = std::get_if<DriftRule>(&check.rule)) {
-        CheckVersus(*drift, "train_data", stage.PlaceOf("checks." + check.name + ".versus"));
+        CheckVersus(stage, "", drift->versus, {"train_data"}, stage.PlaceOf("checks." + check.name + ".versus"));
       }
     }
     if (stage.monitor->retrain) CheckRetrain(stage, *stage.monitor->retrain);

@@ -43,19 +43,100 @@ class RuleReader {
     fields_.Read("column", rule.column);
     std::string type;
     if (fields_.ReadWord("type", type, kTypes)) {
-      rule.type = static_cast<core::ColumnType>(std::find(kTypes.begin(), kTypes.end(), type) -
-                                                kTypes.begin());
+      rule.type = static_cast<core::ColumnType>(IndexOf(kTypes, type));
     }
     ReadBounds(fields_, rule.value);
     if (Node* in = fields_.Take("in")) reader_.ReadScalarTexts(*in, rule.in);
     fields_.Read("pattern", rule.pattern);
     fields_.Read("max_nulls", rule.max_nulls, kShare);
     fields_.Read("max_bad_share", rule.max_bad_share, kShare);
-    fields_.NotYet("outliers", code::kNoDataRule);
-    bool bounds = fields_.Has("outliers");
-    for (const char* key : {"type", "min", "max", "in", "pattern", "max_nulls"})
+    static const Words kMethods = {"iqr", "z", "mad"};
+    std::string outliers;
+    if (fields_.ReadWord("outliers", outliers, kMethods)) {
+      rule.outliers = static_cast<core::OutlierMethod>(IndexOf(kMethods, outliers));
+      const bool of_numbers = !rule.type || *rule.type == core::ColumnType::kInt ||
+                              *rule.type == core::ColumnType::kFloat;
+      if (!of_numbers)
+        Conflict("outliers", "only numbers have outliers, and the type is " + core::Quoted(type));
+    }
+    bool bounds = false;
+    for (const char* key : {"type", "min", "max", "in", "pattern", "max_nulls", "outliers"})
       bounds |= fields_.Has(key);
     NeedBound(bounds);
+    return rule;
+  }
+
+  // references: zips.zipcode, or with more than one column [zips.country, zips.zipcode].
+  core::RuleBody Key() {
+    core::KeyRule rule;
+    rule.of = Of();
+    rule.disjoint = fields_.Has("disjoint_from");
+    const std::string_view key = rule.disjoint ? "disjoint_from" : "references";
+    std::vector<std::string> others;
+    Node& node = *fields_.Take(key);
+    stage_.places.emplace(part_ + "." + std::string(key), node.place);
+    ReadOneOrMore(node, others);
+    for (const std::string& other : others) {
+      const auto [table, column] = core::ParseReference(other);
+      const bool is_first = rule.other_columns.empty();
+      if (column.empty() || (!is_first && table != rule.other)) {
+        reader_.Error(code::kBadName, node.place,
+                      core::Quoted(key) + " names " +
+                          (column.empty() ? "no column of a table" : "columns of two tables"),
+                      "", "write table.column, or a list of columns of one table");
+        break;
+      }
+      rule.other = table;
+      rule.other_columns.emplace_back(column);
+    }
+    if (fields_.Read("columns", rule.columns) && rule.columns.size() != others.size()) {
+      Conflict("columns", "\"columns\" are " + std::to_string(rule.columns.size()) + ", and " +
+                              core::Quoted(key) + " names " + std::to_string(others.size()));
+    }
+    fields_.Read("max_bad_share", rule.max_bad_share, kShare);
+    return rule;
+  }
+
+  core::RuleBody Stat() {
+    static const Words kStatistics = {"count", "nulls", "distinct", "min", "max", "mean", "median",
+                                      "sum",   "std",   "p05",      "p25", "p75", "p95"};
+    core::StatRule rule;
+    rule.of = Of();
+    std::string word;
+    if (fields_.ReadWord("stat", word, kStatistics))
+      rule.stat = static_cast<core::Statistic>(IndexOf(kStatistics, word));
+    fields_.ReadNeeded("column", rule.column);
+    ReadBounds(fields_, rule.value);
+    if (Node* window = fields_.Take("window")) {
+      Fields inner(reader_, *window, "\"window\"");
+      inner.ReadNeeded("column", rule.window_column);
+      inner.ReadNeeded("last", rule.window_last);
+      inner.Finish();
+    }
+    if (Reference("versus", rule.versus, /*needed=*/false)) ReadChange(rule, word);
+    NeedBound(fields_.Has("min") || fields_.Has("max") || fields_.Has("versus"));
+    fields_.Read("min_samples", rule.min_samples, kCount);
+    return rule;
+  }
+
+  core::RuleBody Fresh() {
+    core::FreshRule rule;
+    rule.of = Of();
+    Fields fresh(reader_, *fields_.Take("fresh"), "\"fresh\"");
+    fresh.ReadNeeded("column", rule.column);
+    fresh.ReadNeeded("within", rule.within);
+    fresh.Finish();
+    return rule;
+  }
+
+  core::RuleBody Balance() {
+    core::BalanceRule rule;
+    rule.of = Of();
+    Fields balance(reader_, *fields_.Take("balance"), "\"balance\"");
+    balance.ReadNeeded("column", rule.column);
+    balance.Finish();
+    ReadBounds(fields_, rule.share, kShare);
+    NeedBound(fields_.Has("min") || fields_.Has("max"));
     return rule;
   }
 
@@ -94,7 +175,16 @@ class RuleReader {
       inner.ReadNeeded("min", rule.coverage_min, kShare);
       inner.Finish();
     }
-    segments.NotYet("lost", code::kNoLostSegments);
+    if (Node* lost = segments.Take("lost")) {
+      Fields inner(reader_, *lost, "\"lost\"");
+      if (Node* versus = inner.Need("versus")) {
+        reader_.ReadLiteral(*versus, rule.lost_versus);
+        stage_.places.emplace(part_ + ".versus", versus->place);
+      }
+      inner.ReadNeeded("max", rule.lost_max, kCount);
+      rule.first = First(inner);
+      inner.Finish();
+    }
     segments.Finish();
     return rule;
   }
@@ -103,9 +193,7 @@ class RuleReader {
     core::DriftRule rule;
     rule.of = Of();
     ReadDrift(fields_, part_, stage_, rule);
-    std::string first;
-    fields_.ReadWord("first", first, {"pass", "fail"});
-    if (first == "fail") rule.first = core::FirstTime::kFail;
+    rule.first = First(fields_);
     return rule;
   }
 
@@ -157,6 +245,15 @@ class RuleReader {
     return rule;
   }
 
+  // Reads a text or a list of texts.
+  void ReadOneOrMore(Node& node, std::vector<std::string>& out) {
+    if (node.is_scalar()) {
+      reader_.Read(node, out.emplace_back());
+    } else {
+      reader_.Read(node, out);
+    }
+  }
+
   core::RuleBody Latency() {
     core::LatencyRule rule;
     Fields latency(reader_, *fields_.Take("latency"), "\"latency\"");
@@ -177,11 +274,47 @@ class RuleReader {
     return of;
   }
 
-  void Reference(std::string_view key, std::string& out) {
-    Node* node = fields_.Need(key);
-    if (node == nullptr) return;
-    reader_.ReadLiteral(*node, out);
+  bool Reference(std::string_view key, std::string& out, bool needed = true) {
+    Node* node = needed ? fields_.Need(key) : fields_.Take(key);
+    if (node == nullptr) return false;
     stage_.places.emplace(part_ + "." + std::string(key), node->place);
+    return reader_.ReadLiteral(*node, out);
+  }
+
+  static core::FirstTime First(Fields& fields) {
+    std::string first;
+    fields.ReadWord("first", first, {"pass", "fail"});
+    return first == "fail" ? core::FirstTime::kFail : core::FirstTime::kPass;
+  }
+
+  // Reads what only a comparison has.
+  void ReadChange(core::StatRule& rule, const std::string& word) {
+    if (Node* change = fields_.Need("max_change")) {
+      Fields inner(reader_, *change, "\"max_change\"");
+      inner.Read("abs", rule.max_change.abs, Range{0});
+      inner.Read("rel", rule.max_change.rel, Range{0});
+      inner.Finish();
+      if (change->is_map() && !inner.Has("abs") && !inner.Has("rel"))
+        reader_.Error(code::kNoBound, change->place, "\"max_change\" bounds nothing");
+    }
+    if (rule.versus != "rest") {
+      rule.first = First(fields_);
+      return;
+    }
+    if (!fields_.Has("window"))
+      Conflict("versus", "the rest is what lies outside of a window, and there is no \"window\"");
+    for (const std::string_view total : {"count", "sum", "distinct"}) {
+      if (word == total)
+        Conflict("versus", core::Quoted(total) + " grows with the length of time, and the rest is longer than the window");
+    }
+  }
+
+  void Conflict(std::string_view key, const std::string& message) {
+    reader_.Error(code::kConflict, fields_.PlaceOf(key), message);
+  }
+
+  static size_t IndexOf(const Words& words, const std::string& word) {
+    return static_cast<size_t>(std::find(words.begin(), words.end(), word) - words.begin());
   }
 
   void NeedBound(bool is_bound) {
@@ -261,11 +394,12 @@ struct Form {
   std::string_view not_yet;
 };
 
-constexpr std::array<Form, 19> kForms = {{
-    {"stat", StageKind::kDataGate, nullptr, code::kNoDataRule},
-    {"fresh", StageKind::kDataGate, nullptr, code::kNoDataRule},
-    {"references", StageKind::kDataGate, nullptr, code::kNoDataRule},
-    {"disjoint_from", StageKind::kDataGate, nullptr, code::kNoDataRule},
+constexpr std::array<Form, 20> kForms = {{
+    {"stat", StageKind::kDataGate, &RuleReader::Stat, ""},
+    {"fresh", StageKind::kDataGate, &RuleReader::Fresh, ""},
+    {"balance", StageKind::kDataGate, &RuleReader::Balance, ""},
+    {"references", StageKind::kDataGate, &RuleReader::Key, ""},
+    {"disjoint_from", StageKind::kDataGate, &RuleReader::Key, ""},
     {"fairness", StageKind::kModelGate, nullptr, code::kNoFairness},
     {"memory", StageKind::kContractGate, nullptr, code::kNoMemory},
     {"rows", StageKind::kDataGate, &RuleReader::Rows, ""},
@@ -345,11 +479,9 @@ core::Rule ReadRule(Reader& reader, const std::string& name, const Node& key, No
   RuleReader rule_reader(fields, stage, rule);
   rule.body = (rule_reader.*form->read)();
   ReadSeverity(fields, rule.blocks);
-  if (form->gate == StageKind::kDataGate && form->key != "share_of")
-    fields.NotYet("by", code::kNoDataRule);
-  if (form->gate == StageKind::kDataGate && form->key != "drift" && fields.Has("versus")) {
-    fields.NotYet("versus", code::kNoBaseline);
-    fields.Ignore({"first"});
+  for (const std::string_view asked_by : {"rows", "column", "unique", "sql", "stat"}) {
+    if (form->key != asked_by) continue;
+    if (Node* by = fields.Take("by")) rule_reader.ReadOneOrMore(*by, rule.by);
   }
   fields.Finish();
   return rule;
@@ -453,18 +585,15 @@ void ReadSeverity(Fields& fields, bool& blocks) {
 void ReadDrift(Fields& fields, const std::string& part, core::StageSpec& stage,
                core::DriftRule& drift) {
   std::string measure;
-  if (fields.ReadWord("drift", measure, {"psi", "js", "wasserstein"}) && measure != "psi") {
-    fields.reader().NotYet(code::kNoDriftMeasure, fields.PlaceOf("drift"), "drift: " + measure);
+  if (fields.ReadWord("drift", measure, {"psi", "js", "wasserstein"})) {
+    drift.measure = measure == "js"            ? core::DriftMeasure::kJensenShannon
+                    : measure == "wasserstein" ? core::DriftMeasure::kWasserstein
+                                               : core::DriftMeasure::kPsi;
   }
   fields.ReadNeeded("columns", drift.columns);
   if (Node* versus = fields.Need("versus")) {
     fields.reader().ReadLiteral(*versus, drift.versus);
     stage.places.emplace(part + ".versus", versus->place);
-    for (std::string_view later : {"last_accepted", "last_passed", "champion", "rest"}) {
-      if (drift.versus != later) continue;
-      fields.reader().NotYet(code::kNoBaseline, versus->place, "versus: " + drift.versus);
-      drift.versus.clear();
-    }
   }
   fields.Read("max", drift.max, Range{0});
   fields.Read("min_samples", drift.min_samples, kCount);

@@ -33,7 +33,7 @@ bool IsVariable(std::string_view name) {
 }
 
 bool IsReserved(std::string_view name) {
-  for (std::string_view prefix : {"CD4ML_IN_", "CD4ML_OUT_", "CD4ML_PARAM_"}) {
+  for (std::string_view prefix : {"CD4ML_IN_", "CD4ML_OUT_", "CD4ML_PARAM_", "CD4ML_SEGMENTS_"}) {
     if (name.starts_with(prefix)) return true;
   }
   static constexpr std::array<std::string_view, 14> kNames = {

@@ -235,8 +235,48 @@ TEST(Parse, ReadsEveryFormOfDataRule) {
   EXPECT_EQ(drift.first, core::FirstTime::kFail);
   EXPECT_EQ(drift.min_samples, 2000);
   EXPECT_EQ(RuleOf<core::SqlRule>(gate, "sane").predicate, "price > 0");
+  EXPECT_EQ(segments.lost_versus, "last_accepted");
+  EXPECT_EQ(segments.lost_max, 2);
+  EXPECT_EQ(segments.first, core::FirstTime::kFail);
+  EXPECT_EQ(drift.measure, core::DriftMeasure::kPsi);
+  EXPECT_EQ(RuleOf<core::DriftRule>(gate, "js").measure, core::DriftMeasure::kJensenShannon);
+  EXPECT_EQ(RuleOf<core::DriftRule>(gate, "js").versus, "last_accepted");
+  EXPECT_EQ(RuleOf<core::DriftRule>(gate, "far").measure, core::DriftMeasure::kWasserstein);
+  EXPECT_EQ(RuleOf<core::ColumnRule>(gate, "outliers").outliers, core::OutlierMethod::kMad);
+  const auto known = RuleOf<core::KeyRule>(gate, "known");
+  EXPECT_FALSE(known.disjoint);
+  EXPECT_EQ(known.other, "old");
+  EXPECT_THAT(known.columns, ElementsAre("country", "zip"));
+  EXPECT_THAT(known.other_columns, ElementsAre("country", "zipcode"));
+  EXPECT_EQ(known.max_bad_share, 0.01);
+  const auto leak = RuleOf<core::KeyRule>(gate, "leak");
+  EXPECT_TRUE(leak.disjoint);
+  EXPECT_EQ(leak.other, "rejects");
+  EXPECT_THAT(leak.columns, ElementsAre());
+  const auto currency = RuleOf<core::StatRule>(gate, "currency");
+  EXPECT_EQ(currency.stat, core::Statistic::kMedian);
+  EXPECT_EQ(currency.column, "price");
+  EXPECT_EQ(currency.window_column, "year");
+  EXPECT_EQ(currency.window_last, std::chrono::hours(24 * 14));
+  EXPECT_EQ(currency.versus, "rest");
+  EXPECT_EQ(currency.max_change, (core::Allowance{.abs = 50, .rel = 0.2}));
+  EXPECT_EQ(currency.min_samples, 100);
+  const auto grown = RuleOf<core::StatRule>(gate, "grown");
+  EXPECT_EQ(grown.stat, core::Statistic::kCount);
+  EXPECT_EQ(grown.value, (core::Bounds{5, std::nullopt}));
+  EXPECT_EQ(grown.first, core::FirstTime::kFail);
+  EXPECT_EQ(RuleOf<core::FreshRule>(gate, "fresh").within, std::chrono::hours(24 * 14));
+  EXPECT_EQ(RuleOf<core::FreshRule>(gate, "fresh").column, "seen_at");
+  EXPECT_EQ(RuleOf<core::BalanceRule>(gate, "balance").column, "year");
+  EXPECT_EQ(RuleOf<core::BalanceRule>(gate, "balance").share, (core::Bounds{0.1, 0.9}));
   for (const core::Rule& rule : gate.rules)
     EXPECT_EQ(rule.blocks, rule.name != "name") << rule.name;
+  const auto by = [&](const std::string& name) {
+    return std::find_if(gate.rules.begin(), gate.rules.end(), [&](const auto& rule) { return rule.name == name; })->by;
+  };
+  EXPECT_THAT(by("sane"), ElementsAre("brand"));
+  EXPECT_THAT(by("outliers"), ElementsAre("brand", "model"));
+  EXPECT_THAT(by("price"), ElementsAre());
 }
 
 TEST(Parse, ReadsModelAndContractRules) {
