@@ -17,6 +17,7 @@ std::vector<std::string> TablesOf(const core::Rule& rule) {
     tables.emplace_back(subject);
   if (const auto* share = std::get_if<core::ShareRule>(&rule.body))
     tables.push_back(share->share_of);
+  if (const auto* key = std::get_if<core::KeyRule>(&rule.body)) tables.push_back(key->other);
   return tables;
 }
 
@@ -39,7 +40,9 @@ bool Tables::IsJudgedBefore(const core::Rule& rule) const {
 absl::Status Tables::Open() {
   if (engine_ != nullptr) return absl::OkStatus();
   CD4ML_ASSIGN_OR_RETURN(engine_, attempt_.tools().ports.table_engine());
+  engine_->SetNow(attempt_.task().created_at);
   for (const auto& [versus, baseline] : attempt_.task().baselines) {
+    if (!baseline.profile.digest.is_set()) continue;
     CD4ML_ASSIGN_OR_RETURN(
         const std::string text,
         attempt_.tools().blobs.Read(baseline.profile.digest, kProfileMax, attempt_.halt()));
@@ -80,15 +83,22 @@ core::RuleResult Tables::Judge(const core::Rule& rule) {
   return engine_->Judge(rule, baselines_);
 }
 
-absl::StatusOr<std::vector<std::string>> Tables::Segments() {
+const core::SegmentsRule* Tables::SegmentsOf(const std::string& table) const {
+  for (const core::Rule& rule : stage_.rules) {
+    const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
+    if (segments != nullptr && segments->of == table) return segments;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> Tables::Segments() {
   for (const core::Rule& rule : stage_.rules) {
     const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
     if (segments == nullptr) continue;
-    CD4ML_RETURN_IF_ERROR(Open());
-    CD4ML_RETURN_IF_ERROR(Add(segments->of));
-    return engine_->QualifyingSegments(*segments);
+    if (!Open().ok() || !Add(segments->of).ok()) return {};
+    return engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
   }
-  return std::vector<std::string>{};
+  return {};
 }
 
 absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& predictions) {
@@ -106,7 +116,10 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
     if (output.type != core::OutputType::kDataset || !mentioned) continue;
     CD4ML_RETURN_IF_ERROR(Open());
     CD4ML_RETURN_IF_ERROR(Add(output.name));
-    CD4ML_ASSIGN_OR_RETURN(const core::TableProfile profile, engine_->Profile(output.name));
+    CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(output.name));
+    if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
+      CD4ML_ASSIGN_OR_RETURN(profile.segments, engine_->QualifyingSegments(*segments));
+    }
     CD4ML_ASSIGN_OR_RETURN(output.profile, attempt_.tools().blobs.PutText(
                                                ToJson(core::ToValue(profile)), attempt_.halt()));
   }

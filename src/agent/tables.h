@@ -25,13 +25,16 @@ class Tables {
   // Opens the engine and reads the baselines, once. Errors are our side's.
   absl::Status Open();
   core::RuleResult Judge(const core::Rule& rule);
-  // Returns the segments that qualify under the gate's segments rule; none without one.
-  absl::StatusOr<std::vector<std::string>> Segments();
+  // Returns the segments that qualify under the gate's segments rule; none without one, and none
+  // where that could not be judged, which the rule's own result says.
+  std::vector<std::string> Segments();
   absl::StatusOr<core::MetricSet> Metrics(const core::PredictionsSpec& predictions);
-  // Stores a profile of each dataset output that a rule mentions.
+  // Stores a profile of each dataset output that a rule mentions, with the segments that qualify.
   absl::Status AttachProfiles(std::vector<core::ProducedOutput>& outputs);
 
  private:
+  // Returns the rule that says which segments of a table qualify, or null.
+  const core::SegmentsRule* SegmentsOf(const std::string& table) const;
   // Makes a table known to the engine, once.
   const absl::Status& Add(const std::string& name);
 

@@ -19,6 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kParamsMax = 8 << 20;
+constexpr int64_t kProfileMax = 64 << 20;
 
 int64_t ChangedAt(const fs::path& path) {
   std::error_code error;
@@ -98,6 +99,7 @@ absl::Status Workspace::Build() {
   CD4ML_RETURN_IF_ERROR(WriteParams());
   CD4ML_RETURN_IF_ERROR(MakeOutputFolders());
   CD4ML_RETURN_IF_ERROR(PlaceChampion());
+  CD4ML_RETURN_IF_ERROR(WriteSegments());
   if (links_.empty()) return absl::OkStatus();
   return WriteText(room_ + "/links.json", ToJson(links_));
 }
@@ -229,12 +231,34 @@ absl::Status Workspace::PlaceChampion() {
                   "champion");
 }
 
+std::string Workspace::SegmentsFile(const core::InputSpec& input) const {
+  return room_ + "/segments/" + input.name + ".json";
+}
+
+absl::Status Workspace::WriteSegments() const {
+  for (const core::InputSpec& input : stage_.inputs) {
+    const auto found = attempt_.task().inputs.find(input.from);
+    if (found == attempt_.task().inputs.end() || !found->second.profile) continue;
+    CD4ML_ASSIGN_OR_RETURN(const std::string text,
+                           attempt_.tools().blobs.Read(found->second.profile->digest, kProfileMax,
+                                                       attempt_.halt()));
+    CD4ML_ASSIGN_OR_RETURN(const Value profile, ParseJson(text));
+    const Value* segments = profile.Find("segments");
+    if (segments == nullptr) continue;
+    CD4ML_RETURN_IF_ERROR(MakeDirs(room_ + "/segments"));
+    CD4ML_RETURN_IF_ERROR(WriteText(SegmentsFile(input), ToJson(*segments)));
+  }
+  return absl::OkStatus();
+}
+
 std::map<std::string, std::string> Workspace::Env() const {
   const Task& task = attempt_.task();
   std::map<std::string, std::string> env = attempt_.tools().config.env;
   for (const auto& [name, value] : stage_.env) env[name] = value;
   for (const core::InputSpec& input : stage_.inputs) {
     env["CD4ML_IN_" + VariableName(input.name)] = dir_ + "/" + InputPath(input);
+    if (const std::string file = SegmentsFile(input); Exists(file))
+      env["CD4ML_SEGMENTS_" + VariableName(input.name)] = file;
   }
   if (stage_.kind == core::StageKind::kDeploy && !stage_.package.empty()) {
     const std::string output(core::ParseReference(stage_.package).output);

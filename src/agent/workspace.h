@@ -50,6 +50,9 @@ class Workspace {
   absl::Status WriteParams();
   absl::Status MakeOutputFolders() const;
   absl::Status PlaceChampion();
+  // Writes which segments of an input qualify, where its data gate has judged that.
+  absl::Status WriteSegments() const;
+  std::string SegmentsFile(const core::InputSpec& input) const;
   std::string InputPath(const core::InputSpec& input) const;
 
   const Attempt& attempt_;

@@ -1,6 +1,7 @@
 // Recipes are maps of digests, so that a difference can be named.
 #include "cd4ml/core/recipe.h"
 
+#include <algorithm>
 #include <set>
 
 namespace cd4ml::core {
@@ -27,10 +28,20 @@ Value ChosenParams(const StageSpec& stage, const Value& params) {
   return chosen;
 }
 
+// A rule that looks at the time, or at what was accepted last, may find something else in the same data.
+bool IsJudgedAnew(const Rule& rule) {
+  const auto is_last = [](std::string_view versus) { return versus == "last_accepted"; };
+  if (const auto* stat = std::get_if<StatRule>(&rule.body)) return is_last(stat->versus);
+  if (const auto* drift = std::get_if<DriftRule>(&rule.body)) return is_last(drift->versus);
+  if (const auto* segments = std::get_if<SegmentsRule>(&rule.body)) return is_last(segments->lost_versus);
+  return std::holds_alternative<FreshRule>(rule.body);
+}
+
 }  // namespace
 
 bool IsReusable(const StageSpec& stage) {
   if (stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
+  if (std::any_of(stage.rules.begin(), stage.rules.end(), IsJudgedAnew)) return false;
   return !stage.outputs.empty() || !stage.rules.empty();
 }
 
@@ -52,6 +63,9 @@ Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& 
   for (const std::string& reference : stage.plan.references) {
     const std::optional<Version> version = FindVersion(run, reference);
     recipe["input " + reference] = version.has_value() ? version->artifact.digest.hex() : "";
+    // The segments that qualify travel with the profile: other ones may qualify in the same data.
+    const ProducedOutput* output = FindOutput(run, reference);
+    if (output != nullptr && output->profile.has_value()) recipe["profile of " + reference] = output->profile->digest.hex();
   }
   if (IsGate(stage.plan.kind)) recipe["champion"] = champion;
   return recipe;

@@ -667,6 +667,40 @@ TEST_F(AttemptTest, ADataGateThatPassesKeepsTheProfileOfWhatItJudged) {
   EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("[cd4ml] verdict: pass"));
 }
 
+TEST_F(AttemptTest, ADataGateKeepsItsSegmentsAndCountsFromTheStartOfTheRun) {
+  Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
+                                     "{cars: {of: clean, segments: {by: [model], rows: {min: 1}}}, "
+                                     "new: {of: sales, fresh: {column: seen, within: 1d}}}"),
+                            "train");
+  task.inputs["sales"].artifact = world_.Store("model\ngolf\ngolf\n");
+  task.created_at = {1234567};
+  task.baselines["last_passed"] = {"shop/0", {}, {{"mae", 1.0}}};
+  const core::Outcome outcome = world_.Perform(task);
+  ASSERT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  EXPECT_THAT(outcome.verdict->segments, ElementsAre("golf"));
+  EXPECT_EQ(outcome.verdict->rules[1].observed_number, 1234567);
+  const core::ProducedOutput& clean = outcome.outputs[outcome.outputs[0].name == "clean" ? 0 : 1];
+  ASSERT_TRUE(clean.profile);
+  EXPECT_THAT(core::ProfileFromValue(*ParseJson(world_.Bytes(*clean.profile)))->segments,
+              ElementsAre("golf"));
+}
+
+TEST_F(AttemptTest, AStageSeesWhichSegmentsOfItsInputQualify) {
+  Task task = world_.TaskOf(
+      std::string(kHead) + "stages:\n  check: {run: 'true', outputs: {clean: {path: c.csv}, rest: {path: r.csv}}}\n"
+                           "  train:\n    inputs: {good-cars: check.clean, rest: check.rest}\n"
+                           "    run: cat $CD4ML_SEGMENTS_GOOD_CARS; echo; env | grep -c CD4ML_SEGMENTS\n",
+      "train");
+  core::TableProfile profile;
+  const ArtifactRef without = world_.Store(ToJson(core::ToValue(profile)));
+  profile.segments = {"bmw/x5", "vw/golf"};
+  const ArtifactRef with = world_.Store(ToJson(core::ToValue(profile)));
+  task.inputs["check.clean"] = {world_.Store("a\n"), "c.csv", "", with};
+  task.inputs["check.rest"] = {world_.Store("b\n"), "r.csv", "", without};
+  EXPECT_EQ(world_.Perform(task).message, "");
+  EXPECT_EQ(world_.daemon.Log(id_), "[\"bmw/x5\",\"vw/golf\"]\n1\n");
+}
+
 TEST_F(AttemptTest, ADataGateThatRejectsSaysWhyInOneLineAndKeepsOnlyWhatIsAlwaysKept) {
   Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
                                      "{out: {of: clean, rows: {min: 20}}}"),

@@ -73,6 +73,24 @@ TEST(Recipe, IsNotForWhatActsOnTheWorldOrLeavesNothing) {
   }
 }
 
+TEST(Recipe, IsNotForRulesThatFindSomethingElseTomorrow) {
+  const auto with = [](RuleBody body) {
+    StageSpec stage = Train();
+    stage.rules = {{.name = "rule", .body = std::move(body), .place = {}}};
+    return IsReusable(stage);
+  };
+  EXPECT_TRUE(with(RowsRule{}));
+  EXPECT_TRUE(with(StatRule{.versus = "rest"}));
+  EXPECT_TRUE(with(DriftRule{.versus = "champion.train_data"}));
+  EXPECT_FALSE(with(FreshRule{}));
+  EXPECT_FALSE(with(StatRule{.versus = "last_accepted"}));
+  EXPECT_FALSE(with(DriftRule{.versus = "last_accepted"}));
+  SegmentsRule segments;
+  EXPECT_TRUE(with(segments));
+  segments.lost_versus = "last_accepted";
+  EXPECT_FALSE(with(segments));
+}
+
 StagePlan PlanOf(const std::string& name, StageKind kind, std::vector<std::string> needs = {}) {
   StagePlan plan;
   plan.name = name;
@@ -121,6 +139,9 @@ TEST(Recipe, NamesInputsByContentAndTheChampionForGates) {
   const Recipe gate = CompleteRecipe(run, *run.FindStage("gate"), "champ");
   EXPECT_EQ(gate.at("input train.model"), Sha256("model").hex());
   EXPECT_EQ(gate.at("champion"), "champ");
+  EXPECT_FALSE(gate.contains("profile of train.model"));
+  run.FindStage("train")->carried->outcome.outputs[0].profile = ArtifactRef{.digest = Sha256("profile")};
+  EXPECT_EQ(CompleteRecipe(run, *run.FindStage("gate"), "champ").at("profile of train.model"), Sha256("profile").hex());
   EXPECT_NE(KeyOf(gate), KeyOf(CompleteRecipe(run, *run.FindStage("gate"), "other")));
 }
 

@@ -113,7 +113,7 @@ class Harvest {
       for (core::RuleResult& result : own.rules) results_.push_back(std::move(result));
     }
     core::Verdict verdict = core::Conclude(results_);
-    CD4ML_ASSIGN_OR_RETURN(verdict.segments, tables_.Segments());
+    verdict.segments = tables_.Segments();
     SayVerdict(attempt_, verdict);
     core::Outcome judged = OutcomeOf(std::move(verdict));
     outcome.state = judged.state;
