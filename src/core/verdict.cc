@@ -17,6 +17,19 @@ Value ToValue(const std::vector<std::string>& texts) {
   return Value(Value::List(texts.begin(), texts.end()));
 }
 
+Value ToValue(const Interval& interval) {
+  return Value::Map{{"low", interval.low}, {"high", interval.high}};
+}
+
+Value ToValue(const Override& one) {
+  return Value::Map{{"rule", one.rule},
+                    {"by", one.by},
+                    {"reason", one.reason},
+                    {"at", FormatTime(one.at)},
+                    {"expires", FormatTime(one.expires)}};
+}
+
+// What a rule does not have is left out, so that a record's bytes do not depend on what later versions know.
 Value ToValue(const RuleResult& rule) {
   Value::Map map = {
       {"name", rule.name},         {"form", rule.form},         {"outcome", ToText(rule.outcome)},
@@ -24,6 +37,9 @@ Value ToValue(const RuleResult& rule) {
       {"baseline", rule.baseline}, {"message", rule.message},   {"rows", ToValue(rule.rows)}};
   if (rule.observed_number) map["observed_number"] = *rule.observed_number;
   if (rule.sample_size) map["sample_size"] = *rule.sample_size;
+  if (rule.baseline_number) map["baseline_number"] = *rule.baseline_number;
+  if (rule.confidence) map["confidence"] = *rule.confidence;
+  if (rule.interval) map["interval"] = ToValue(*rule.interval);
   return Value(std::move(map));
 }
 
@@ -86,6 +102,36 @@ absl::Status Read(const Value& value, std::string_view member, std::optional<int
   return absl::OkStatus();
 }
 
+absl::Status Read(const Value& value, std::string_view member, UtcTime& out) {
+  std::string text;
+  CD4ML_RETURN_IF_ERROR(Read(value, member, text));
+  const absl::StatusOr<UtcTime> time = ParseTime(text);
+  if (!time.ok()) return Malformed(member);
+  out = *time;
+  return absl::OkStatus();
+}
+
+absl::Status Read(const Value& value, std::string_view member, std::optional<Interval>& out) {
+  const Value* found = value.Find(member);
+  if (found == nullptr) return absl::OkStatus();
+  std::optional<double> low, high;
+  CD4ML_RETURN_IF_ERROR(Read(*found, "low", low));
+  CD4ML_RETURN_IF_ERROR(Read(*found, "high", high));
+  if (!low || !high) return Malformed(member);
+  out = {*low, *high};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Override> OverrideFromValue(const Value& value) {
+  Override one;
+  CD4ML_RETURN_IF_ERROR(Read(value, "rule", one.rule));
+  CD4ML_RETURN_IF_ERROR(Read(value, "by", one.by));
+  CD4ML_RETURN_IF_ERROR(Read(value, "reason", one.reason));
+  CD4ML_RETURN_IF_ERROR(Read(value, "at", one.at));
+  CD4ML_RETURN_IF_ERROR(Read(value, "expires", one.expires));
+  return one;
+}
+
 absl::StatusOr<RuleResult> RuleFromValue(const Value& value) {
   RuleResult rule;
   CD4ML_RETURN_IF_ERROR(Read(value, "name", rule.name));
@@ -99,6 +145,9 @@ absl::StatusOr<RuleResult> RuleFromValue(const Value& value) {
   CD4ML_RETURN_IF_ERROR(Read(value, "baseline", rule.baseline));
   CD4ML_RETURN_IF_ERROR(Read(value, "message", rule.message));
   CD4ML_RETURN_IF_ERROR(Read(value, "rows", rule.rows));
+  CD4ML_RETURN_IF_ERROR(Read(value, "baseline_number", rule.baseline_number));
+  CD4ML_RETURN_IF_ERROR(Read(value, "confidence", rule.confidence));
+  CD4ML_RETURN_IF_ERROR(Read(value, "interval", rule.interval));
   return rule;
 }
 
@@ -149,9 +198,14 @@ std::string BlockingReason(const Verdict& verdict) {
 Value ToValue(const Verdict& verdict) {
   Value::List rules;
   for (const RuleResult& rule : verdict.rules) rules.push_back(ToValue(rule));
-  return Value(Value::Map{{"outcome", ToText(verdict.outcome)},
-                          {"rules", std::move(rules)},
-                          {"segments", ToValue(verdict.segments)}});
+  Value::Map map = {{"outcome", ToText(verdict.outcome)},
+                    {"rules", std::move(rules)},
+                    {"segments", ToValue(verdict.segments)}};
+  if (verdict.overrides.empty()) return map;
+  Value::List overrides;
+  for (const Override& one : verdict.overrides) overrides.push_back(ToValue(one));
+  map["overrides"] = std::move(overrides);
+  return map;
 }
 
 absl::StatusOr<Verdict> VerdictFromValue(const Value& value) {
@@ -163,6 +217,13 @@ absl::StatusOr<Verdict> VerdictFromValue(const Value& value) {
   for (const Value& rule : rules->list()) {
     CD4ML_ASSIGN_OR_RETURN(RuleResult result, RuleFromValue(rule));
     verdict.rules.push_back(std::move(result));
+  }
+  const Value* overrides = value.Find("overrides");
+  if (overrides == nullptr) return verdict;
+  if (!overrides->is_list()) return Malformed("overrides");
+  for (const Value& item : overrides->list()) {
+    CD4ML_ASSIGN_OR_RETURN(Override one, OverrideFromValue(item));
+    verdict.overrides.push_back(std::move(one));
   }
   return verdict;
 }

@@ -414,6 +414,27 @@ class Codec {
 
   // --- runs ------------------------------------------------------------------------------------
 
+  void Write(const core::Interval& from, v1::Interval* to) {
+    to->set_low(from.low);
+    to->set_high(from.high);
+  }
+  void Read(const v1::Interval& from, core::Interval& to) { to = {from.low(), from.high()}; }
+
+  void Write(const core::Override& from, v1::Override* to) {
+    to->set_rule(from.rule);
+    to->set_by(from.by);
+    to->set_reason(from.reason);
+    if (from.at.is_set()) Write(from.at, to->mutable_create_time());
+    if (from.expires.is_set()) Write(from.expires, to->mutable_expire_time());
+  }
+  void Read(const v1::Override& from, core::Override& to) {
+    to.rule = from.rule();
+    to.by = from.by();
+    to.reason = from.reason();
+    Time(from.has_create_time(), from.create_time(), to.at);
+    Time(from.has_expire_time(), from.expire_time(), to.expires);
+  }
+
   void Write(const core::RuleResult& from, v1::RuleResult* to) {
     to->set_name(from.name);
     to->set_form(from.form);
@@ -426,6 +447,9 @@ class Codec {
     to->set_baseline(from.baseline);
     to->set_message(from.message);
     Copy(from.rows, *to->mutable_rows());
+    if (from.baseline_number) to->set_baseline_number(*from.baseline_number);
+    if (from.confidence) to->set_confidence(*from.confidence);
+    if (from.interval) Write(*from.interval, to->mutable_interval());
   }
   void Read(const v1::RuleResult& from, core::RuleResult& to) {
     to.name = from.name();
@@ -439,17 +463,22 @@ class Codec {
     to.baseline = from.baseline();
     to.message = from.message();
     Copy(from.rows(), to.rows);
+    if (from.has_baseline_number()) to.baseline_number = from.baseline_number();
+    if (from.has_confidence()) to.confidence = from.confidence();
+    if (from.has_interval()) Read(from.interval(), to.interval.emplace());
   }
 
   void Write(const core::Verdict& from, v1::Verdict* to) {
     to->set_outcome(EnumToProto<v1::VerdictOutcome>(from.outcome));
     WriteList(from.rules, to->mutable_rules());
     Copy(from.segments, *to->mutable_segments());
+    WriteList(from.overrides, to->mutable_overrides());
   }
   void Read(const v1::Verdict& from, core::Verdict& to) {
     Enum(from.outcome(), to.outcome);
     ReadList(from.rules(), to.rules);
     Copy(from.segments(), to.segments);
+    ReadList(from.overrides(), to.overrides);
   }
 
   void Write(const core::AttemptId& from, v1::AttemptId* to) {

@@ -101,8 +101,16 @@ Verdict FullVerdict(double observed) {
   rule.baseline = "x";
   rule.message = "three \"quoted\"\nrows";
   rule.rows = {"row 1: a", "row 2: \xC3\xA4"};
+  rule.baseline_number = 4.5;
+  rule.confidence = 0.95;
+  rule.interval = {-0.25, 1};
   Verdict verdict = Conclude({rule, Result("zero", VerdictOutcome::kPass)});
   verdict.segments = {"bmw/x5"};
+  verdict.overrides = {{.rule = "price",
+                        .by = "ana@laptop, ben",
+                        .reason = "known \"spike\"",
+                        .at = {1'700'000'000'123},
+                        .expires = {1'800'000'000'000}}};
   return verdict;
 }
 
@@ -119,6 +127,23 @@ TEST(VerdictJson, ReadsBackWhatItWrote) {
   EXPECT_EQ(back->rules[1].observed_number, std::nullopt);
   EXPECT_EQ(back->rules[1].sample_size, std::nullopt);
   EXPECT_EQ(back->segments, std::vector<std::string>{"bmw/x5"});
+  EXPECT_EQ(back->rules[0].baseline_number, 4.5);
+  EXPECT_EQ(back->rules[0].confidence, 0.95);
+  EXPECT_EQ(back->rules[0].interval, (Interval{-0.25, 1}));
+  EXPECT_EQ(back->rules[1].interval, std::nullopt);
+  EXPECT_EQ(back->overrides, FullVerdict(3.25).overrides);
+}
+
+TEST(VerdictJson, WritesNothingOfWhatIsNotThereAndReadsOlderRecords) {
+  const std::string json = ToJson(ToValue(Conclude({Result("a", VerdictOutcome::kPass)})));
+
+  EXPECT_EQ(json,
+            R"({"outcome":"pass","rules":[{"baseline":"","bound":"","form":"","message":"","name":"a",)"
+            R"("observed":"","outcome":"pass","rows":[],"subject":""}],"segments":[]})");
+  const absl::StatusOr<Verdict> back = VerdictFromValue(*ParseJson(json));
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->rules[0].baseline_number, std::nullopt);
+  EXPECT_TRUE(back->overrides.empty());
 }
 
 TEST(VerdictJson, KeepsNumbersThatJsonHasNoWordFor) {
@@ -140,7 +165,9 @@ TEST(VerdictJson, RefusesWhatIsNoVerdict) {
                            R"({"outcome":"pass","rules":{},"segments":[]})",
                            R"({"outcome":"pass","rules":[1],"segments":[]})",
                            R"({"outcome":"pass","rules":[{"name":"a"}],"segments":[]})",
-                           R"({"outcome":"pass","rules":[],"segments":[1]})"}) {
+                           R"({"outcome":"pass","rules":[],"segments":[1]})",
+                           R"({"outcome":"pass","rules":[],"segments":[],"overrides":{}})",
+                           R"({"outcome":"pass","rules":[],"segments":[],"overrides":[{"rule":"a"}]})"}) {
     EXPECT_FALSE(VerdictFromValue(*ParseJson(text)).ok()) << text;
   }
 }
@@ -152,6 +179,13 @@ TEST(VerdictJson, RefusesEveryMemberOfAnotherType) {
     Value::Map& rule = std::get<Value::Map>(
         std::get<Value::List>(std::get<Value::Map>(bad.data)["rules"].data)[0].data);
     rule[member] = true;
+    EXPECT_FALSE(VerdictFromValue(bad).ok()) << member;
+  }
+  for (const auto& [member, value] : good.Find("overrides")->list()[0].map()) {
+    Value bad = good;
+    Value::Map& one = std::get<Value::Map>(
+        std::get<Value::List>(std::get<Value::Map>(bad.data)["overrides"].data)[0].data);
+    one[member] = true;
     EXPECT_FALSE(VerdictFromValue(bad).ok()) << member;
   }
 }

@@ -51,6 +51,7 @@ using AllPairs = testing::Types<
     Pair<core::Diagnostic, v1::Diagnostic>, Pair<PipelineRecord, v1::Pipeline>,
     Pair<core::RetrySpec, v1::RetrySpec>, Pair<core::StagePlan, v1::StagePlan>,
     Pair<core::RuleResult, v1::RuleResult>, Pair<core::Verdict, v1::Verdict>,
+    Pair<core::Interval, v1::Interval>, Pair<core::Override, v1::Override>,
     Pair<core::AttemptId, v1::AttemptId>, Pair<core::ProducedOutput, v1::ProducedOutput>,
     Pair<core::StartedService, v1::StartedService>, Pair<core::Outcome, v1::Outcome>,
     Pair<core::Attempt, v1::Attempt>, Pair<core::StageRun, v1::StageRun, 3>,
