@@ -21,6 +21,7 @@
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/table/open_table_engine.h"
 #include "cd4ml/toml/toml.h"
+#include "cd4ml/xml/parse_xml.h"
 #include "cd4ml/yaml/yaml.h"
 #include "program.h"
 
@@ -126,6 +127,7 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv
                           .table_engine = [tables] { return table::OpenTableEngine(tables); },
                           .http_client = [] { return http::MakeHttpClient(); },
                           .unpack = archive::Unpack,
+                          .parse_xml = xml::ParseXml,
                           .free_port = os::FreePort,
                           .random = [] { return std::stoul(os::RandomHex(4), nullptr, 16) / 4294967296.0; }};
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<agent::Agent> agent,

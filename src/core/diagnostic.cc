@@ -130,8 +130,8 @@ constexpr CodeExplanation kCodes[] = {
     {code::kRuleForm, "rule without a form, or with two",
      "A rule says one thing: exactly one key, like `rows`, `column` or `metric`, names its form."},
     {code::kGateWithoutRules, "gate without rules",
-     "A gate that demands nothing lets everything pass. Add `rules`, or make it a `command` "
-     "stage."},
+     "A gate that demands nothing lets everything pass. Add `rules`, or `verdict` where its command "
+     "judges, or make it a `command` stage."},
     {code::kRuleOfOtherGate, "rule of another gate",
      "Data rules stand in a data_gate, model rules in a model_gate, contract rules in a "
      "contract_gate."},
@@ -239,8 +239,6 @@ constexpr CodeExplanation kCodes[] = {
      "Declare the file as an output of type report: it is kept with the run."},
     {code::kNoReproducible, "reproducible is not available yet",
      "Runs record what is needed to repeat them; nothing compares a repetition yet."},
-    {code::kNoVerdictFile, "a verdict of the stage's own is not available yet",
-     "Gates are judged by rules; write what the command found as metrics."},
     {code::kNoBaseline, "comparing with this baseline is not available yet",
      "Drift compares with champion.train_data; metrics have absolute bounds only."},
     {code::kNoFairness, "fairness rules are not available yet",

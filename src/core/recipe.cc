@@ -42,7 +42,7 @@ bool IsJudgedAnew(const Rule& rule) {
 bool IsReusable(const StageSpec& stage) {
   if (stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
   if (std::any_of(stage.rules.begin(), stage.rules.end(), IsJudgedAnew)) return false;
-  return !stage.outputs.empty() || !stage.rules.empty();
+  return !stage.outputs.empty() || !stage.rules.empty() || stage.verdict.has_value();
 }
 
 Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,

@@ -288,6 +288,9 @@ class Validator {
     if (stage.predictions) {
       CheckPath(stage.predictions->file, "file of predictions", stage.predictions->place);
     }
+    if (stage.verdict && stage.verdict->kind != VerdictSpec::Kind::kExitCode) {
+      CheckPath(stage.verdict->file, "file of the verdict", stage.verdict->place);
+    }
     CheckTypedOutput(stage.package, OutputType::kDeployable, stage.PlaceOf("package"));
     CheckEnvironment(stage.environment, stage.PlaceOf("environment"));
     CheckEnvironment(stage.champion_environment, stage.PlaceOf("champion"));

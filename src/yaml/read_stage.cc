@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/own_verdict.h"
 #include "yaml/read.h"
 
 namespace cd4ml::yaml {
@@ -338,6 +339,31 @@ void ReadDeploy(Fields& fields, core::StageSpec& stage) {
   }
 }
 
+// `exit_code`, or one key that says what the file is.
+void ReadVerdict(Reader& reader, Node& node, core::StageSpec& stage) {
+  using Kind = core::VerdictSpec::Kind;
+  core::VerdictSpec& verdict = stage.verdict.emplace();
+  verdict.place = node.place;
+  if (!node.is_map()) {
+    std::string word;
+    reader.ReadWord(node, word, {"exit_code"});
+    return;
+  }
+  Fields fields(reader, node, "\"verdict\"");
+  int forms = 0;
+  for (const Kind kind : {Kind::kFile, Kind::kJunit, Kind::kGreatExpectations, Kind::kPandera, Kind::kEvidently}) {
+    std::string file;
+    if (!fields.Read(core::ToText(kind), file) || ++forms > 1) continue;
+    verdict.kind = kind;
+    verdict.file = std::move(file);
+  }
+  fields.Finish();
+  if (forms != 1) {
+    reader.Error(code::kConflict, node.place,
+                 "\"verdict\" is exit_code, or has one of file, junit, great_expectations, pandera and evidently");
+  }
+}
+
 void ReadGate(Fields& fields, core::StageSpec& stage) {
   Reader& reader = fields.reader();
   if (stage.kind == StageKind::kContractGate) {
@@ -358,7 +384,13 @@ void ReadGate(Fields& fields, core::StageSpec& stage) {
       inner.Finish();
     }
   }
-  fields.NotYet("verdict", code::kNoVerdictFile);
+  if (Node* verdict = fields.Take("verdict")) {
+    ReadVerdict(reader, *verdict, stage);
+    if (!fields.Has("run")) {
+      reader.Error(code::kConflict, stage.verdict->place,
+                   "\"verdict\" needs `run` in " + fields.where() + ": it is what the stage's command has found");
+    }
+  }
   Node* rules = fields.Take("rules");
   if (rules != nullptr && (!rules->is_map() || !rules->children.empty())) {
     ReadRules(reader, *rules, stage);

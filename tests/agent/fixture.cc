@@ -15,6 +15,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/blob/open_blob_store.h"
 #include "cd4ml/core/gate.h"
+#include "cd4ml/xml/parse_xml.h"
 #include "cd4ml/yaml/yaml.h"
 
 namespace cd4ml::agent {
@@ -483,6 +484,7 @@ void World::Start() {
                        [](const std::string& archive, const std::string&) {
                          return absl::InvalidArgumentError(archive + " is no archive");
                        },
+                   .parse_xml = xml::ParseXml,
                    .free_port = os::FreePort,
                    .random = [] { return 0.1; }};
   absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Open(config, std::move(ports));

@@ -26,6 +26,7 @@ const std::map<std::string, std::set<std::string>>& Layers() {
       {"http", kAdapter},
       {"archive", kAdapter},
       {"crypto", kAdapter},
+      {"xml", kAdapter},
       {"rpc", kAdapter},
       {"keeper", {"base", "ports"}},
       {"daemon", kAdapter},
@@ -48,7 +49,7 @@ const std::vector<ThirdParty>& ThirdParties() {
       {"grpc", {"rpc"}},          {"google/protobuf", {"rpc"}}, {"cd4ml/v1/", {"rpc"}},
       {"CLI/", {"cli"}},          {"duckdb", {"table"}},      {"archive", {"archive"}},
       {"zstd", {"blob"}},
-      {"toml++/", {"toml"}},
+      {"toml++/", {"toml"}},    {"expat", {"xml"}},
   };
   return kThirdParties;
 }

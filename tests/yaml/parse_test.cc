@@ -367,6 +367,29 @@ TEST(Parse, HoldsAgainstEachOtherOnlyTimesThatAreKnown) {
   EXPECT_THAT(Findings(Parse(text, &long_one)), HasSubstr("CD0114"));
 }
 
+TEST(Parse, ReadsEveryFormOfAVerdictOfTheStagesOwn) {
+  using Kind = core::VerdictSpec::Kind;
+  const std::pair<const char*, core::VerdictSpec> forms[] = {
+      {"exit_code", {Kind::kExitCode, "", {}}},
+      {"{file: v.json}", {Kind::kFile, "v.json", {}}},
+      {"{junit: out/junit.xml}", {Kind::kJunit, "out/junit.xml", {}}},
+      {"{great_expectations: gx.json}", {Kind::kGreatExpectations, "gx.json", {}}},
+      {"{pandera: p.json}", {Kind::kPandera, "p.json", {}}},
+      {"{evidently: e.json}", {Kind::kEvidently, "e.json", {}}}};
+  for (const auto& [text, wanted] : forms) {
+    const ParsedPipeline parsed = Parse("format: 1\npipeline: p\nstages:\n  g: {kind: data_gate, run: check, verdict: " +
+                                        std::string(text) + "}\n");
+    ASSERT_EQ(Findings(parsed), "") << text;
+    for (const PipelineSpec& spec : {parsed.spec, Parse(parsed.expanded).spec}) {
+      const core::StageSpec& gate = Stage(spec, "g");
+      ASSERT_TRUE(gate.verdict.has_value()) << text;
+      EXPECT_EQ(gate.verdict->kind, wanted.kind) << text;
+      EXPECT_EQ(gate.verdict->file, wanted.file) << text;
+      EXPECT_TRUE(gate.rules.empty());
+    }
+  }
+}
+
 TEST(Parse, KeepsTheOrderOfTheFile) {
   const PipelineSpec spec = ParseEverything(nullptr).spec;
 

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/base/value.h"
+#include "cd4ml/core/own_verdict.h"
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_store.h"
 #include "cd4ml/ports/clock.h"
@@ -55,6 +56,8 @@ struct AgentPorts {
   // Unpacks a tar (also compressed) or zip file into an empty folder and lets nothing out of it.
   // INVALID_ARGUMENT: the file is no archive.
   std::function<absl::Status(const std::string& archive, const std::string& dir)> unpack;
+  // Reads a document into a tree. INVALID_ARGUMENT: it is not well-formed, or larger or deeper than results are.
+  std::function<absl::StatusOr<core::XmlElement>(std::string_view text)> parse_xml;
   std::function<absl::StatusOr<int>()> free_port;  // Of the loopback interface.
   std::function<double()> random;                  // Uniform in [0, 1).
 };

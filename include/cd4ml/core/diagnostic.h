@@ -162,7 +162,6 @@ inline constexpr std::string_view kNoKeep = "CD0417";
 inline constexpr std::string_view kNoSbom = "CD0418";
 inline constexpr std::string_view kNoPlots = "CD0419";
 inline constexpr std::string_view kNoReproducible = "CD0420";
-inline constexpr std::string_view kNoVerdictFile = "CD0422";
 inline constexpr std::string_view kNoDataRule = "CD0423";
 inline constexpr std::string_view kNoDriftMeasure = "CD0424";
 inline constexpr std::string_view kNoBaseline = "CD0425";

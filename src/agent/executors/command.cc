@@ -4,6 +4,7 @@
 #include "agent/files.h"
 #include "agent/metrics.h"
 #include "agent/tables.h"
+#include "agent/verdict_files.h"
 #include "agent/workspace.h"
 #include "cd4ml/base/status.h"
 
@@ -63,6 +64,23 @@ class Harvest {
     return Keep(std::move(outcome));
   }
 
+  // Takes the verdict of a command that ended with another code than 0, where the gate says that it has one. Whoever
+  // fails for another reason than what it has found has failed as a stage.
+  void JudgeFailure(core::Outcome& outcome) {
+    // What the shell says of a command that it could not execute or find.
+    const bool has_run = outcome.exit_code > 0 && outcome.exit_code != 126 && outcome.exit_code != 127;
+    if (!stage_.verdict || outcome.reason != Reason::kExitCode || !has_run) return;
+    if (stage_.verdict->kind == core::VerdictSpec::Kind::kExitCode) {
+      const std::vector<std::string> lines = LastLines(attempt_.paths().log(), core::kOffendingRowsMax);
+      core::AddOwnResults({core::JudgeExitCode(outcome.exit_code, lines)}, results_);
+    } else {
+      absl::StatusOr<std::vector<core::RuleResult>> own = ReadOwn();
+      if (!own.ok() || !core::Blocks(core::Conclude(*own).outcome)) return;
+      core::AddOwnResults(*std::move(own), results_);
+    }
+    TakeVerdict(core::Conclude(results_), outcome);
+  }
+
   // Stores the outputs of an attempt that ended with `outcome`.
   core::Outcome Keep(core::Outcome outcome) {
     const bool succeeded = outcome.state == core::AttemptState::kSucceeded;
@@ -108,19 +126,32 @@ class Harvest {
       if (!tables_.IsJudgedBefore(rule)) results_.push_back(JudgeOne(rule));
     }
     if (Exists(workspace_.verdict_file())) {
-      CD4ML_ASSIGN_OR_RETURN(const Value value, ReadJson(workspace_.verdict_file()));
-      CD4ML_ASSIGN_OR_RETURN(core::Verdict own, core::VerdictFromValue(value));
-      for (core::RuleResult& result : own.rules) results_.push_back(std::move(result));
+      core::AddOwnResults(ReadVerdictVariable(workspace_.verdict_file()), results_);
+    }
+    if (stage_.verdict) {
+      absl::StatusOr<std::vector<core::RuleResult>> own = ReadOwn();
+      if (!own.ok()) own = {core::UnreadableVerdict(stage_.verdict->kind, stage_.verdict->file, Message(own.status()))};
+      core::AddOwnResults(*std::move(own), results_);
     }
     core::Verdict verdict = core::Conclude(results_);
     verdict.segments = tables_.Segments();
+    TakeVerdict(std::move(verdict), outcome);
+    return absl::OkStatus();
+  }
+
+  // Returns what the stage's command has found, as `verdict` says; of exit codes, 0.
+  absl::StatusOr<std::vector<core::RuleResult>> ReadOwn() const {
+    if (stage_.verdict->kind == core::VerdictSpec::Kind::kExitCode) return {{core::JudgeExitCode(0, {})}};
+    return ReadVerdictFile(workspace_.dir(), *stage_.verdict, attempt_.tools().ports.parse_xml);
+  }
+
+  void TakeVerdict(core::Verdict verdict, core::Outcome& outcome) {
     SayVerdict(attempt_, verdict);
     core::Outcome judged = OutcomeOf(std::move(verdict));
     outcome.state = judged.state;
     outcome.reason = judged.reason;
     outcome.message = judged.message;
     outcome.verdict = std::move(judged.verdict);
-    return absl::OkStatus();
   }
 
   core::RuleResult JudgeOne(const core::Rule& rule) {
@@ -235,13 +266,20 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
     if (absl::Status there = EnterRuntime(attempt, pipeline, stage, is_known); !there.ok()) {
       return FailedWithoutRuntime(there);
     }
+    if (stage.verdict && !is_known) {
+      if (absl::Status cleared = ClearVerdictFile(workspace.dir(), *stage.verdict); !cleared.ok())
+        return Failed(Reason::kInfra, cleared);
+    }
     outcome = RunCommand(attempt, stage, stage.run, "", workspace.dir(), workspace.Env());
     if (attempt.halted()) return outcome;
   }
   if (absl::Status unchanged = workspace.CheckInputs(); !unchanged.ok()) {
     return Fail(std::move(outcome), Reason::kExitCode, unchanged);
   }
-  if (outcome.state != core::AttemptState::kSucceeded) return harvest.Keep(std::move(outcome));
+  if (outcome.state != core::AttemptState::kSucceeded) {
+    harvest.JudgeFailure(outcome);
+    return harvest.Keep(std::move(outcome));
+  }
   return harvest.Collect(std::move(outcome));
 }
 

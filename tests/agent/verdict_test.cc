@@ -1,0 +1,127 @@
+// Gates whose own command judges: what it leaves is read, and what it does not leave blocks.
+#include <filesystem>
+
+#include "tests/agent/fixture.h"
+
+namespace cd4ml::agent {
+namespace {
+
+using ::testing::HasSubstr;
+using enum core::VerdictOutcome;
+
+// A gate whose command is `script`; `more` are further keys.
+std::string Gate(const std::string& script, const std::string& more) {
+  return "format: 1\npipeline: shop\nstages:\n  gate:\n    kind: data_gate\n    run: " + ToJson(Value(script)) + "\n" + more;
+}
+std::string Own(const std::string& script, const std::string& verdict) {
+  return Gate(script, "    verdict: " + verdict + "\n");
+}
+
+constexpr char kRules[] =
+    R"({"rules": [{"name": "a", "outcome": "pass", "observed": 1}, {"name": "b", "outcome": "OUTCOME"}]})";
+std::string Rules(const std::string& outcome) {
+  std::string text = kRules;
+  return text.replace(text.find("OUTCOME"), 7, outcome);
+}
+
+class VerdictTest : public ::testing::Test {
+ protected:
+  core::Outcome Run(const std::string& definition) {
+    return world_.Perform(world_.TaskOf(definition, "gate", ++number_));
+  }
+  World world_;
+  int number_ = 0;
+};
+
+TEST_F(VerdictTest, AnExitCodeIsAVerdictWhereTheGateSaysSo) {
+  const core::Outcome passed = Run(Own("true", "exit_code"));
+  EXPECT_EQ(passed.state, core::AttemptState::kSucceeded) << passed.message;
+  ASSERT_TRUE(passed.verdict);
+  EXPECT_EQ(passed.verdict->outcome, kPass);
+
+  const core::Outcome failed = Run(Own("echo looking; echo price is negative; exit 3", "exit_code"));
+  EXPECT_EQ(failed.state, core::AttemptState::kFailed);
+  EXPECT_EQ(failed.reason, core::Reason::kGateRejected);
+  EXPECT_EQ(failed.exit_code, 3);
+  ASSERT_TRUE(failed.verdict);
+  EXPECT_EQ(failed.verdict->outcome, kFail);
+  EXPECT_EQ(failed.message, "exit-code: exited with 3, must be 0 (the command)");
+  EXPECT_EQ(failed.verdict->rules[0].rows, (std::vector<std::string>{"looking", "price is negative"}));
+}
+
+TEST_F(VerdictTest, WhatCouldNotRunOrWasNotAskedForIsAFailedStage) {
+  EXPECT_EQ(Run(Own("no-such-program-here", "exit_code")).reason, core::Reason::kExitCode);
+  EXPECT_EQ(Run(Gate("exit 3", "    rules: {out: {of: x, rows: {min: 1}}}\n    outputs: {x: {path: x.csv}}\n")).reason,
+            core::Reason::kExitCode);
+}
+
+TEST_F(VerdictTest, AFileOfTheStagesOwnIsReadAndNothingElseCounts) {
+  const auto run = [this](const std::string& json, const std::string& after = "") {
+    return Run(Own("echo '" + json + "' > v.json" + after, "{file: v.json}"));
+  };
+  EXPECT_EQ(run(Rules("pass")).state, core::AttemptState::kSucceeded);
+  EXPECT_EQ(run(Rules("warn")).verdict->outcome, kWarn);
+  EXPECT_EQ(run(Rules("fail")).reason, core::Reason::kGateRejected);
+  EXPECT_EQ(run(Rules("fine")).reason, core::Reason::kGateError);
+  EXPECT_EQ(run(R"({"outcome": "pass", "rules": []})").reason, core::Reason::kGateError);
+  EXPECT_EQ(run(R"({"rules": [{"name": "a", "outcome": "pass", "observed": NaN}]})").reason, core::Reason::kGateError);
+  EXPECT_EQ(run("garbage").reason, core::Reason::kGateError);
+  // A command that fails although its verdict is good has failed for another reason.
+  EXPECT_EQ(run(Rules("pass"), "; exit 1").reason, core::Reason::kExitCode);
+  EXPECT_EQ(run(Rules("fail"), "; exit 1").reason, core::Reason::kGateRejected);
+  EXPECT_EQ(run("garbage", "; exit 1").reason, core::Reason::kExitCode);
+}
+
+TEST_F(VerdictTest, AMissingFileIsAnErrorThatNamesItAndTheRepositorysDoesNotCount) {
+  world_.repos.files = {{"v.json", Rules("pass")}};
+  const core::Outcome outcome = Run(Own("true", "{file: v.json}"));
+
+  EXPECT_EQ(outcome.reason, core::Reason::kGateError);
+  EXPECT_THAT(outcome.message, HasSubstr("verdict file v.json was not written"));
+}
+
+TEST_F(VerdictTest, AFileOutsideOrTooLargeIsAnErrorAndNoCrash) {
+  const std::string outside = world_.dir.At("outside.json");
+  const core::Outcome linked = Run(Own("echo '" + Rules("pass") + "' > " + outside + "; ln -s " + outside + " v.json", "{file: v.json}"));
+  EXPECT_EQ(linked.reason, core::Reason::kGateError);
+  EXPECT_THAT(linked.message, HasSubstr("leads out of the work directory"));
+  const core::Outcome large = Run(Own("truncate -s 65M v.json", "{file: v.json}"));
+  EXPECT_EQ(large.reason, core::Reason::kGateError);
+  EXPECT_THAT(large.message, HasSubstr("v.json"));
+  EXPECT_EQ(Run(Own("mkdir v.json", "{file: v.json}")).reason, core::Reason::kGateError);
+  EXPECT_EQ(Run(Own("for i in $(seq 300); do printf '[' >> v.json; done", "{file: v.json}")).reason, core::Reason::kGateError);
+}
+
+TEST_F(VerdictTest, TestsInJunitXmlAreRead) {
+  const auto run = [this](const std::string& test) {
+    return Run(Own("echo '<testsuite name=\"s\"><testcase name=\"a\"/>" + test + "</testsuite>' > junit.xml", "{junit: junit.xml}"));
+  };
+  EXPECT_EQ(run("").state, core::AttemptState::kSucceeded);
+  EXPECT_EQ(run("<testcase name=\"b\"><skipped/></testcase>").verdict->outcome, kWarn);
+  const core::Outcome failed = run("<testcase name=\"b\"><failure message=\"3 > 2\"/></testcase>");
+  EXPECT_EQ(failed.reason, core::Reason::kGateRejected);
+  EXPECT_THAT(failed.message, HasSubstr("s: 1 failed of 2 tests, must be 0 failed"));
+  EXPECT_EQ(run("<testcase>").reason, core::Reason::kGateError);
+}
+
+TEST_F(VerdictTest, WhatACommandWritesToTheVariableAddsToTheRules) {
+  const auto run = [this](const std::string& json) {
+    return Run(Gate("echo '" + json + "' > $CD4ML_VERDICT; echo '{\"mae\": 1}' > m.json",
+                    "    metrics: [m.json]\n    rules: {mae: {metric: mae, max: 5}}\n").replace(
+        Gate("", "").find("data_gate"), 9, "model_gate"));
+  };
+  const core::Outcome passed = run(R"({"rules": [{"name": "mae", "outcome": "pass"}]})");
+  EXPECT_EQ(passed.state, core::AttemptState::kSucceeded) << passed.message;
+  ASSERT_EQ(passed.verdict->rules.size(), 2u);
+  EXPECT_EQ(passed.verdict->rules[0].name, "mae");
+  EXPECT_EQ(passed.verdict->rules[1].name, "mae #2");
+  EXPECT_EQ(run(R"({"rules": [{"name": "b", "outcome": "fail"}]})").reason, core::Reason::kGateRejected);
+  for (const char* json : {"", "garbage", "{}", R"({"rules": []})", R"({"rules": [{"name": "b"}]})"}) {
+    const core::Outcome outcome = run(json);
+    EXPECT_EQ(outcome.reason, core::Reason::kGateError) << json;
+    EXPECT_EQ(outcome.verdict->rules.size(), 2u) << json;
+  }
+}
+
+}  // namespace
+}  // namespace cd4ml::agent
