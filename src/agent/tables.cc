@@ -120,10 +120,32 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
     if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
       CD4ML_ASSIGN_OR_RETURN(profile.segments, engine_->QualifyingSegments(*segments));
     }
+    profiles_[output.name] = profile;
     CD4ML_ASSIGN_OR_RETURN(output.profile, attempt_.tools().blobs.PutText(
                                                ToJson(core::ToValue(profile)), attempt_.halt()));
   }
   return absl::OkStatus();
+}
+
+std::vector<core::ReportTable> Tables::Shown(bool blocks) {
+  std::vector<core::ReportTable> shown;
+  for (const auto& [name, added] : added_) {
+    if (!added.ok()) continue;
+    if (blocks && !profiles_.contains(name)) {
+      if (absl::StatusOr<core::TableProfile> profile = engine_->Profile(name); profile.ok()) profiles_[name] = *std::move(profile);
+    }
+    const auto profile = profiles_.find(name);
+    if (profile == profiles_.end()) continue;
+    core::ReportTable table{.name = name, .profile = profile->second, .baseline = "", .reference = std::nullopt};
+    for (const std::string& versus : {"last_accepted." + name, std::string("champion.train_data")}) {
+      const auto baseline = baselines_.find(versus);
+      if (baseline == baselines_.end() || table.reference) continue;
+      table.reference = baseline->second.profile;
+      table.baseline = baseline->second.identity;
+    }
+    shown.push_back(std::move(table));
+  }
+  return shown;
 }
 
 }  // namespace cd4ml::agent

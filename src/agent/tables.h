@@ -8,6 +8,7 @@
 
 #include "agent/workspace.h"
 #include "cd4ml/core/gate.h"
+#include "cd4ml/core/gate_report.h"
 
 namespace cd4ml::agent {
 
@@ -31,6 +32,9 @@ class Tables {
   absl::StatusOr<core::MetricSet> Metrics(const core::PredictionsSpec& predictions);
   // Stores a profile of each dataset output that a rule mentions, with the segments that qualify.
   absl::Status AttachProfiles(std::vector<core::ProducedOutput>& outputs);
+  // Returns the tables of the rules as they can be shown: with the profiles that there are, and where the gate blocks, and
+  // so leaves none, with profiles made for this.
+  std::vector<core::ReportTable> Shown(bool blocks);
 
  private:
   // Returns the rule that says which segments of a table qualify, or null.
@@ -45,6 +49,7 @@ class Tables {
   std::unique_ptr<TableEngine> engine_;
   std::map<std::string, absl::Status> added_;
   std::map<std::string, Baseline> baselines_;
+  std::map<std::string, core::TableProfile> profiles_;  // By table.
 };
 
 }  // namespace cd4ml::agent

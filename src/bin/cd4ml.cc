@@ -10,13 +10,16 @@
 #include <memory>
 
 #include "cd4ml/base/log.h"
+#include "cd4ml/base/status.h"
 #include "cd4ml/cli/cli.h"
 #include "cd4ml/crypto/ed25519.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/rpc/json.h"
+#include "cd4ml/table/open_table_engine.h"
 #include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
+#include "gate_tester.h"
 #include "program.h"
 
 namespace cd4ml {
@@ -48,12 +51,33 @@ std::string UserAtHost() {
   return (entry == nullptr ? std::to_string(getuid()) : std::string(entry->pw_name)) + "@" + os::HostName();
 }
 
+// Where tables spill to that outgrow memory; made when the first engine is opened, and goes with the program.
+class Spill {
+ public:
+  ~Spill() {
+    std::error_code error;
+    if (!dir_.empty()) std::filesystem::remove_all(dir_, error);
+  }
+  absl::StatusOr<std::unique_ptr<TableEngine>> OpenEngine() {
+    if (dir_.empty()) {
+      CD4ML_ASSIGN_OR_RETURN(dir_, os::MakeTempDir());
+    }
+    table::TableEngineOptions options;
+    options.libraries = table::LibraryCandidates(os::Environment("CD4ML_DUCKDB"), bin::ProgramDir());
+    options.work_folder = dir_;
+    return table::OpenTableEngine(options);
+  }
+
+ private:
+  std::string dir_;
+};
+
 cli::JsonPrinters MakePrinters() {
   const auto print = [](const auto& message) { return rpc::ToProtoJson(message); };
   return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
           .agent = print, .deployment = print, .monitor = print, .lineage = print,
           .comparison = print, .impact = print, .reproduction = print, .server = print, .gc = print,
-          .pin = print, .backup = print, .scrub = print};
+          .pin = print, .backup = print, .scrub = print, .verdict = print};
 }
 
 }  // namespace
@@ -69,10 +93,15 @@ int main(int argc, char** argv) {
   const std::unique_ptr<PipelineParser> parser = toml::WithToml(yaml::MakePipelineParser());
   const std::unique_ptr<Clock> clock = os::MakeClock();
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
+  Spill spill;
   cli::CliPorts ports{
       .connect = [](const std::string& server) {
         return cli::Connection{.control = rpc::ConnectControl(server), .query = rpc::ConnectQuery(server),
-                               .storage = rpc::ConnectStorage(server)};
+                               .storage = rpc::ConnectStorage(server),
+                               .read_artifact = [blobs = std::shared_ptr<BlobStore>(rpc::ConnectBlobs(server))](
+                                                    const Digest& digest, int64_t size_max) {
+                                 return ReadBlob(*blobs, digest, size_max);
+                               }};
       },
       .parser = *parser,
       .clock = *clock,
@@ -82,6 +111,7 @@ int main(int argc, char** argv) {
         return files->WriteFileAtomically(bin::Absolute(path), text);
       },
       .check_signature = crypto::CheckSignature,
+      .test_gate = bin::MakeGateTester([&spill] { return spill.OpenEngine(); }),
       .find_definitions = FindDefinitions,
       .terminal_size = AskTerminal,
       .interrupted = [] { return interrupted != 0; },

@@ -9,6 +9,7 @@ const std::vector<Command>& AllCommands() {
       RunWait(),      RunRetry(),  RunCancel(),     RunDiff(),        RunReproduce(),
       Why(),          PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
+      GateTestCommand(), GateReport(),
       DeployList(),   DeployHistory(), Lineage(),   ImpactCommand(), MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Gc(),

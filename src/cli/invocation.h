@@ -45,6 +45,9 @@ class Invocation {
   ControlApi& Control() { return *Connected().control; }
   QueryApi& Query() { return *Connected().query; }
   StorageApi& Storage() { return *Connected().storage; }
+  absl::StatusOr<std::string> ReadArtifact(const Digest& digest, int64_t size_max) {
+    return Connected().read_artifact(digest, size_max);
+  }
 
   // Returns the span that the flag `name` gives; zero when it is not given. INVALID_ARGUMENT: it is
   // none.

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <utility>
 
+#include "cd4ml/core/gate_report.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -114,6 +116,7 @@ Facts OutputFacts(const Run& run) {
     const Outcome* result = stage.result();
     if (result == nullptr) continue;
     for (const ProducedOutput& output : result->outputs) {
+      if (IsGateReport(output)) continue;
       facts.push_back({stage.plan.name + "." + output.name, {output.artifact.digest.hex(), ""}});
     }
   }

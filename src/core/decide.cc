@@ -9,6 +9,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/core/expression.h"
+#include "cd4ml/core/gate_report.h"
 
 namespace cd4ml::core {
 namespace {
@@ -368,6 +369,7 @@ void Decision::RecordVersions(const StageRun& stage, const Outcome& outcome) {
     if (std::optional<Version> version = FindVersion(run_, reference)) event.used.push_back(*std::move(version));
   }
   for (const ProducedOutput& output : outcome.outputs) {
+    if (IsGateReport(output)) continue;
     Version version = Bare(VersionKindOf(output.type), run_.pipeline + "/" + stage.plan.name + "." + output.name,
                            output.artifact.digest.hex(), "");
     version.artifact = output.artifact;

@@ -243,4 +243,19 @@ Value ParseParamText(std::string_view text) {
   return Value(text);
 }
 
+Scope ScopeOfRun(const Value& params, const std::string& lane, TriggerKind trigger) {
+  Scope scope;
+  scope.name = [&params, lane, trigger](std::string_view name) -> std::optional<Value> {
+    if (name == "run.lane") return Value(lane);
+    if (name == "run.trigger") return Value(ToText(trigger));
+    if (!name.starts_with("params.")) return std::nullopt;
+    const Value* value = params.FindPath(name.substr(7));
+    return value == nullptr ? std::nullopt : std::optional<Value>(*value);
+  };
+  scope.call = [](std::string_view, const std::vector<Value>&) -> std::optional<Value> { return std::nullopt; };
+  scope.known_names = {"run.lane", "run.trigger"};
+  for (const auto& [name, value] : Flatten(params)) scope.known_names.push_back("params." + name);
+  return scope;
+}
+
 }  // namespace cd4ml::core

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <map>
 
+#include "cd4ml/core/gate_report.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -18,7 +20,9 @@ bool IsWithin(double before, double after, double tolerance) {
   return before == after || std::abs(before - after) <= tolerance * std::max(1.0, std::abs(before));
 }
 
-bool HasOutputs(const StageRun& stage) { return stage.result() != nullptr && !stage.result()->outputs.empty(); }
+bool HasOutputs(const StageRun& stage) {
+  return stage.result() != nullptr && !std::all_of(stage.result()->outputs.begin(), stage.result()->outputs.end(), IsGateReport);
+}
 
 std::string BriefDigest(const Value& digest) {
   return digest.is_null() ? "nothing" : "sha256:" + digest.string().substr(0, 12);
@@ -75,8 +79,12 @@ class Judge {
 
   void CompareOutputs(const std::string& stage, const Outcome& then, const Outcome& now) {
     std::map<std::string, std::pair<Value, Value>> digests;
-    for (const ProducedOutput& output : then.outputs) digests[output.name].first = output.artifact.digest.hex();
-    for (const ProducedOutput& output : now.outputs) digests[output.name].second = output.artifact.digest.hex();
+    for (const ProducedOutput& output : then.outputs) {
+      if (!IsGateReport(output)) digests[output.name].first = output.artifact.digest.hex();
+    }
+    for (const ProducedOutput& output : now.outputs) {
+      if (!IsGateReport(output)) digests[output.name].second = output.artifact.digest.hex();
+    }
     for (auto& [name, pair] : digests) {
       ++result_.outputs;
       if (pair.first == pair.second) continue;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cd4ml/core/gate_report.h"
+
 namespace cd4ml::daemon {
 
 ReuseJudgement Reuse::Judge(const core::Run& run, const core::StageRun& stage, const std::string& champion,
@@ -31,6 +33,7 @@ std::string Reuse::Objection(const ReusableResult& result, const core::StagePlan
   }
   const core::Outcome& outcome = result.carried.outcome;
   for (const core::ProducedOutput& output : outcome.outputs) {
+    if (core::IsGateReport(output)) continue;   // Without its page, the verdict is what it was.
     const bool is_kept =
         checks_.is_kept(output.artifact) && (!output.profile.has_value() || checks_.is_kept(*output.profile));
     if (!is_kept) return of + " is no longer kept: output \"" + output.name + "\"";

@@ -9,6 +9,7 @@
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/gate_report.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/core/recipe.h"
 #include "cd4ml/core/reproduce.h"
@@ -24,21 +25,6 @@ constexpr size_t kPieceSize = 1 << 20;
 constexpr std::string_view kSuffix = ".cd4ml.yaml";
 constexpr int64_t kRuntimeFileMax = 1 << 20;       // A lock file; all of a definition's together are at most
 constexpr size_t kRuntimeFilesMax = 4 << 20;       // so large, because a run's definition holds them.
-
-core::Scope MakeScope(const Value& params, const std::string& lane, core::TriggerKind trigger) {
-  core::Scope scope;
-  scope.name = [&params, lane, trigger](std::string_view name) -> std::optional<Value> {
-    if (name == "run.lane") return Value(lane);
-    if (name == "run.trigger") return Value(core::ToText(trigger));
-    if (!name.starts_with("params.")) return std::nullopt;
-    const Value* value = params.FindPath(name.substr(7));
-    return value == nullptr ? std::nullopt : std::optional<Value>(*value);
-  };
-  scope.call = [](std::string_view, const std::vector<Value>&) -> std::optional<Value> { return std::nullopt; };
-  scope.known_names = {"run.lane", "run.trigger"};
-  for (const auto& [name, value] : Flatten(params)) scope.known_names.push_back("params." + name);
-  return scope;
-}
 
 std::string RefOf(const PipelineRecord& pipeline) { return pipeline.branch.empty() ? "HEAD" : pipeline.branch; }
 
@@ -335,6 +321,10 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   // What is about to be referred to is used, which keeps it from being removed.
   for (const auto& [name, carried] : selection.carried) {
     for (const core::ProducedOutput& output : carried.outcome.outputs) {
+      if (core::IsGateReport(output)) {
+        UseArtifact(ports_.blobs, output.artifact).IgnoreError();   // Without its page, the verdict is what it was.
+        continue;
+      }
       const std::string what = "output \"" + output.name + "\" of stage \"" + name + '"';
       CD4ML_RETURN_IF_ERROR(Annotate(UseArtifact(ports_.blobs, output.artifact), what));
       if (!output.profile) continue;
@@ -411,7 +401,7 @@ absl::StatusOr<RunStarter::Draft> RunStarter::ReadDraft(SourceRepo& repo, const 
   Draft draft{.is_newest = request.ref.empty()};
   CD4ML_ASSIGN_OR_RETURN(draft.source, ReadDefinition(repo, pipeline, request.ref, broken));
   CD4ML_ASSIGN_OR_RETURN(draft.params, ReadParams(repo, draft.source, request));
-  const core::Scope scope = MakeScope(draft.params.values, request.lane, trigger);
+  const core::Scope scope = core::ScopeOfRun(draft.params.values, request.lane, trigger);
   draft.parsed = ports_.parser.Parse(draft.source.text, pipeline.file, &scope);
   if (core::HasErrors(draft.parsed.diagnostics)) {
     return DiagnosticsError("the definition of \"" + pipeline.name + "\" has " +

@@ -5,6 +5,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/gate_report.h"
 #include "definitions.h"
 
 namespace cd4ml::daemon {
@@ -27,7 +28,9 @@ absl::StatusOr<std::string> OutputOf(const core::Run& run, const std::string& wa
   const core::Outcome* result = stage == nullptr ? nullptr : stage->result();
   if (result == nullptr) return absl::NotFoundError("run " + run.id + " has no result of stage \"" + wanted + '"');
   std::vector<std::string> names;
-  for (const core::ProducedOutput& output : result->outputs) names.push_back(stage->plan.name + "." + output.name);
+  for (const core::ProducedOutput& output : result->outputs) {
+    if (!core::IsGateReport(output)) names.push_back(stage->plan.name + "." + output.name);
+  }
   if (std::find(names.begin(), names.end(), wanted) != names.end()) return wanted;
   if (parts.output.empty() && names.size() == 1) return names.front();
   return absl::NotFoundError("run " + run.id + " has no output " + wanted + DidYouMean(wanted, names) +

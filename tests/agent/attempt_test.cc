@@ -660,7 +660,8 @@ TEST_F(AttemptTest, ADataGateThatPassesKeepsTheProfileOfWhatItJudged) {
   ASSERT_TRUE(outcome.verdict);
   EXPECT_EQ(outcome.verdict->outcome, core::VerdictOutcome::kPass);
   ASSERT_EQ(outcome.verdict->rules.size(), 2u);
-  ASSERT_EQ(outcome.outputs.size(), 2u);
+  ASSERT_EQ(outcome.outputs.size(), 3u);
+  EXPECT_EQ(outcome.outputs.back().name, "gate-report");
   const core::ProducedOutput& clean = outcome.outputs[outcome.outputs[0].name == "clean" ? 0 : 1];
   ASSERT_TRUE(clean.profile);
   EXPECT_EQ(core::ProfileFromValue(*ParseJson(world_.Bytes(*clean.profile)))->rows, 2);
@@ -709,8 +710,9 @@ TEST_F(AttemptTest, ADataGateThatRejectsSaysWhyInOneLineAndKeepsOnlyWhatIsAlways
   const core::Outcome outcome = world_.Perform(task);
   EXPECT_EQ(outcome.reason, core::Reason::kGateRejected);
   EXPECT_THAT(outcome.message, HasSubstr("out: 2 rows, must be >= 20 rows"));
-  ASSERT_EQ(outcome.outputs.size(), 1u);
+  ASSERT_EQ(outcome.outputs.size(), 2u);
   EXPECT_EQ(outcome.outputs[0].name, "rejects");
+  EXPECT_EQ(outcome.outputs[1].name, "gate-report");
 }
 
 TEST_F(AttemptTest, AMaterialThatIsRejectedKeepsTheCommandFromRunning) {

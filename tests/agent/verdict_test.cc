@@ -1,12 +1,15 @@
-// Gates whose own command judges: what it leaves is read, and what it does not leave blocks.
+// Gates whose own command judges: what it leaves is read, what it does not leave blocks, and a page is kept of it.
 #include <filesystem>
 
+#include "cd4ml/core/gate_report.h"
+#include "cd4ml/xml/parse_xml.h"
 #include "tests/agent/fixture.h"
 
 namespace cd4ml::agent {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using enum core::VerdictOutcome;
 
 // A gate whose command is `script`; `more` are further keys.
@@ -29,6 +32,14 @@ class VerdictTest : public ::testing::Test {
   core::Outcome Run(const std::string& definition) {
     return world_.Perform(world_.TaskOf(definition, "gate", ++number_));
   }
+  // Returns the page that was kept with an attempt.
+  std::string Page(const core::Outcome& outcome) {
+    for (const core::ProducedOutput& output : outcome.outputs) {
+      if (core::IsGateReport(output)) return world_.Bytes(output.artifact);
+    }
+    return "";
+  }
+
   World world_;
   int number_ = 0;
 };
@@ -121,6 +132,26 @@ TEST_F(VerdictTest, WhatACommandWritesToTheVariableAddsToTheRules) {
     EXPECT_EQ(outcome.reason, core::Reason::kGateError) << json;
     EXPECT_EQ(outcome.verdict->rules.size(), 2u) << json;
   }
+}
+
+TEST_F(VerdictTest, EveryVerdictHasAPage) {
+  for (const core::Outcome& outcome :
+       {Run(Own("true", "exit_code")), Run(Own("echo '<b>&'; exit 3", "exit_code")), Run(Own("true", "{file: v.json}"))}) {
+    const std::string page = Page(outcome);
+    ASSERT_FALSE(page.empty()) << outcome.message;
+    EXPECT_TRUE(xml::ParseXml(page.substr(page.find('\n') + 1)).ok());
+    EXPECT_THAT(page, HasSubstr("shop/1"));
+    EXPECT_THAT(page, Not(HasSubstr("<b>&")));
+  }
+  EXPECT_EQ(Page(Run("format: 1\npipeline: shop\nstages:\n  gate: {run: 'true'}\n")), "");
+}
+
+TEST_F(VerdictTest, AnOutputOfTheStagesOwnTakesThePlaceOfThePage) {
+  const core::Outcome outcome =
+      Run(Own("echo mine > r.html", "exit_code") + "    outputs: {gate-report: {path: r.html, type: report}}\n");
+
+  ASSERT_EQ(outcome.outputs.size(), 1u);
+  EXPECT_EQ(world_.Bytes(outcome.outputs[0].artifact), "mine\n");
 }
 
 }  // namespace

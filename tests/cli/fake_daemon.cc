@@ -257,6 +257,15 @@ std::string JsonOf(const std::string& kind, const std::string& id) {
   return ToJson(Value(Value::Map{{kind, id}}));
 }
 
+core::StageSpec GateStage(const std::string& name, core::StageKind kind) {
+  core::StageSpec stage;
+  stage.name = name;
+  stage.kind = kind;
+  stage.inputs = {{.name = "raw", .from = "listings", .at = "", .place = {}}};
+  stage.outputs = {{.name = "clean", .path = "clean.csv"}};
+  return stage;
+}
+
 JsonPrinters MakePrinters() {
   return {
       .run = [](const core::Run& run) { return JsonOf("run", run.id); },
@@ -279,7 +288,8 @@ JsonPrinters MakePrinters() {
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
       .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },
       .backup = [](const BackupReport& report) { return JsonOf("backup", report.name); },
-      .scrub = [](const ScrubReport& report) { return JsonOf("scrub", std::to_string(report.blobs)); }};
+      .scrub = [](const ScrubReport& report) { return JsonOf("scrub", std::to_string(report.blobs)); },
+      .verdict = [](const core::Verdict& verdict) { return JsonOf("verdict", std::string(core::ToText(verdict.outcome))); }};
 }
 
 }  // namespace
@@ -293,7 +303,11 @@ void FakeDaemon::Change(const RunView& view) {
 
 Connection ConnectTo(FakeDaemon& daemon) {
   return {std::make_unique<FakeControl>(daemon), std::make_unique<FakeQuery>(daemon),
-          std::make_unique<FakeStorage>(daemon)};
+          std::make_unique<FakeStorage>(daemon), [&daemon](const Digest& digest, int64_t) -> absl::StatusOr<std::string> {
+            const auto found = daemon.artifacts.find(digest.hex());
+            if (found == daemon.artifacts.end()) return absl::NotFoundError("there is no such blob");
+            return found->second;
+          }};
 }
 
 ParsedPipeline FakeParser::Parse(std::string_view text, std::string_view file,
@@ -319,6 +333,12 @@ ParsedPipeline FakeParser::Parse(std::string_view text, std::string_view file,
     return parsed;
   }
   parsed.spec.name = "cars";
+  if (text.starts_with("gates")) {
+    parsed.spec.stages = {GateStage("data", core::StageKind::kDataGate), GateStage("model", core::StageKind::kModelGate),
+                          GateStage("contract", core::StageKind::kContractGate)};
+    if (text.starts_with("gates: one")) parsed.spec.stages.resize(1);
+    return parsed;
+  }
   for (const char* name : {"clean", "features", "train"}) {
     core::StageSpec stage;
     stage.name = name;
@@ -360,6 +380,10 @@ CliResult FakeWorld::Run(const std::vector<std::string>& words) {
                                              std::string_view signature) -> absl::Status {
                          if (signature == std::string(key) + std::string(bytes)) return absl::OkStatus();
                          return absl::DataLossError("the signature is not of these bytes");
+                       },
+                       .test_gate = [this](const GateTest& test) {
+                         tested.push_back(test);
+                         return verdict;
                        },
                        .find_definitions =
                            [this] {

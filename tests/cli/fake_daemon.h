@@ -40,6 +40,7 @@ struct FakeDaemon {
   std::map<std::pair<std::string, DocumentKind>, std::string> documents;
   std::string signing_key;
   std::vector<Pin> pins;
+  std::map<std::string, std::string> artifacts;   // Bytes by the digest in hexadecimal.
   BackupReport backup;
   ScrubReport scrub;
   std::string upkeep;   // What was asked: "back up to /srv", "scrub 1024".
@@ -64,7 +65,8 @@ struct FakeDaemon {
 
 Connection ConnectTo(FakeDaemon& daemon);
 
-// Texts that begin with "bad" have two findings; others are a pipeline of three stages.
+// Texts that begin with "bad" have two findings, those that begin with "gates" are a pipeline with the gates "data",
+// "model" and "contract"; others are a pipeline of three stages.
 class FakeParser : public PipelineParser {
  public:
   ParsedPipeline Parse(std::string_view text, std::string_view file,
@@ -85,6 +87,8 @@ struct FakeWorld {
   FakeParser parser;
   std::map<std::string, std::string> environment;
   std::map<std::string, std::string> files;
+  std::vector<GateTest> tested;   // What `gate test` asked for.
+  absl::StatusOr<TestedGate> verdict = TestedGate{};
   bool is_terminal = false;
   TerminalSize size{80, 24};
   std::function<bool()> interrupted = [] { return false; };  // Asked each time round the loop.

@@ -9,8 +9,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/base/digest.h"
 #include "cd4ml/ports/clock.h"
 #include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/gate_tester.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/signer.h"
@@ -23,6 +25,8 @@ struct Connection {
   std::unique_ptr<ControlApi> control;
   std::unique_ptr<QueryApi> query;
   std::unique_ptr<StorageApi> storage;
+  // Reads an artifact of one file whole. NOT_FOUND: it is not kept.
+  std::function<absl::StatusOr<std::string>(const Digest& digest, int64_t size_max)> read_artifact;
 };
 
 // Each returns one message as proto3 JSON, compact or not. What `-o json` shows is stable.
@@ -44,6 +48,7 @@ struct JsonPrinters {
   std::function<std::string(const Pin&)> pin;
   std::function<std::string(const BackupReport&)> backup;
   std::function<std::string(const ScrubReport&)> scrub;
+  std::function<std::string(const core::Verdict&)> verdict;
 };
 
 // Columns and lines of a terminal; zero: unknown.
@@ -68,6 +73,7 @@ struct CliPorts {
   std::function<absl::StatusOr<std::string>(const std::string& path)> read_file;
   std::function<absl::Status(const std::string& path, const std::string& text)> write_file;
   SignatureCheck check_signature;
+  GateTester test_gate;
   // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
   std::function<std::vector<std::string>()> find_definitions;
   std::function<TerminalSize()> terminal_size;  // Asked again whenever the size may have changed.

@@ -9,7 +9,9 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/base/value.h"
+#include "cd4ml/core/expression.h"
 #include "cd4ml/core/pipeline.h"
+#include "cd4ml/core/run.h"
 
 namespace cd4ml::core {
 
@@ -31,6 +33,9 @@ absl::StatusOr<EffectiveParams> ResolveParams(
 // and texts as such, everything else as text. A number that would not be written back the same
 // (1.10) stays text; ResolveParams makes it a number where one is wanted.
 Value ParseParamText(std::string_view text);
+
+// Returns what expressions of a definition know while a run is prepared. `params` outlives it.
+Scope ScopeOfRun(const Value& params, const std::string& lane, TriggerKind trigger);
 
 // Returns what keeps `value` from being one of parameter `param`, like "must be at most 64, is
 // 100";

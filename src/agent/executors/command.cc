@@ -2,7 +2,9 @@
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gate_page.h"
 #include "agent/metrics.h"
+#include "agent/model_rules.h"
 #include "agent/tables.h"
 #include "agent/verdict_files.h"
 #include "agent/workspace.h"
@@ -44,10 +46,12 @@ class Harvest {
     return results_.empty() || !core::Blocks(core::Conclude(results_).outcome);
   }
 
-  core::Outcome Rejected() const {
+  core::Outcome Rejected() {
     core::Verdict verdict = core::Conclude(results_);
     SayVerdict(attempt_, verdict);
-    return OutcomeOf(std::move(verdict));
+    core::Outcome outcome = OutcomeOf(std::move(verdict));
+    AttachPage(outcome);
+    return outcome;
   }
 
   // Takes in outputs and metrics of a command that has succeeded, and judges the remaining rules.
@@ -88,7 +92,10 @@ class Harvest {
     if (!outputs.ok()) {
       const bool is_theirs = absl::IsInvalidArgument(outputs.status());
       // The first reason counts: it is what has to be mended first.
-      if (!succeeded) return outcome;
+      if (!succeeded) {
+        AttachPage(outcome);
+        return outcome;
+      }
       return Fail(outcome, is_theirs ? Reason::kOutputMissing : Reason::kInfra, outputs.status());
     }
     outcome.outputs = *std::move(outputs);
@@ -96,10 +103,19 @@ class Harvest {
       absl::Status attached = tables_.AttachProfiles(outcome.outputs);
       if (!attached.ok()) return Fail(outcome, Reason::kInfra, attached);
     }
+    AttachPage(outcome);
     return outcome;
   }
 
  private:
+  void AttachPage(core::Outcome& outcome) {
+    if (!outcome.verdict) return;
+    core::GateEvidence evidence;
+    evidence.tables = tables_.Shown(core::Blocks(outcome.verdict->outcome));
+    evidence.slices = core::SlicesOf(stage_.rules, metrics_);
+    AttachGatePage(attempt_, stage_, std::move(evidence), outcome);
+  }
+
   absl::Status ReadMetrics() {
     for (const core::MetricsSpec& spec : stage_.metrics) {
       CD4ML_RETURN_IF_ERROR(AddMetricsFile(workspace_.dir(), spec, metrics_));
@@ -155,17 +171,7 @@ class Harvest {
   }
 
   core::RuleResult JudgeOne(const core::Rule& rule) {
-    if (Tables::Judges(rule)) return tables_.Judge(rule);
-    if (const auto* metric = std::get_if<core::MetricRule>(&rule.body)) {
-      return core::JudgeMetric(rule, *metric, metrics_);
-    }
-    if (const auto* check = std::get_if<core::CheckRule>(&rule.body)) {
-      return core::JudgeCheck(rule, *check, metrics_);
-    }
-    const std::string form(core::RuleForm(rule.body));
-    return core::CannotJudge(rule, form,
-                             "a rule of the form \"" + form + "\" is not available in a " +
-                                 std::string(core::ToText(stage_.kind)));
+    return Tables::Judges(rule) ? tables_.Judge(rule) : JudgeModelRule(rule, metrics_, stage_.kind);
   }
 
   Attempt& attempt_;

@@ -10,6 +10,7 @@
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gate_page.h"
 #include "agent/gpus.h"
 #include "agent/service_process.h"
 #include "agent/sweeper.h"
@@ -77,6 +78,9 @@ class ContractJudge {
  public:
   ContractJudge(const Attempt& attempt, const core::StageSpec& stage, std::string base_url)
       : attempt_(attempt), stage_(stage), base_url_(std::move(base_url)) {}
+
+  // How long requests took that a latency rule has measured.
+  const std::vector<double>& latencies_ms() const { return latencies_ms_; }
 
   std::vector<core::RuleResult> Judge() {
     std::vector<core::RuleResult> results;
@@ -268,6 +272,7 @@ class ContractJudge {
                                    " requests were not answered: " + failure);
     }
     std::sort(seconds.begin(), seconds.end());
+    for (const double s : seconds) latencies_ms_.push_back(s * 1e3);
     std::optional<core::RuleResult> worst;
     const auto judge = [&](const std::optional<Duration>& bound, int percent) {
       if (!bound) return;
@@ -289,6 +294,7 @@ class ContractJudge {
   const core::StageSpec& stage_;
   const std::string base_url_;
   std::vector<HttpRequest> sent_;  // For measuring latency.
+  std::vector<double> latencies_ms_;
 };
 
 // Places the package and starts it. Returns once it is ready.
@@ -361,8 +367,11 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pi
   }
   const Duration start = attempt.tools().ports.clock.Steady();
   core::Verdict verdict;
+  core::GateEvidence evidence;
   if (serving.ok()) {
-    verdict = core::Conclude(ContractJudge(attempt, stage, base_url).Judge());
+    ContractJudge judge(attempt, stage, base_url);
+    verdict = core::Conclude(judge.Judge());
+    evidence.latencies_ms = judge.latencies_ms();
   } else {
     const std::vector<std::string> lines = LastLines(attempt.paths().log(), 1);
     verdict = NotServing(
@@ -375,7 +384,9 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pi
   attempt.tools().runtimes.Clear(attempt.runtime(), attempt.ProcessId("serve"));
   SayVerdict(attempt, verdict);
   attempt.Say("judged in " + FormatDuration(attempt.tools().ports.clock.Steady() - start));
-  return OutcomeOf(std::move(verdict));
+  core::Outcome outcome = OutcomeOf(std::move(verdict));
+  AttachGatePage(attempt, stage, std::move(evidence), outcome);
+  return outcome;
 }
 
 }  // namespace cd4ml::agent

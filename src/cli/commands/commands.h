@@ -33,6 +33,8 @@ Command ProvenanceVerify();
 Command ProvenanceCard();
 Command ProvenanceBom();
 Command ProvenanceKey();
+Command GateTestCommand();
+Command GateReport();
 Command MonitorList();
 Command MonitorShow();
 Command Gc();

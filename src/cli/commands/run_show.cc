@@ -4,6 +4,7 @@
 #include "cd4ml/base/status.h"
 #include "cli/commands/commands.h"
 #include "cli/follow.h"
+#include "cli/gate_text.h"
 #include "cli/log_lines.h"
 #include "cli/text.h"
 
@@ -11,7 +12,6 @@ namespace cd4ml::cli {
 namespace {
 
 constexpr size_t kLogLinesMax = 20;
-constexpr size_t kOffendersMax = 5;
 constexpr size_t kMetricsMax = 6;
 
 std::string TextAt(const Value& value, std::string_view name) {
@@ -178,28 +178,7 @@ class Page {
     out_.Line();
     const StateWord state = WordOf(stage);
     Line("GATE " + stage.plan.name + "  " + state.text(), state.style);
-    Table table({{"", 0}, {"", 0}, {"", 0}, {"", 2}, {"", 3}});
-    for (const core::RuleResult& rule : result->verdict->rules) {
-      const StateWord word = WordOf(rule.outcome);
-      const std::string sample = rule.sample_size ? "n=" + std::to_string(*rule.sample_size) : "";
-      table.Add({{word.symbol + " " + rule.name, word.style},
-                 rule.observed,
-                 rule.bound,
-                 sample,
-                 rule.baseline});
-    }
-    table.Print(out_, {.width = out_.width(),
-                       .headers = false,
-                       .wide = invocation_.format == OutputFormat::kWide,
-                       .indent = "  "});
-    for (const core::RuleResult& rule : result->verdict->rules) Offenders(rule);
-  }
-
-  void Offenders(const core::RuleResult& rule) const {
-    if (rule.outcome == core::VerdictOutcome::kPass) return;
-    if (!rule.message.empty()) Line("  " + rule.name + ": " + rule.message);
-    for (size_t i = 0; i < std::min(kOffendersMax, rule.rows.size()); ++i)
-      Line("    " + rule.rows[i]);
+    PrintRules(out_, *result->verdict, invocation_.format == OutputFormat::kWide);
   }
 
   void Results() const {
