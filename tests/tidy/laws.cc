@@ -27,6 +27,7 @@ const std::map<std::string, std::set<std::string>>& Layers() {
       {"archive", kAdapter},
       {"crypto", kAdapter},
       {"xml", kAdapter},
+      {"schema", kAdapter},
       {"rpc", kAdapter},
       {"keeper", {"base", "ports"}},
       {"daemon", kAdapter},
@@ -44,12 +45,13 @@ struct ThirdParty {
 const std::vector<ThirdParty>& ThirdParties() {
   static const std::vector<ThirdParty> kThirdParties = {
       {"spdlog/", {"base"}},      {"fmt/", {"base", "cli"}},  {"openssl/", {"base", "crypto"}},
-      {"nlohmann/", {"base"}},    {"yaml-cpp/", {"yaml"}},    {"sqlite3", {"store"}},
+      {"nlohmann/", {"base", "schema"}},    {"yaml-cpp/", {"yaml"}},    {"sqlite3", {"store"}},
       {"git2", {"git"}},          {"curl/", {"http"}},        {"httplib", {"http"}},
       {"grpc", {"rpc"}},          {"google/protobuf", {"rpc"}}, {"cd4ml/v1/", {"rpc"}},
       {"CLI/", {"cli"}},          {"duckdb", {"table"}},      {"archive", {"archive"}},
       {"zstd", {"blob"}},
       {"toml++/", {"toml"}},    {"expat", {"xml"}},
+      {"valijson/", {"schema"}},
   };
   return kThirdParties;
 }
