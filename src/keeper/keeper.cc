@@ -192,6 +192,12 @@ class Server {
         return WriteStatus(reply, supervisor_.Kill(id));
       case KeeperCall::kForget:
         return WriteStatus(reply, supervisor_.Forget(id));
+      case KeeperCall::kMemory: {
+        const auto memory = supervisor_.Memory(id);
+        WriteStatus(reply, memory.status());
+        if (memory.ok()) reply.Number(memory->bytes).Number(memory->peak_of_one);
+        return;
+      }
       case KeeperCall::kWatch:
         connection.watches = true;
         return WriteStatus(reply, absl::OkStatus());

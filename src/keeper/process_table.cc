@@ -9,6 +9,7 @@
 #include <charconv>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <sstream>
 
 namespace cd4ml::keeper {
@@ -29,7 +30,24 @@ std::vector<pid_t> NumberedEntries(const std::string& path) {
   return numbers;
 }
 
+// Returns the number of kB in the line of a file of /proc that begins with `name`, as bytes; 0 when there is none.
+int64_t KilobytesOf(const std::string& path, const std::string& name) {
+  std::istringstream lines(ReadSmallFile(path));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name)) return std::strtoll(line.c_str() + name.size(), nullptr, 10) * 1024;
+  }
+  return 0;
+}
+
 }  // namespace
+
+int64_t MemoryOf(pid_t pid) {
+  const std::string folder = "/proc/" + std::to_string(pid);
+  const int64_t share = KilobytesOf(folder + "/smaps_rollup", "Pss:");
+  return share > 0 ? share : KilobytesOf(folder + "/status", "VmRSS:");
+}
+
+int64_t PeakMemoryOf(pid_t pid) { return KilobytesOf("/proc/" + std::to_string(pid) + "/status", "VmHWM:"); }
 
 std::string ReadSmallFile(const std::string& path) {
   std::string bytes;

@@ -27,6 +27,12 @@ std::vector<pid_t> AllPids();
 // Returns the children of all threads of a process.
 std::vector<pid_t> Children(pid_t pid);
 
+// Returns the bytes of memory that a process takes, where a page that several share counts in parts; all of its pages
+// where the kernel does not tell that. 0 when it is gone.
+int64_t MemoryOf(pid_t pid);
+// Returns the most that it has ever taken, with all that it shared.
+int64_t PeakMemoryOf(pid_t pid);
+
 // Returns the value that a variable had when the program of the process was started, or "".
 std::string Variable(pid_t pid, std::string_view name);
 

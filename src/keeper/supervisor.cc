@@ -184,6 +184,19 @@ std::vector<ProcessStatus> Supervisor::List(const std::string& after, size_t cou
   return list;
 }
 
+absl::StatusOr<ProcessMemory> Supervisor::Memory(const std::string& id) const {
+  const auto live = live_.find(id);
+  if (live == live_.end()) {
+    return ended_.contains(id) ? absl::StatusOr<ProcessMemory>(ProcessMemory()) : UnknownProcess(id);
+  }
+  ProcessMemory memory;
+  for (const ProcessEntry& entry : Members(live->second, /*freeze=*/false)) {
+    memory.bytes += MemoryOf(entry.pid);
+    memory.peak_of_one = std::max(memory.peak_of_one, PeakMemoryOf(entry.pid));
+  }
+  return memory;
+}
+
 absl::Status Supervisor::Kill(const std::string& id) {
   const auto live = live_.find(id);
   if (live == live_.end()) return ended_.contains(id) ? absl::OkStatus() : UnknownProcess(id);

@@ -34,6 +34,7 @@ class Supervisor {
   absl::StatusOr<ProcessStatus> Status(const std::string& id) const;
   // Returns at most `count_max` processes in the order of their ids, from after `after`.
   std::vector<ProcessStatus> List(const std::string& after, size_t count_max) const;
+  absl::StatusOr<ProcessMemory> Memory(const std::string& id) const;
   absl::Status Kill(const std::string& id);
   void KillAll();
   absl::Status Forget(const std::string& id);

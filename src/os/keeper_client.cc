@@ -125,6 +125,16 @@ class KeeperClient final : public ProcessRunner {
     }
   }
 
+  absl::StatusOr<ProcessMemory> Memory(const std::string& id) override {
+    const absl::StatusOr<std::string> reply = Call(Request(KeeperCall::kMemory).Text(id));
+    if (!reply.ok()) return reply.status();
+    WireReader reader(*reply);
+    ProcessMemory memory;
+    memory.bytes = reader.Number();
+    memory.peak_of_one = reader.Number();
+    return memory;
+  }
+
   absl::Status Kill(const std::string& id) override {
     return Call(Request(KeeperCall::kKill).Text(id)).status();
   }

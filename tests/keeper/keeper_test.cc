@@ -750,6 +750,43 @@ TEST_P(KeeperTest, TheRecordsDoNotGrowForEver) {
   EXPECT_LT(fs::file_size(state_ + "/processes"), 5'000'000U);
 }
 
+TEST_P(KeeperTest, MemoryIsThatOfAllThatWasStartedAndSharedPagesCountOnce) {
+  constexpr int64_t kMiB = int64_t{1} << 20;
+  Signpost signpost(dir_ + "/up");
+  WriteFile(dir_ + "/eat.py", R"py(
+import os, sys
+def say():
+    with open("up", "w") as up: up.write("up\n")
+mine = bytearray(os.urandom(1) * (60 << 20))
+if os.fork() == 0:             # A child of its own, and one that has left its session and its parent.
+    more = bytearray(b"x" * (40 << 20))
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            most = bytearray(b"y" * (50 << 20))
+            say()
+        else:
+            os._exit(0)
+import time
+time.sleep(600)
+)py");
+  ProcessSpec spec = Script("eat", "");
+  spec.argv = {"/usr/bin/python3", "eat.py"};
+  ASSERT_TRUE(runner().Start(spec).ok());
+  ASSERT_EQ(signpost.Next(), "up");
+
+  const absl::StatusOr<ProcessMemory> memory = runner().Memory("eat");
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  EXPECT_GE(memory->bytes, 150 * kMiB);
+  EXPECT_LE(memory->bytes, 190 * kMiB) << "60 MiB are shared by three, 40 MiB by two";
+  EXPECT_GE(memory->peak_of_one, 150 * kMiB);
+
+  EXPECT_TRUE(runner().Kill("eat").ok());
+  agent().Await("eat");
+  EXPECT_EQ(runner().Memory("eat")->bytes, 0);
+  EXPECT_TRUE(absl::IsNotFound(runner().Memory("nobody").status()));
+}
+
 TEST_P(KeeperTest, OneKeeperServesAllAgentsOfAFolder) {
   std::vector<std::thread> threads;
   std::vector<absl::Status> results(8);

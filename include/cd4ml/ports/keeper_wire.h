@@ -5,10 +5,10 @@
 // is its length as a number and then its bytes; both ends run on one host, so numbers have the
 // host's byte order.
 //
-//   request: number KeeperCall, then    kStart: spec · kStatus kKill kForget: id · kList: last id
+//   request: number KeeperCall, then    kStart: spec · kStatus kKill kForget kMemory: id · kList: last id
 //   seen · kWatch: - reply:   number absl::StatusCode, text message, then, when OK,
 //                                       kStatus: status · kList: number count, statuses (none: that
-//                                       was all)
+//                                       was all) · kMemory: bytes, peak of one
 //
 // Replies come in the order of the requests. After kWatch, the keeper sends a status for each
 // process that has ended and is not forgotten, and then for each as it ends; such a connection
@@ -27,7 +27,7 @@ namespace cd4ml {
 inline constexpr size_t kKeeperMessageMax = 200'000;  // Fits the default send buffer of a socket.
 inline constexpr std::string_view kKeeperSocket = "keeper.sock";
 
-enum class KeeperCall : int64_t { kStart = 1, kStatus, kList, kKill, kForget, kWatch };
+enum class KeeperCall : int64_t { kStart = 1, kStatus, kList, kKill, kForget, kWatch, kMemory };
 
 // Builds a message.
 class WireWriter {

@@ -49,6 +49,12 @@ struct ProcessStatus {
   double cpu_seconds = 0;
 };
 
+// What a process takes of the machine's memory, with everything that it started.
+struct ProcessMemory {
+  int64_t bytes = 0;       // Now. What several of it share counts once.
+  int64_t peak_of_one = 0;  // The most that any one that still runs has taken since it was started.
+};
+
 // Thread-safe. All calls are short; waiting happens through the listener.
 class ProcessRunner {
  public:
@@ -61,6 +67,9 @@ class ProcessRunner {
   // Returns one process, or NOT_FOUND.
   virtual absl::StatusOr<ProcessStatus> Status(const std::string& id) = 0;
   virtual absl::StatusOr<std::vector<ProcessStatus>> List() = 0;
+
+  // Measures a process; nothing is left of one that has ended.
+  virtual absl::StatusOr<ProcessMemory> Memory(const std::string& id) = 0;
 
   // Ends a process and everything it started: SIGTERM, `grace`, then every kill there is. Returns
   // at once; the listener hears of the end when nothing of it is left. Killing what has ended is
