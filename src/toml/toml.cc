@@ -218,6 +218,9 @@ class TomlParams : public PipelineParser {
   absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
     return IsToml(file) ? Read(text, file) : others_->ParseParams(text, file);
   }
+  absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const override {
+    return others_->ParseDocument(text, file);
+  }
   absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
                                           std::string_view file) const override {
     return IsToml(file) ? Write(params, text, file) : others_->WriteParams(params, text, file);

@@ -28,7 +28,7 @@ absl::StatusOr<Format> FormatOf(std::string_view file) {
   if (file.ends_with(".yaml") || file.ends_with(".yml") || IsOfDvc(file)) return Format::kYaml;
   if (file.ends_with(".json")) return Format::kJson;
   return absl::InvalidArgumentError(std::string(file) +
-                                    ": parameter files end in .yaml, .yml, .json or .toml");
+                                    ": such files end in .yaml, .yml, .json or, for parameters, .toml");
 }
 
 // Returns whether some reader of YAML takes `text` for true, false or null.
@@ -253,7 +253,7 @@ std::optional<std::string> Edited(std::string_view text, const Value& wanted, Fo
 
 }  // namespace
 
-absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file) {
+absl::StatusOr<Value> ReadDocument(std::string_view text, std::string_view file) {
   CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
   if (text.size() > kBytesMax) {
     return absl::InvalidArgumentError(std::string(file) + " is larger than " +
@@ -263,9 +263,15 @@ absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view fil
   if (!value.ok()) return format == Format::kJson ? Annotate(value.status(), file) : value.status();
   if (!value->is_map()) {
     return absl::InvalidArgumentError(std::string(file) +
-                                      " must hold a map of parameters, it holds a " +
+                                      " must hold a map, it holds a " +
                                       std::string(TypeName(*value)));
   }
+  return value;
+}
+
+absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file) {
+  absl::StatusOr<Value> value = ReadDocument(text, file);
+  if (!value.ok()) return value;
   if (const std::string key = DottedKey(*value); !key.empty() && !IsOfDvc(file)) {
     return absl::InvalidArgumentError(std::string(file) + ": a dot in " + core::Quoted(key) +
                                       " cannot be told from a nested parameter");

@@ -55,6 +55,10 @@ class YamlPipelineParser : public PipelineParser {
     return ReadParamsFile(text, file);
   }
 
+  absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const override {
+    return ReadDocument(text, file);
+  }
+
   absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
                                           std::string_view file) const override {
     return WriteParamsFile(params, text, file);

@@ -41,6 +41,9 @@ class ChangingParser : public PipelineParser {
   absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
     return inner_->ParseParams(text, file);
   }
+  absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const override {
+    return inner_->ParseDocument(text, file);
+  }
   absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
                                           std::string_view file) const override {
     return inner_->WriteParams(params, text, file);

@@ -352,6 +352,10 @@ absl::StatusOr<Value> FakeParser::ParseParams(std::string_view, std::string_view
   return absl::UnimplementedError("not asked by the CLI");
 }
 
+absl::StatusOr<Value> FakeParser::ParseDocument(std::string_view, std::string_view) const {
+  return absl::UnimplementedError("not asked by the CLI");
+}
+
 absl::StatusOr<std::string> FakeParser::WriteParams(const Value&, std::string_view, std::string_view) const {
   return absl::UnimplementedError("not asked by the CLI");
 }

@@ -72,6 +72,7 @@ class FakeParser : public PipelineParser {
   ParsedPipeline Parse(std::string_view text, std::string_view file,
                        const core::Scope*) const override;
   absl::StatusOr<Value> ParseParams(std::string_view, std::string_view) const override;
+  absl::StatusOr<Value> ParseDocument(std::string_view, std::string_view) const override;
   absl::StatusOr<std::string> WriteParams(const Value&, std::string_view, std::string_view) const override;
 };
 

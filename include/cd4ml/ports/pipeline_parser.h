@@ -32,6 +32,10 @@ class PipelineParser {
   // Reads a parameter file (YAML, JSON or TOML, told by its name) with the same strictness.
   virtual absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const = 0;
 
+  // Reads a document of somebody else's making (YAML or JSON, told by its name) as strictly as a parameter file; its keys
+  // may have dots.
+  virtual absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const = 0;
+
   // Returns `text`, which is that of the parameter file `file`, so changed that it holds exactly
   // `params`. What stands in it beside values (comments, layout) stays as long as only scalars differ.
   virtual absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
