@@ -243,8 +243,6 @@ constexpr CodeExplanation kCodes[] = {
      "Drift compares with champion.train_data; metrics have absolute bounds only."},
     {code::kNoFairness, "fairness rules are not available yet",
      "A metric by slice bounds every slice: `{metric: bias, slice: seller, max: 0.03}`."},
-    {code::kNoMemory, "memory rules are not available yet",
-     "Measure it in a hook or a command stage."},
     {code::kNoGroundTruth, "joining ground truth is not available yet",
      "Monitors look at the inputs of predictions and at their number."},
     {code::kNoMonitorMetric, "this metric of a monitor is not available yet",

@@ -410,6 +410,7 @@ class Validator {
       CheckSubject(stage, share->share_of, stage.PlaceOf(part + "share_of"));
     } else if (const auto* probe = std::get_if<ProbeRule>(&rule.body)) {
       CheckTypedOutput(probe->probe, OutputType::kProbeSet, stage.PlaceOf(part + "probe"));
+      if (!probe->proto.empty()) CheckPath(probe->proto, "file of a protocol", stage.PlaceOf(part + "proto"));
     } else if (const auto* contract = std::get_if<ContractRule>(&rule.body)) {
       CheckPath(contract->file, "file of a contract", stage.PlaceOf(part + "contract"));
     } else if (const auto* drift = std::get_if<DriftRule>(&rule.body)) {

@@ -267,6 +267,14 @@ class RuleReader {
     return rule;
   }
 
+  core::RuleBody Memory() {
+    core::MemoryRule rule;
+    Fields memory(reader_, *fields_.Take("memory"), "\"memory\"");
+    if (Node* max = memory.Need("max")) reader_.ReadSize(*max, rule.max);
+    memory.Finish();
+    return rule;
+  }
+
  private:
   std::string Of() {
     std::string of;
@@ -353,11 +361,27 @@ class RuleReader {
                       "the path of a request must begin with /");
       }
     }
+    if (request.Has("grpc")) {
+      ++methods;
+      ReadMethod(request, rule);
+    }
     if (node.is_map() && methods != 1) {
-      reader_.Error(code::kConflict, node.place, "\"request\" needs one of get, post and put");
+      reader_.Error(code::kConflict, node.place, "\"request\" needs one of get, post, put and grpc");
     }
     if (Node* json = request.Take("json")) reader_.ReadExpression(*json, rule.body, kRowNames);
     request.Finish();
+  }
+
+  // Reads `grpc: package.Service/Method, proto: FILE`.
+  void ReadMethod(Fields& request, core::ProbeRule& rule) {
+    rule.method.clear();
+    if (request.Read("grpc", rule.grpc) && (std::count(rule.grpc.begin(), rule.grpc.end(), '/') != 1 ||
+                                            rule.grpc.front() == '/' || rule.grpc.back() == '/')) {
+      reader_.Error(code::kBadPath, request.PlaceOf("grpc"), "\"grpc\" names a method like package.Service/Method");
+    }
+    if (request.ReadNeeded("proto", rule.proto)) {
+      stage_.places.emplace(part_ + ".proto", request.PlaceOf("proto"));
+    }
   }
 
   void ReadAnswer(Node& node, core::ProbeRule& rule) {
@@ -370,6 +394,9 @@ class RuleReader {
     answer.ReadWord("body", body, {"text"});
     if (node.is_map() && answer.Has("json") == answer.Has("body")) {
       reader_.Error(code::kConflict, node.place, "\"answer\" needs one of json and body");
+    }
+    if (!rule.grpc.empty() && answer.Has("body")) {
+      reader_.Error(code::kConflict, answer.PlaceOf("body"), "an answer over gRPC is no text; point into it with \"json\"");
     }
     if (Node* equals = answer.Need("equals"))
       reader_.ReadExpression(*equals, rule.equals, kRowNames);
@@ -401,7 +428,6 @@ constexpr std::array<Form, 20> kForms = {{
     {"references", StageKind::kDataGate, &RuleReader::Key, ""},
     {"disjoint_from", StageKind::kDataGate, &RuleReader::Key, ""},
     {"fairness", StageKind::kModelGate, nullptr, code::kNoFairness},
-    {"memory", StageKind::kContractGate, nullptr, code::kNoMemory},
     {"rows", StageKind::kDataGate, &RuleReader::Rows, ""},
     {"unique", StageKind::kDataGate, &RuleReader::Unique, ""},
     {"share_of", StageKind::kDataGate, &RuleReader::Share, ""},
@@ -413,6 +439,7 @@ constexpr std::array<Form, 20> kForms = {{
     {"probe", StageKind::kContractGate, &RuleReader::Probe, ""},
     {"contract", StageKind::kContractGate, &RuleReader::Contract, ""},
     {"latency", StageKind::kContractGate, &RuleReader::Latency, ""},
+    {"memory", StageKind::kContractGate, &RuleReader::Memory, ""},
     {"column", StageKind::kDataGate, &RuleReader::Column, ""},
     {"columns", StageKind::kDataGate, &RuleReader::Columns, ""},
 }};

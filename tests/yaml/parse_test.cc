@@ -303,6 +303,11 @@ TEST(Parse, ReadsModelAndContractRules) {
   EXPECT_EQ(parity.rel_tol, 1e-9);
   EXPECT_EQ(parity.abs_tol, 0.5);
   EXPECT_EQ(RuleOf<core::ProbeRule>(contract, "text").answer_pointer, "");
+  const auto message = RuleOf<core::ProbeRule>(contract, "message");
+  EXPECT_EQ(message.grpc, "shop.v1.Prices/Estimate");
+  EXPECT_EQ(message.proto, "protos/prices.proto");
+  EXPECT_EQ(message.method + message.path, "");
+  EXPECT_EQ(RuleOf<core::MemoryRule>(contract, "small").max, int64_t{512} << 20);
   EXPECT_EQ(RuleOf<core::ContractRule>(contract, "web").file, "contracts/web.yaml");
   const auto latency = RuleOf<core::LatencyRule>(contract, "fast");
   EXPECT_EQ(latency.p95, std::chrono::milliseconds(50));
@@ -496,7 +501,8 @@ std::string Described(const PipelineSpec& spec) {
         for (const auto& value : column->in) out += value + ",";
       }
       if (const auto* probe = std::get_if<core::ProbeRule>(&rule.body))
-        out += probe->path + probe->body + probe->equals;
+        out += probe->path + probe->body + probe->equals + probe->grpc + probe->proto;
+      if (const auto* memory = std::get_if<core::MemoryRule>(&rule.body)) out += std::to_string(memory->max);
     }
     if (stage.service) out += stage.service->run.script + stage.service->ready_path;
     if (stage.monitor) {
