@@ -1,14 +1,19 @@
 // Consumers' contracts: what a service has to answer to which requests. Pure.
 //
-//   consumer: web-frontend
+// A contract comes in one of three forms, told by what it holds:
+//
+//   consumer: web-frontend                       our own
 //   interactions:
 //     NAME:
 //       request:  {method, path, headers, body}
-//       response: {status, headers, body: a part of the answer | schema: a part of JSON Schema}
+//       response: {status, headers, body: a part of the answer | schema: JSON Schema}
+//
+//   openapi: 3.0.3 ...                           an OpenAPI document, see openapi.h
+//   {"consumer": {...}, "provider": {...}, ...}  a Pact file, see pact.h
 #pragma once
 
+#include <functional>
 #include <map>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,16 +21,17 @@
 #include "absl/status/statusor.h"
 #include "cd4ml/base/value.h"
 #include "cd4ml/ports/http_client.h"
+#include "cd4ml/ports/json_schema.h"
 
 namespace cd4ml::agent {
+
+// Returns how an answer breaks what was agreed, in one sentence, or "" when it keeps it.
+using BreachOf = std::function<std::string(const HttpResponse&)>;
 
 struct Interaction {
   std::string name;
   HttpRequest request;  // With a path in place of the URL.
-  int status = 200;
-  std::map<std::string, std::string> headers;  // Expected ones.
-  std::optional<Value> body;
-  std::optional<Value> schema;
+  BreachOf breach;
 };
 
 struct Contract {
@@ -33,17 +39,26 @@ struct Contract {
   std::vector<Interaction> interactions;
 };
 
-// INVALID_ARGUMENT: an unknown key or keyword, a missing part; says which.
-absl::StatusOr<Contract> ParseContract(const Value& value);
+// INVALID_ARGUMENT: an unknown form, key or keyword, a missing part, something that is not supported; says which.
+absl::StatusOr<Contract> ParseContract(const Value& document, const SchemaCompiler& compile);
 
-// Returns how the answer breaks the interaction, in one sentence, or "" when it keeps it.
-std::string BreachOf(const Interaction& interaction, const HttpResponse& response);
+// --- what the forms share ---
 
-// Returns where `value` does not fit `schema`, or "". Known keywords: type, required, properties,
-// items, enum, minimum, maximum, pattern (RE2, anywhere in the text).
-std::string SchemaBreach(const Value& schema, const Value& value, const std::string& where);
-// INVALID_ARGUMENT names a keyword that is not known, or one whose value makes no sense.
-absl::Status CheckSchema(const Value& schema);
+absl::Status CheckKeys(const Value& map, const std::vector<std::string>& known, const std::string& what);
+std::string Lower(std::string text);
+// Returns a text as part of a URL's path or query.
+std::string UrlEncoded(std::string_view text);
+// Sets the body of a request: texts as they are, everything else as JSON, with its Content-Type unless there is one.
+void SetBody(const Value& body, HttpRequest& request);
+
+// Returns whether a Content-Type is that of JSON: application/json, application/problem+json; parameters do not count.
+bool IsJsonType(std::string_view content_type);
+// Returns the Content-Type of an answer, "" when it has none.
+std::string ContentType(const HttpResponse& response);
+// Returns how a header differs from what was agreed, or "": "application/json" is kept by "application/json;
+// charset=utf-8" too.
+std::string HeaderBreach(const std::string& name, const std::string& expected, const HttpResponse& response);
+std::string StatusBreach(int expected, const HttpResponse& response);
 
 // Returns where `expected` is not a part of `value`, or "": maps may hold more, everything else is
 // equal.

@@ -61,6 +61,11 @@ absl::Status AwaitReady(const Tools& tools, const std::string& process,
   }
 }
 
+absl::Status StillServes(const Tools& tools, const std::string& process) {
+  CD4ML_ASSIGN_OR_RETURN(const ProcessStatus status, tools.ports.processes.Status(process));
+  return StillThere(status);
+}
+
 int PortOf(const std::string& url) {
   const size_t host = url.find("://");
   const size_t start = host == std::string::npos ? 0 : host + 3;

@@ -19,6 +19,8 @@
 #include "cd4ml/http/connect.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
+#include "cd4ml/rpc/connect_method.h"
+#include "cd4ml/schema/compile_schema.h"
 #include "cd4ml/table/open_table_engine.h"
 #include "cd4ml/toml/toml.h"
 #include "cd4ml/xml/parse_xml.h"
@@ -126,6 +128,8 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv
                           .open_blobs = [](const std::string& dir) { return OpenBlobStore(dir); },
                           .table_engine = [tables] { return table::OpenTableEngine(tables); },
                           .http_client = [] { return http::MakeHttpClient(); },
+                          .compile_schema = schema::CompileSchema,
+                          .grpc_method = rpc::ConnectMethod,
                           .unpack = archive::Unpack,
                           .parse_xml = xml::ParseXml,
                           .free_port = os::FreePort,

@@ -97,6 +97,9 @@ class CurlHttpClient : public HttpClient {
     const CURLcode code = curl_easy_perform(curl_);
     curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, nullptr);
     curl_slist_free_all(headers);
+    // What libcurl says of a header line that is longer than it takes.
+    if (code == CURLE_OUT_OF_MEMORY && answer.refusal.empty())
+      answer.refusal = "the answer has more than 64 KiB of headers";
     if (code != CURLE_OK)
       return Failure(request, code, answer.refusal.empty() ? error : answer.refusal);
 
@@ -160,6 +163,7 @@ class CurlHttpClient : public HttpClient {
       case CURLE_UNSUPPORTED_PROTOCOL:
         return absl::InvalidArgumentError(message);
       case CURLE_WRITE_ERROR:
+      case CURLE_OUT_OF_MEMORY:
         return absl::OutOfRangeError(message);
       default:
         return absl::UnavailableError(message);

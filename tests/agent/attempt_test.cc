@@ -798,6 +798,8 @@ TEST(Agent, RefusesAConfigurationThatMakesNoSense) {
                    .open_blobs = nullptr,
                    .table_engine = nullptr,
                    .http_client = nullptr,
+                   .compile_schema = nullptr,
+                   .grpc_method = nullptr,
                    .unpack = nullptr,
                    .free_port = nullptr,
                    .random = nullptr};

@@ -15,6 +15,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/blob/open_blob_store.h"
 #include "cd4ml/core/gate.h"
+#include "cd4ml/schema/compile_schema.h"
 #include "cd4ml/xml/parse_xml.h"
 #include "cd4ml/yaml/yaml.h"
 
@@ -439,7 +440,7 @@ absl::StatusOr<std::unique_ptr<SourceRepo>> FakeRepos::Open(const std::string& l
 
 // --- World ---
 
-World::World() : clock(os::MakeClock()), parser(yaml::MakePipelineParser()) {
+World::World() : clock(os::MakeClock()), parser(yaml::MakePipelineParser()), http_client(MakeSocketClient) {
   for (const char* name : {"daemon", "agent", "keeper"}) fs::create_directories(dir.At(name));
   absl::StatusOr<std::unique_ptr<BlobStore>> store = OpenBlobStore(dir.At("daemon"));
   EXPECT_TRUE(store.ok()) << store.status();
@@ -479,7 +480,9 @@ void World::Start() {
                      if (!no_tables.ok()) return no_tables;
                      return std::make_unique<FakeTables>();
                    },
-                   .http_client = MakeSocketClient,
+                   .http_client = http_client,
+                   .compile_schema = schema::CompileSchema,
+                   .grpc_method = grpc_method,
                    .unpack =
                        [](const std::string& archive, const std::string&) {
                          return absl::InvalidArgumentError(archive + " is no archive");

@@ -135,6 +135,8 @@ class World {
   std::unique_ptr<PipelineParser> parser;
   std::unique_ptr<BlobStore> blobs;  // The daemon's.
   AgentConfig config;
+  std::function<std::unique_ptr<HttpClient>()> http_client;
+  GrpcConnector grpc_method;
   bool same_host = true;   // The agent may use the daemon's folder.
   absl::Status no_tables;  // When not OK: why there is no table engine.
 

@@ -176,7 +176,7 @@ TEST_F(ServiceTest, AServiceThatAnswersDifferentlyIsRejectedWithTheFirstRows) {
   EXPECT_EQ(Rule(outcome, "fast").outcome, core::VerdictOutcome::kPass);
 }
 
-TEST_F(ServiceTest, AServiceThatIsNeverReadyOrDiesOrSpeaksGarbageIsAnErrorOfTheGate) {
+TEST_F(ServiceTest, AServiceThatIsNeverReadyOrDiesOrSpeaksGarbageIsRejected) {
   struct Case {
     std::string run, says;
   };
@@ -193,7 +193,7 @@ TEST_F(ServiceTest, AServiceThatIsNeverReadyOrDiesOrSpeaksGarbageIsAnErrorOfTheG
     Task task = Gate(Pipeline(one.run, "500ms"), 2);
     task.attempt.number = ++number;
     const core::Outcome outcome = world_.Perform(task);
-    EXPECT_EQ(outcome.reason, core::Reason::kGateError) << one.run;
+    EXPECT_EQ(outcome.reason, core::Reason::kGateRejected) << one.run;
     EXPECT_THAT(outcome.message, HasSubstr(one.says)) << one.run;
     ASSERT_TRUE(outcome.verdict);
     EXPECT_EQ(outcome.verdict->rules.size(), 3u);
@@ -209,7 +209,7 @@ TEST_F(ServiceTest, ABadContractOrProbeSetIsAnErrorThatSaysWhere) {
       world_.Store("{\"input\": {\"x\": 1}, \"prediction\": 2}\n{oops\n");
   const core::Outcome outcome = world_.Perform(task);
   EXPECT_EQ(outcome.reason, core::Reason::kGateError);
-  EXPECT_THAT(Rule(outcome, "web").message, HasSubstr("unknown key \"oneOf\""));
+  EXPECT_THAT(Rule(outcome, "web").message, HasSubstr("schema /oneOf: must be a list of schemas"));
   EXPECT_THAT(Rule(outcome, "parity").message, HasSubstr("line 2 of the probe set"));
 }
 

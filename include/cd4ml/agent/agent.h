@@ -15,7 +15,9 @@
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_store.h"
 #include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/grpc_client.h"
 #include "cd4ml/ports/http_client.h"
+#include "cd4ml/ports/json_schema.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/process_runner.h"
 #include "cd4ml/ports/source_repo.h"
@@ -37,6 +39,7 @@ struct AgentConfig {
   std::map<std::string, std::string>
       env;  // PATH, HOME, LANG and TMPDIR for stages; others are not passed on.
   std::string service_host = "127.0.0.1";    // Where its services can be reached.
+  Duration answer_timeout{10'000};  // How long a service that is judged may take for one answer.
   int64_t disk_reserve = int64_t{16} << 20;  // Less free disk than this counts as full.
 };
 
@@ -53,6 +56,8 @@ struct AgentPorts {
   std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()>
       table_engine;                                          // One for each thread.
   std::function<std::unique_ptr<HttpClient>()> http_client;  // One for each thread.
+  SchemaCompiler compile_schema;
+  GrpcConnector grpc_method;
   // Unpacks a tar (also compressed) or zip file into an empty folder and lets nothing out of it.
   // INVALID_ARGUMENT: the file is no archive.
   std::function<absl::Status(const std::string& archive, const std::string& dir)> unpack;

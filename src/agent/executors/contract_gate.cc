@@ -1,22 +1,23 @@
 // Performs contract gates: starts the package as it will be deployed and judges what it answers.
 #include <algorithm>
-#include <atomic>
+#include <cmath>
 #include <functional>
 #include <mutex>
-#include <thread>
+#include <optional>
 
 #include "agent/blobs.h"
 #include "agent/contract.h"
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
-#include "agent/gate_page.h"
 #include "agent/gpus.h"
+#include "agent/load.h"
+#include "agent/memory_meter.h"
+#include "agent/probe.h"
 #include "agent/service_process.h"
 #include "agent/sweeper.h"
 #include "agent/workspace.h"
 #include "cd4ml/base/status.h"
-#include "cd4ml/core/expression.h"
 #include "cd4ml/core/gate.h"
 
 namespace cd4ml::agent {
@@ -27,76 +28,83 @@ using core::Reason;
 constexpr int64_t kProbeMax = int64_t{256} << 20;
 constexpr int64_t kContractMax = 8 << 20;
 constexpr int kReplayThreads = 4;
-constexpr int64_t kSentMax = 10'000;  // Requests that a latency rule draws from.
+constexpr size_t kAskedMax = 10'000;  // Requests that a latency rule draws from.
+// A service that leaves so many requests without an answer is not asked further: each may take as long as it likes.
+constexpr int64_t kUnansweredMax = 8;
+// How long one that has left a request without an answer may take to end, if that is why.
+constexpr Duration kLastBreath{1'000};
 
-// Calls `visit(client, i)` for every i below `count`, from several threads; stops early at `halt`.
-void ForEachAtOnce(const AgentPorts& ports, int64_t count, int threads, const std::stop_token& halt,
-                   const std::function<void(HttpClient&, int64_t)>& visit) {
-  std::atomic<int64_t> next = 0;
-  std::vector<std::jthread> pool;
-  for (int64_t i = std::min<int64_t>(threads, count); i > 0; --i) {
-    pool.emplace_back([&] {
-      const std::unique_ptr<HttpClient> client = ports.http_client();
-      for (int64_t mine; (mine = next++) < count && !halt.stop_requested();) visit(*client, mine);
-    });
+// How requests that were answered badly are counted, by several threads.
+class Misses {
+ public:
+  explicit Misses(int64_t allowed) : unanswered_max_(std::max(kUnansweredMax, allowed + 1)) {}
+
+  // Returns whether to go on.
+  bool Add(int64_t i, std::string what, bool is_answered) {
+    std::lock_guard lock(mutex_);
+    misses_[i] = std::move(what);
+    if (!is_answered) ++unanswered_;
+    return unanswered_ < unanswered_max_;
   }
-}
 
-// One line of a probe set as the expressions of a rule see it.
-core::Scope RowScope(const Value& row) {
-  core::Scope scope;
-  scope.name = [&row](std::string_view name) -> std::optional<Value> {
-    if (name == "row") return row;
-    if (!name.starts_with("row.")) return std::nullopt;
-    const Value* found = row.FindPath(name.substr(4));
-    return found != nullptr ? std::optional(*found) : std::nullopt;
-  };
-  scope.call = [](std::string_view, const std::vector<Value>&) { return std::nullopt; };
-  return scope;
-}
+  bool left_unanswered() const { return unanswered_ > 0; }
 
-absl::StatusOr<std::vector<Value>> ParseLines(const std::string& text) {
-  std::vector<Value> rows;
-  int64_t line = 0;
-  for (size_t start = 0; start < text.size();) {
-    const size_t end = std::min(text.find('\n', start), text.size());
-    const std::string_view row = std::string_view(text).substr(start, end - start);
-    start = end + 1;
-    ++line;
-    if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    absl::StatusOr<Value> value = ParseJson(row);
-    if (!value.ok())
-      return Annotate(value.status(), "line " + std::to_string(line) + " of the probe set");
-    rows.push_back(*std::move(value));
+  // To be called when all threads are done. `total` is how many were meant to be asked.
+  core::RuleResult Judge(const core::Rule& rule, const std::string& subject, std::string_view unit, int64_t allowed,
+                         int64_t total) const {
+    core::RuleResult result = core::JudgeNumber(rule, subject, static_cast<double>(misses_.size()), unit,
+                                                {std::nullopt, static_cast<double>(allowed)}, total);
+    for (const auto& [i, what] : misses_) {
+      if (result.rows.size() < core::kOffendingRowsMax) result.rows.push_back(what);
+    }
+    if (!misses_.empty()) result.message = result.rows.front();
+    if (unanswered_ >= unanswered_max_) {
+      result.message += "; given up after " + std::to_string(unanswered_) + " requests without an answer";
+    }
+    return result;
   }
-  if (rows.empty()) return absl::InvalidArgumentError("the probe set is empty");
-  return rows;
+
+ private:
+  const int64_t unanswered_max_;
+  std::mutex mutex_;
+  std::map<int64_t, std::string> misses_;
+  int64_t unanswered_ = 0;
+};
+
+std::string NoAnswer(const absl::Status& status) { return "no answer: " + Message(status); }
+
+// Returns whether the service gave an answer, be it one of an error.
+bool IsAnswer(const absl::Status& status) {
+  return !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status) && !absl::IsOutOfRange(status);
 }
 
 // Judges the rules of one contract gate against a service that is ready.
 class ContractJudge {
  public:
-  ContractJudge(const Attempt& attempt, const core::StageSpec& stage, std::string base_url)
-      : attempt_(attempt), stage_(stage), base_url_(std::move(base_url)) {}
-
-  // How long requests took that a latency rule has measured.
-  const std::vector<double>& latencies_ms() const { return latencies_ms_; }
+  ContractJudge(const Attempt& attempt, const core::StageSpec& stage, std::string base_url, MemoryMeter* meter)
+      : attempt_(attempt), stage_(stage), base_url_(std::move(base_url)), meter_(meter) {}
 
   std::vector<core::RuleResult> Judge() {
     std::vector<core::RuleResult> results;
-    // Latency last: it is measured with the requests of the others.
+    // Latency is measured with the requests of the others, and memory under all of that.
     for (const core::Rule& rule : stage_.rules) {
-      if (!std::holds_alternative<core::LatencyRule>(rule.body)) results.push_back(JudgeOne(rule));
+      if (!IsLatency(rule) && !IsMemory(rule)) results.push_back(JudgeOne(rule));
     }
     for (const core::Rule& rule : stage_.rules) {
-      if (const auto* latency = std::get_if<core::LatencyRule>(&rule.body)) {
-        results.push_back(JudgeLatency(rule, *latency));
-      }
+      if (IsLatency(rule)) results.push_back(JudgeLatency(rule, std::get<core::LatencyRule>(rule.body)));
+    }
+    for (const core::Rule& rule : stage_.rules) {
+      if (IsMemory(rule)) results.push_back(JudgeMemory(rule, std::get<core::MemoryRule>(rule.body)));
     }
     return results;
   }
 
+  bool left_unanswered() const { return left_unanswered_; }  // Whether some request was, once Judge has returned.
+
  private:
+  static bool IsLatency(const core::Rule& rule) { return std::holds_alternative<core::LatencyRule>(rule.body); }
+  static bool IsMemory(const core::Rule& rule) { return std::holds_alternative<core::MemoryRule>(rule.body); }
+
   core::RuleResult JudgeOne(const core::Rule& rule) {
     if (const auto* probe = std::get_if<core::ProbeRule>(&rule.body))
       return JudgeProbe(rule, *probe);
@@ -107,7 +115,24 @@ class ContractJudge {
         rule, form, "a rule of the form \"" + form + "\" is not available in a contract_gate");
   }
 
-  absl::StatusOr<std::vector<Value>> ProbeRows(const core::ProbeRule& probe) {
+  HttpRequest Request(std::string method, const std::string& path) const {
+    HttpRequest request;
+    request.method = std::move(method);
+    request.url = base_url_ + path;
+    request.timeout = attempt_.tools().config.answer_timeout;
+    return request;
+  }
+
+  // Returns a file of the run's commit.
+  absl::StatusOr<std::string> ReadFile(const std::string& file) const {
+    CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo,
+                           attempt_.tools().ports.repos.Open(attempt_.task().repo));
+    return repo->ReadFile(attempt_.task().commit, file, kContractMax);
+  }
+
+  // --- probes ---
+
+  absl::StatusOr<std::vector<Question>> Questions(const core::ProbeRule& probe) const {
     const auto input = attempt_.task().inputs.find(probe.probe);
     if (input == attempt_.task().inputs.end()) {
       return absl::InternalError("the daemon named no artifact for \"" + probe.probe + "\"");
@@ -115,190 +140,175 @@ class ContractJudge {
     CD4ML_ASSIGN_OR_RETURN(
         const std::string text,
         attempt_.tools().blobs.Read(input->second.artifact.digest, kProbeMax, attempt_.halt()));
-    return ParseLines(text);
+    return ReadProbeSet(text, probe);
   }
 
-  struct Question {
-    HttpRequest request;
-    Value expected;
-  };
-
-  absl::StatusOr<std::vector<Question>> Questions(const core::ProbeRule& probe) {
-    CD4ML_ASSIGN_OR_RETURN(const std::vector<Value> rows, ProbeRows(probe));
-    CD4ML_ASSIGN_OR_RETURN(const core::Expression equals, core::Expression::Parse(probe.equals));
-    std::optional<core::Expression> body;
-    if (!probe.body.empty()) {
-      CD4ML_ASSIGN_OR_RETURN(body, core::Expression::Parse(probe.body));
+  // Makes a request of every question.
+  absl::StatusOr<std::vector<Asked>> Requests(const core::ProbeRule& probe, const std::vector<Question>& questions) const {
+    std::shared_ptr<GrpcMethod> method;
+    if (!probe.grpc.empty()) {
+      CD4ML_ASSIGN_OR_RETURN(method, Connect(probe));
     }
-    std::vector<Question> questions;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const core::Scope scope = RowScope(rows[i]);
-      const std::string where = "row " + std::to_string(i + 1) + " of the probe set";
-      Question question;
-      question.request.method = probe.method;
-      question.request.url = base_url_ + probe.path;
-      if (body) {
-        absl::StatusOr<Value> sent = body->Evaluate(scope);
-        if (!sent.ok()) return Annotate(sent.status(), where);
-        question.request.body = ToJson(*sent);
-        question.request.headers["Content-Type"] = "application/json";
+    std::vector<Asked> requests;
+    for (const Question& question : questions) {
+      Asked asked;
+      asked.request = Request(probe.method, probe.path);
+      asked.method = method;
+      if (method != nullptr) {
+        asked.message = question.sent.value_or(Value(Value::Map{}));
+      } else if (question.sent) {
+        asked.request.body = ToJson(*question.sent);
+        asked.request.headers["Content-Type"] = "application/json";
       }
-      absl::StatusOr<Value> expected = equals.Evaluate(scope);
-      if (!expected.ok()) return Annotate(expected.status(), where);
-      question.expected = *std::move(expected);
-      questions.push_back(std::move(question));
+      requests.push_back(std::move(asked));
     }
-    return questions;
+    return requests;
   }
 
-  // Returns how an answer differs from what the original model said, or "".
-  static std::string Mismatch(const core::ProbeRule& probe, const Value& expected,
-                              const absl::StatusOr<HttpResponse>& response) {
-    if (!response.ok()) return "no answer: " + Message(response.status());
-    if (response->status < 200 || response->status >= 300) {
-      return "status " + std::to_string(response->status) + ": " + response->body.substr(0, 120);
+  absl::StatusOr<std::unique_ptr<GrpcMethod>> Connect(const core::ProbeRule& probe) const {
+    if (probe.proto.empty()) {
+      return absl::UnimplementedError(
+          "asking a server what it speaks (reflection) is not supported; name its file: `proto: service.proto`");
     }
-    Value answer = response->body;
-    if (!probe.answer_pointer.empty()) {
-      const absl::StatusOr<Value> body = ParseJson(response->body);
-      if (!body.ok()) return "the answer is no JSON: " + response->body.substr(0, 120);
-      const Value* found = FindPointer(*body, probe.answer_pointer);
-      if (found == nullptr)
-        return "the answer has no " + probe.answer_pointer + ": " + response->body.substr(0, 120);
-      answer = *found;
-    } else if (!expected.is_string()) {
-      if (absl::StatusOr<Value> body = ParseJson(response->body); body.ok())
-        answer = *std::move(body);
-    }
-    if (NearlyEqual(expected, answer, probe.abs_tol.value_or(0), probe.rel_tol.value_or(0)))
-      return "";
-    return "answered " + ToJson(answer) + ", the model said " + ToJson(expected);
+    return attempt_.tools().ports.grpc_method({.address = base_url_.substr(base_url_.find("://") + 3),
+                                               .method = probe.grpc,
+                                               .proto = probe.proto,
+                                               .read = [this](const std::string& file) { return ReadFile(file); }});
   }
 
   core::RuleResult JudgeProbe(const core::Rule& rule, const core::ProbeRule& probe) {
-    const std::string subject = probe.method + " " + probe.path;
-    absl::StatusOr<std::vector<Question>> questions = Questions(probe);
+    const std::string subject = probe.grpc.empty() ? probe.method + " " + probe.path : probe.grpc;
+    const absl::StatusOr<std::vector<Question>> questions = Questions(probe);
     if (!questions.ok()) return core::CannotJudge(rule, subject, Message(questions.status()));
+    absl::StatusOr<std::vector<Asked>> requests = Requests(probe, *questions);
+    if (!requests.ok()) return core::CannotJudge(rule, subject, Message(requests.status()));
     const auto count = static_cast<int64_t>(questions->size());
-    std::mutex mutex;
-    std::map<int64_t, std::string> mismatches;
-    ForEachAtOnce(attempt_.tools().ports, count, kReplayThreads, attempt_.halt(),
-                  [&](HttpClient& client, int64_t i) {
-                    const Question& question = (*questions)[static_cast<size_t>(i)];
-                    std::string mismatch =
-                        Mismatch(probe, question.expected, client.Send(question.request));
-                    if (mismatch.empty()) return;
-                    std::lock_guard lock(mutex);
-                    mismatches[i] = "row " + std::to_string(i + 1) + ": " + mismatch;
-                  });
-    for (Question& question : *questions) Remember(std::move(question.request));
-    core::RuleResult result =
-        core::JudgeNumber(rule, subject, static_cast<double>(mismatches.size()), " mismatches",
-                          {std::nullopt, static_cast<double>(probe.max_mismatches)}, count);
-    for (const auto& [row, text] : mismatches) {
-      if (result.rows.size() < core::kOffendingRowsMax) result.rows.push_back(text);
-    }
-    if (!mismatches.empty() && result.message.empty()) result.message = result.rows.front();
+    Misses misses(probe.max_mismatches);
+    ForEachAtOnce(attempt_.tools().ports.http_client, count, kReplayThreads, attempt_.halt(), [&](HttpClient& client, int64_t i) {
+      const auto at = static_cast<size_t>(i);
+      absl::Status answered;
+      std::string breach = ProbeBreach(probe, (*questions)[at].expected, client, (*requests)[at], answered);
+      if (breach.empty()) return true;
+      return misses.Add(i, "row " + std::to_string(i + 1) + ": " + std::move(breach), IsAnswer(answered));
+    });
+    core::RuleResult result = misses.Judge(rule, subject, " mismatches", probe.max_mismatches, count);
+    left_unanswered_ |= misses.left_unanswered();
+    for (Asked& asked : *requests) Remember(std::move(asked));
     return result;
   }
 
-  absl::StatusOr<Contract> ReadContract(const std::string& file) {
+  // Asks once. Notes in `answered` why there was no answer, and in `asked` what status there was.
+  static std::string ProbeBreach(const core::ProbeRule& probe, const Value& expected, HttpClient& client, Asked& asked,
+                                 absl::Status& answered) {
+    if (asked.method != nullptr) {
+      const absl::StatusOr<Value> message = asked.method->Call(asked.message, asked.request.timeout);
+      answered = message.status();
+      return message.ok() ? MessageBreach(probe, expected, *message) : NoAnswer(answered);
+    }
+    const absl::StatusOr<HttpResponse> response = client.Send(asked.request);
+    answered = response.status();
+    if (!response.ok()) return NoAnswer(answered);
+    asked.status = response->status;
+    return AnswerBreach(probe, expected, *response);
+  }
+
+  // --- consumers ---
+
+  absl::StatusOr<Contract> ReadContract(const std::string& file) const {
     const AgentPorts& ports = attempt_.tools().ports;
-    CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo,
-                           ports.repos.Open(attempt_.task().repo));
-    CD4ML_ASSIGN_OR_RETURN(const std::string text,
-                           repo->ReadFile(attempt_.task().commit, file, kContractMax));
-    CD4ML_ASSIGN_OR_RETURN(const Value value, ports.parser.ParseParams(text, file));
-    absl::StatusOr<Contract> contract = ParseContract(value);
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+    CD4ML_ASSIGN_OR_RETURN(const Value document, ports.parser.ParseDocument(text, file));
+    absl::StatusOr<Contract> contract = ParseContract(document, ports.compile_schema);
     if (!contract.ok()) return Annotate(contract.status(), file);
     return contract;
   }
 
+  // One request after the other, in the order of the file: a consumer may have written them so.
   core::RuleResult JudgeContract(const core::Rule& rule, const core::ContractRule& body) {
     absl::StatusOr<Contract> contract = ReadContract(body.file);
     if (!contract.ok()) return core::CannotJudge(rule, body.file, Message(contract.status()));
-    const std::unique_ptr<HttpClient> client = attempt_.tools().ports.http_client();
-    std::vector<std::string> breaches;
-    for (Interaction& interaction : contract->interactions) {
-      interaction.request.url = base_url_ + interaction.request.url;
-      const absl::StatusOr<HttpResponse> response = client->Send(interaction.request);
-      const std::string breach = response.ok() ? BreachOf(interaction, *response)
-                                               : "no answer: " + Message(response.status());
-      if (!breach.empty()) breaches.push_back(interaction.name + ": " + breach);
-      Remember(std::move(interaction.request));
-    }
     const auto count = static_cast<int64_t>(contract->interactions.size());
-    core::RuleResult result =
-        core::JudgeNumber(rule, contract->consumer, static_cast<double>(breaches.size()),
-                          " broken interactions", {std::nullopt, 0.0}, count);
-    if (!breaches.empty() && result.message.empty()) result.message = breaches.front();
-    if (breaches.size() > core::kOffendingRowsMax) breaches.resize(core::kOffendingRowsMax);
-    result.rows = std::move(breaches);
+    Misses misses(0);
+    ForEachAtOnce(attempt_.tools().ports.http_client, count, 1, attempt_.halt(), [&](HttpClient& client, int64_t i) {
+      const Interaction& interaction = contract->interactions[static_cast<size_t>(i)];
+      Asked asked;
+      asked.request = interaction.request;
+      asked.request.url = base_url_ + interaction.request.url;
+      asked.request.timeout = attempt_.tools().config.answer_timeout;
+      const absl::StatusOr<HttpResponse> response = client.Send(asked.request);
+      std::string breach = response.ok() ? interaction.breach(*response) : NoAnswer(response.status());
+      if (response.ok()) asked.status = response->status;
+      Remember(std::move(asked));
+      if (breach.empty()) return true;
+      return misses.Add(i, interaction.name + ": " + std::move(breach), IsAnswer(response.status()));
+    });
+    left_unanswered_ |= misses.left_unanswered();
+    return misses.Judge(rule, contract->consumer, " broken interactions", 0, count);
+  }
+
+  void Remember(Asked asked) {
+    if (asked_.size() < kAskedMax) asked_.push_back(std::move(asked));
+  }
+
+  // --- under load ---
+
+  core::RuleResult JudgeLatency(const core::Rule& rule, const core::LatencyRule& latency) {
+    if (asked_.empty()) {
+      const std::string& path = stage_.service->ready_path;
+      asked_.push_back({Request("GET", path.empty() ? "/" : path), nullptr, Value(), 200});
+    }
+    const AgentPorts& ports = attempt_.tools().ports;
+    const LoadReport report =
+        Load(ports.clock, ports.http_client, asked_, std::max<int64_t>(1, latency.requests),
+             std::max(1, latency.concurrency), attempt_.halt());
+    left_unanswered_ |= report.failed > 0;
+    if (report.failed > 0 || report.seconds.empty()) return NotAnswered(rule, report);
+    std::optional<core::RuleResult> worst;
+    std::string all;
+    for (const auto& [bound, percent] : {std::pair(latency.p50, 50), {latency.p95, 95}, {latency.p99, 99}}) {
+      const double ms = Percentile(report.seconds, percent) * 1e3;
+      all += "p" + std::to_string(percent) + " " + core::FormatNumber(ms) + " ms, ";
+      if (!bound) continue;
+      core::RuleResult result = core::JudgeNumber(rule, "p" + std::to_string(percent), ms, " ms",
+                                                  {std::nullopt, static_cast<double>(bound->count())}, report.asked);
+      if (!worst || result.outcome > worst->outcome) worst = std::move(result);
+    }
+    if (!worst) return core::CannotJudge(rule, "latency", "the rule states no bound");
+    worst->message = all + "at most " + core::FormatNumber(report.seconds.back() * 1e3) + " ms, " +
+                     core::FormatNumber(std::floor(static_cast<double>(report.asked) / report.elapsed)) + " requests/s";
+    return *std::move(worst);
+  }
+
+  // A request without a proper answer has no latency; leaving it out would flatter the service.
+  static core::RuleResult NotAnswered(const core::Rule& rule, const LoadReport& report) {
+    core::RuleResult result = core::JudgeNumber(rule, "latency", static_cast<double>(report.failed), " failed requests",
+                                                {std::nullopt, 0.0}, report.asked);
+    result.rows = {report.failure};
+    result.message = std::to_string(report.failed) + " requests under load failed: " + report.failure;
     return result;
   }
 
-  void Remember(HttpRequest request) {
-    if (static_cast<int64_t>(sent_.size()) < kSentMax) sent_.push_back(std::move(request));
-  }
-
-  core::RuleResult JudgeLatency(const core::Rule& rule, const core::LatencyRule& latency) {
-    if (sent_.empty()) {
-      HttpRequest request;
-      request.url =
-          base_url_ + (stage_.service->ready_path.empty() ? "/" : stage_.service->ready_path);
-      sent_.push_back(std::move(request));
+  core::RuleResult JudgeMemory(const core::Rule& rule, const core::MemoryRule& memory) {
+    constexpr double kMiB = 1 << 20;
+    if (!attempt_.runtime().engine.empty()) {
+      return core::CannotJudge(rule, "memory", "what a container takes is not known here; its processes are the engine's");
     }
-    std::vector<double> seconds(static_cast<size_t>(std::max<int64_t>(1, latency.requests)), -1);
-    std::mutex mutex;
-    std::string failure;
-    ForEachAtOnce(
-        attempt_.tools().ports, static_cast<int64_t>(seconds.size()),
-        std::max(1, latency.concurrency), attempt_.halt(), [&](HttpClient& client, int64_t i) {
-          const auto at = static_cast<size_t>(i);
-          const absl::StatusOr<HttpResponse> response = client.Send(sent_[at % sent_.size()]);
-          if (response.ok()) {
-            seconds[at] = response->seconds;
-            return;
-          }
-          std::lock_guard lock(mutex);
-          failure = Message(response.status());
-        });
-    const auto unanswered =
-        std::count_if(seconds.begin(), seconds.end(), [](double s) { return s < 0; });
-    if (unanswered > 0) {
-      return core::CannotJudge(rule, "latency",
-                               std::to_string(unanswered) + " of " +
-                                   std::to_string(seconds.size()) +
-                                   " requests were not answered: " + failure);
-    }
-    std::sort(seconds.begin(), seconds.end());
-    for (const double s : seconds) latencies_ms_.push_back(s * 1e3);
-    std::optional<core::RuleResult> worst;
-    const auto judge = [&](const std::optional<Duration>& bound, int percent) {
-      if (!bound) return;
-      const size_t rank = (seconds.size() * static_cast<size_t>(percent) + 99) / 100;
-      core::RuleResult result =
-          core::JudgeNumber(rule, "p" + std::to_string(percent), seconds[rank - 1] * 1e3, " ms",
-                            {std::nullopt, static_cast<double>(bound->count())},
-                            static_cast<int64_t>(seconds.size()));
-      if (!worst || result.outcome > worst->outcome) worst = std::move(result);
-    };
-    judge(latency.p50, 50);
-    judge(latency.p95, 95);
-    judge(latency.p99, 99);
-    return worst ? *std::move(worst)
-                 : core::CannotJudge(rule, "latency", "the rule states no bound");
+    const absl::StatusOr<int64_t> peak = meter_->Peak();
+    if (!peak.ok()) return core::CannotJudge(rule, "memory", "it could not be measured: " + Message(peak.status()));
+    return core::JudgeNumber(rule, "memory", static_cast<double>(*peak) / kMiB, " MiB",
+                             {std::nullopt, static_cast<double>(memory.max) / kMiB}, std::nullopt);
   }
 
   const Attempt& attempt_;
   const core::StageSpec& stage_;
   const std::string base_url_;
-  std::vector<HttpRequest> sent_;  // For measuring latency.
-  std::vector<double> latencies_ms_;
+  MemoryMeter* const meter_;    // There is one when there is a rule about memory.
+  std::vector<Asked> asked_;    // For measuring latency.
+  bool left_unanswered_ = false;
 };
 
-// Places the package and starts it. Returns once it is ready.
-absl::Status Serve(Attempt& attempt, const core::StageSpec& stage, const std::string& base_url) {
+// Places the package and starts it.
+absl::Status Start(Attempt& attempt, const core::StageSpec& stage) {
   const std::string id = attempt.ProcessId("serve");
   const std::string package = attempt.paths().room() + "/package";
   if (!attempt.HasStarted(id)) {
@@ -330,18 +340,42 @@ absl::Status Serve(Attempt& attempt, const core::StageSpec& stage, const std::st
   if (absl::Status started = attempt.Start(spec); !started.ok())
     return absl::InternalError(Message(started));
   attempt.Began();
-  return AwaitReady(attempt.tools(), id, *stage.service, base_url, attempt.halt());
+  return absl::OkStatus();
 }
 
-// The gate of a service that cannot be asked: every rule says why.
-core::Verdict NotServing(const Attempt& attempt, const core::StageSpec& stage,
-                         const std::string& why) {
-  std::vector<core::RuleResult> results;
-  for (const core::Rule& rule : stage.rules) {
-    results.push_back(core::CannotJudge(rule, "service", why));
-    results.back().rows = LastLines(attempt.paths().log(), core::kOffendingRowsMax);
+// Notes that the service was not there to be judged, whatever its rules found; that blocks even where no rule would.
+void Blame(const Attempt& attempt, const std::string& why, std::string_view wanted, std::vector<core::RuleResult>& results) {
+  for (core::RuleResult& result : results) {
+    const bool is_known = result.outcome == core::VerdictOutcome::kFail;
+    result.message = is_known ? result.message + "; " + why : why;
+    if (is_known) continue;
+    result.outcome = core::VerdictOutcome::kFail;
+    result.observed = why;
+    result.bound = wanted;
+    result.rows = LastLines(attempt.paths().log(), core::kOffendingRowsMax);
   }
-  return core::Conclude(std::move(results));
+}
+
+// The results of a service that cannot be asked.
+std::vector<core::RuleResult> NotServing(const Attempt& attempt, const core::StageSpec& stage, const absl::Status& why) {
+  std::vector<core::RuleResult> results;
+  for (const core::Rule& rule : stage.rules) results.push_back(core::CannotJudge(rule, "service", ""));
+  Blame(attempt, "the packaged service " + Message(why) + LastWords(attempt.paths().log()), "ready", results);
+  return results;
+}
+
+std::vector<core::RuleResult> Judge(const Attempt& attempt, const core::StageSpec& stage, const std::string& base_url,
+                                    MemoryMeter* meter) {
+  ContractJudge judge(attempt, stage, base_url, meter);
+  std::vector<core::RuleResult> results = judge.Judge();
+  const std::string id = attempt.ProcessId("serve");
+  if (judge.left_unanswered()) attempt.tools().exits.Wait(id, kLastBreath, attempt.halt());
+  const absl::Status there = StillServes(attempt.tools(), id);
+  if (!there.ok()) {
+    Blame(attempt, "the packaged service " + Message(there) + " while it was judged" + LastWords(attempt.paths().log()),
+          "up to the end", results);
+  }
+  return results;
 }
 
 }  // namespace
@@ -354,39 +388,34 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pi
     return Failed(Reason::kNotAvailable,
                   "a command or outputs of a contract gate are not available");
   }
+  const std::string id = attempt.ProcessId("serve");
   const std::string base_url = "http://127.0.0.1:" + std::to_string(attempt.port());
-  const bool is_known = attempt.HasStarted(attempt.ProcessId("serve"));
-  if (absl::Status there = EnterRuntime(attempt, pipeline, stage, is_known); !there.ok()) {
+  if (absl::Status there = EnterRuntime(attempt, pipeline, stage, attempt.HasStarted(id)); !there.ok()) {
     return FailedWithoutRuntime(there);
   }
-  const absl::Status serving = Serve(attempt, stage, base_url);
+  absl::Status serving = Start(attempt, stage);
+  std::optional<MemoryMeter> meter;
+  if (serving.ok()) {
+    const bool is_asked = std::any_of(stage.rules.begin(), stage.rules.end(), [](const core::Rule& rule) {
+      return std::holds_alternative<core::MemoryRule>(rule.body);
+    });
+    if (is_asked) meter.emplace(attempt.tools().ports, id);  // Loading a model may be what takes most.
+    serving = AwaitReady(attempt.tools(), id, *stage.service, base_url, attempt.halt());
+  }
   if (attempt.quitting()) return {};
   const bool is_theirs = absl::IsUnavailable(serving) || absl::IsDeadlineExceeded(serving);
   if (!serving.ok() && !is_theirs) {
     return Failed(attempt.cancelled() ? Reason::kCancelled : Reason::kInfra, serving);
   }
   const Duration start = attempt.tools().ports.clock.Steady();
-  core::Verdict verdict;
-  core::GateEvidence evidence;
-  if (serving.ok()) {
-    ContractJudge judge(attempt, stage, base_url);
-    verdict = core::Conclude(judge.Judge());
-    evidence.latencies_ms = judge.latencies_ms();
-  } else {
-    const std::vector<std::string> lines = LastLines(attempt.paths().log(), 1);
-    verdict = NotServing(
-        attempt, stage,
-        "the packaged service " + Message(serving) +
-            (lines.empty() ? "; it printed nothing" : "; its last line: " + lines.back()));
-  }
+  core::Verdict verdict = core::Conclude(serving.ok() ? Judge(attempt, stage, base_url, meter ? &*meter : nullptr)
+                                                      : NotServing(attempt, stage, serving));
   if (attempt.quitting()) return {};
-  attempt.tools().exits.End(attempt.ProcessId("serve"), attempt.quit());
-  attempt.tools().runtimes.Clear(attempt.runtime(), attempt.ProcessId("serve"));
+  attempt.tools().exits.End(id, attempt.quit());
+  attempt.tools().runtimes.Clear(attempt.runtime(), id);
   SayVerdict(attempt, verdict);
   attempt.Say("judged in " + FormatDuration(attempt.tools().ports.clock.Steady() - start));
-  core::Outcome outcome = OutcomeOf(std::move(verdict));
-  AttachGatePage(attempt, stage, std::move(evidence), outcome);
-  return outcome;
+  return OutcomeOf(std::move(verdict));
 }
 
 }  // namespace cd4ml::agent

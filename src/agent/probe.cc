@@ -1,0 +1,95 @@
+// Reads probe sets and compares answers.
+#include "agent/probe.h"
+
+#include "agent/contract.h"
+#include "cd4ml/base/status.h"
+#include "cd4ml/core/expression.h"
+
+namespace cd4ml::agent {
+namespace {
+
+constexpr size_t kShownMax = 120;
+
+// One line of a probe set as the expressions of a rule see it.
+core::Scope RowScope(const Value& row) {
+  core::Scope scope;
+  scope.name = [&row](std::string_view name) -> std::optional<Value> {
+    if (name == "row") return row;
+    if (!name.starts_with("row.")) return std::nullopt;
+    const Value* found = row.FindPath(name.substr(4));
+    return found != nullptr ? std::optional(*found) : std::nullopt;
+  };
+  scope.call = [](std::string_view, const std::vector<Value>&) { return std::nullopt; };
+  return scope;
+}
+
+std::string Shown(const Value& value) {
+  std::string json = ToJson(value);
+  return json.size() > kShownMax ? json.substr(0, kShownMax) + " ..." : json;
+}
+
+std::string Difference(const core::ProbeRule& probe, const Value& expected, const Value& answer) {
+  if (NearlyEqual(expected, answer, probe.abs_tol.value_or(0), probe.rel_tol.value_or(0))) return "";
+  return "answered " + Shown(answer) + ", the model said " + Shown(expected);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe) {
+  CD4ML_ASSIGN_OR_RETURN(const core::Expression equals, core::Expression::Parse(probe.equals));
+  std::optional<core::Expression> body;
+  if (!probe.body.empty()) {
+    CD4ML_ASSIGN_OR_RETURN(body, core::Expression::Parse(probe.body));
+  }
+  std::vector<Question> questions;
+  int64_t line = 0;
+  for (size_t start = 0; start < text.size();) {
+    const size_t end = std::min(text.find('\n', start), text.size());
+    const std::string_view part = std::string_view(text).substr(start, end - start);
+    start = end + 1;
+    ++line;
+    if (part.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string where = "line " + std::to_string(line) + " of the probe set";
+    const absl::StatusOr<Value> row = ParseJson(part);
+    if (!row.ok()) return Annotate(row.status(), where);
+    const core::Scope scope = RowScope(*row);
+    Question question;
+    if (body) {
+      absl::StatusOr<Value> sent = body->Evaluate(scope);
+      if (!sent.ok()) return Annotate(sent.status(), where);
+      question.sent = *std::move(sent);
+    }
+    absl::StatusOr<Value> expected = equals.Evaluate(scope);
+    if (!expected.ok()) return Annotate(expected.status(), where);
+    question.expected = *std::move(expected);
+    questions.push_back(std::move(question));
+  }
+  if (questions.empty()) return absl::InvalidArgumentError("the probe set is empty");
+  return questions;
+}
+
+std::string AnswerBreach(const core::ProbeRule& probe, const Value& expected, const HttpResponse& response) {
+  const std::string shown = response.body.substr(0, kShownMax);
+  if (response.status < 200 || response.status >= 300) return "status " + std::to_string(response.status) + ": " + shown;
+  if (!probe.answer_pointer.empty()) {
+    if (const std::string type = ContentType(response); !IsJsonType(type)) {
+      return type.empty() ? "the answer has no Content-Type: " + shown
+                          : "Content-Type is \"" + type.substr(0, kShownMax) + "\", must be that of JSON: " + shown;
+    }
+    const absl::StatusOr<Value> body = ParseJson(response.body);
+    return body.ok() ? MessageBreach(probe, expected, *body) : "the answer is no JSON: " + shown;
+  }
+  Value answer = response.body;
+  if (!expected.is_string()) {
+    if (absl::StatusOr<Value> body = ParseJson(response.body); body.ok()) answer = *std::move(body);
+  }
+  return Difference(probe, expected, answer);
+}
+
+std::string MessageBreach(const core::ProbeRule& probe, const Value& expected, const Value& message) {
+  const Value* found = FindPointer(message, probe.answer_pointer);
+  if (found == nullptr) return "the answer has no " + probe.answer_pointer + ": " + Shown(message);
+  return Difference(probe, expected, *found);
+}
+
+}  // namespace cd4ml::agent
