@@ -128,6 +128,7 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv
                           .open_blobs = [](const std::string& dir) { return OpenBlobStore(dir); },
                           .table_engine = [tables] { return table::OpenTableEngine(tables); },
                           .http_client = [] { return http::MakeHttpClient(); },
+                          .load_client = [&clock] { return http::MakeLoadClient(*clock); },
                           .compile_schema = schema::CompileSchema,
                           .grpc_method = rpc::ConnectMethod,
                           .unpack = archive::Unpack,

@@ -1,4 +1,4 @@
-// What everything over libcurl shares.
+// What everything in this module shares.
 #include "http/curl.h"
 
 #include <curl/curl.h>
@@ -17,6 +17,11 @@ std::string Trim(std::string_view text) {
   return std::string(text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1));
 }
 
+bool HasControlCharacter(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c < 0x20 && c != '\t'; });
+}
+
 }  // namespace
 
 void InitialiseOnce() {
@@ -31,6 +36,22 @@ void AddHeader(std::string_view line, std::map<std::string, std::string>& header
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   std::string& value = headers[name];
   value += (value.empty() ? "" : ", ") + Trim(line.substr(colon + 1));
+}
+
+absl::Status CheckRequest(const HttpRequest& request) {
+  if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(),
+                                             [](unsigned char c) { return std::isupper(c); })) {
+    return absl::InvalidArgumentError("\"" + request.method + "\" is no HTTP method");
+  }
+  if (HasControlCharacter(request.url))
+    return absl::InvalidArgumentError("the URL holds a control character");
+  for (const auto& [name, value] : request.headers) {
+    if (name.empty() || HasControlCharacter(name) || HasControlCharacter(value) ||
+        name.find_first_of(": \t") != std::string::npos) {
+      return absl::InvalidArgumentError("the header \"" + name + "\" is malformed");
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace cd4ml::http

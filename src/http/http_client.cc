@@ -48,27 +48,6 @@ size_t TakeHeader(char* bytes, size_t, size_t size, void* user) {
   return size;
 }
 
-bool HasControlCharacter(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](unsigned char c) { return c < 0x20 && c != '\t'; });
-}
-
-absl::Status CheckRequest(const HttpRequest& request) {
-  if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(),
-                                             [](unsigned char c) { return std::isupper(c); })) {
-    return absl::InvalidArgumentError("\"" + request.method + "\" is no HTTP method");
-  }
-  if (HasControlCharacter(request.url))
-    return absl::InvalidArgumentError("the URL holds a control character");
-  for (const auto& [name, value] : request.headers) {
-    if (name.empty() || HasControlCharacter(name) || HasControlCharacter(value) ||
-        name.find_first_of(": \t") != std::string::npos) {
-      return absl::InvalidArgumentError("the header \"" + name + "\" is malformed");
-    }
-  }
-  return absl::OkStatus();
-}
-
 class CurlHttpClient : public HttpClient {
  public:
   CurlHttpClient() {

@@ -798,6 +798,7 @@ TEST(Agent, RefusesAConfigurationThatMakesNoSense) {
                    .open_blobs = nullptr,
                    .table_engine = nullptr,
                    .http_client = nullptr,
+                   .load_client = nullptr,
                    .compile_schema = nullptr,
                    .grpc_method = nullptr,
                    .unpack = nullptr,

@@ -95,6 +95,7 @@ class BadServices : public ::testing::Test {
  protected:
   BadServices() {
     world_.http_client = http::MakeHttpClient;
+    world_.load_client = [this] { return http::MakeLoadClient(*world_.clock); };
     world_.config.slots = 6;
     world_.config.answer_timeout = Duration(700);
     world_.repos.files["web.yaml"] = R"(

@@ -102,6 +102,7 @@ class ContractGate : public ::testing::Test {
  protected:
   ContractGate() {
     world_.http_client = http::MakeHttpClient;
+    world_.load_client = [this] { return http::MakeLoadClient(*world_.clock); };
     world_.grpc_method = rpc::ConnectMethod;
     world_.config.answer_timeout = Duration(5'000);
     world_.repos.files["openapi.yaml"] = kOpenApi;

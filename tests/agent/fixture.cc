@@ -481,6 +481,7 @@ void World::Start() {
                      return std::make_unique<FakeTables>();
                    },
                    .http_client = http_client,
+                   .load_client = load_client ? load_client : http_client,
                    .compile_schema = schema::CompileSchema,
                    .grpc_method = grpc_method,
                    .unpack =

@@ -136,6 +136,7 @@ class World {
   std::unique_ptr<BlobStore> blobs;  // The daemon's.
   AgentConfig config;
   std::function<std::unique_ptr<HttpClient>()> http_client;
+  std::function<std::unique_ptr<HttpClient>()> load_client;  // Without, the same.
   GrpcConnector grpc_method;
   bool same_host = true;   // The agent may use the daemon's folder.
   absl::Status no_tables;  // When not OK: why there is no table engine.

@@ -12,6 +12,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/http/connect.h"
+#include "cd4ml/os/os.h"
 
 namespace cd4ml::http {
 namespace {
@@ -19,9 +20,17 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class HttpClientTest : public ::testing::Test {
+// The client that is tested, by its name: the one for use and the one for measuring keep the same promises.
+class HttpClients : public ::testing::TestWithParam<std::string> {
  protected:
-  HttpClientTest() : client_(MakeHttpClient()) {
+  std::unique_ptr<HttpClient> Make() const { return GetParam() == "Curl" ? MakeHttpClient() : MakeLoadClient(*clock_); }
+
+  const std::unique_ptr<Clock> clock_ = os::MakeClock();
+};
+
+class HttpClientTest : public HttpClients {
+ protected:
+  HttpClientTest() : client_(Make()) {
     server_.set_pre_routing_handler([this](const httplib::Request& request, httplib::Response&) {
       ports_.insert(request.remote_port);
       return httplib::Server::HandlerResponse::Unhandled;
@@ -131,7 +140,11 @@ class RawServer {
   std::thread thread_;
 };
 
-TEST_F(HttpClientTest, ReturnsStatusHeadersBodyAndTime) {
+std::string NameOf(const ::testing::TestParamInfo<std::string>& info) { return info.param; }
+INSTANTIATE_TEST_SUITE_P(, HttpClientTest, ::testing::Values("Curl", "Load"), NameOf);
+INSTANTIATE_TEST_SUITE_P(, HttpClients, ::testing::Values("Curl", "Load"), NameOf);
+
+TEST_P(HttpClientTest, ReturnsStatusHeadersBodyAndTime) {
   const absl::StatusOr<HttpResponse> response = Get("/hello");
 
   ASSERT_TRUE(response.ok()) << response.status();
@@ -142,7 +155,7 @@ TEST_F(HttpClientTest, ReturnsStatusHeadersBodyAndTime) {
   EXPECT_GT(response->seconds, 0);
 }
 
-TEST_F(HttpClientTest, SendsEveryMethodWithItsBodyUnchanged) {
+TEST_P(HttpClientTest, SendsEveryMethodWithItsBodyUnchanged) {
   const std::string body("{\"a\": 1}\0\xFF", 10);
   for (const char* method : {"POST", "PUT", "PATCH", "DELETE"}) {
     const auto response =
@@ -158,7 +171,7 @@ TEST_F(HttpClientTest, SendsEveryMethodWithItsBodyUnchanged) {
   }
 }
 
-TEST_F(HttpClientTest, AddsNoContentTypeAndSendsAnEmptyBody) {
+TEST_P(HttpClientTest, AddsNoContentTypeAndSendsAnEmptyBody) {
   const auto response = client_->Send({.method = "POST", .url = Url("/echo")});
 
   ASSERT_TRUE(response.ok()) << response.status();
@@ -167,7 +180,7 @@ TEST_F(HttpClientTest, AddsNoContentTypeAndSendsAnEmptyBody) {
   EXPECT_EQ(response->body, "");
 }
 
-TEST_F(HttpClientTest, AHeadRequestHasNoBodyAndDoesNotWaitForOne) {
+TEST_P(HttpClientTest, AHeadRequestHasNoBodyAndDoesNotWaitForOne) {
   const auto response = client_->Send({.method = "HEAD", .url = Url("/hello")});
 
   ASSERT_TRUE(response.ok()) << response.status();
@@ -175,14 +188,14 @@ TEST_F(HttpClientTest, AHeadRequestHasNoBodyAndDoesNotWaitForOne) {
   EXPECT_EQ(response->body, "");
 }
 
-TEST_F(HttpClientTest, AnyStatusIsAnAnswerAndNoRedirectIsFollowed) {
+TEST_P(HttpClientTest, AnyStatusIsAnAnswerAndNoRedirectIsFollowed) {
   EXPECT_EQ(Get("/broken")->status, 503);
   EXPECT_EQ(Get("/nothing")->status, 404);
   EXPECT_EQ(Get("/away")->status, 302);
   EXPECT_EQ(Get("/away")->headers.at("location"), "/hello");
 }
 
-TEST_F(HttpClientTest, OptionsOfOneRequestDoNotReachTheNext) {
+TEST_P(HttpClientTest, OptionsOfOneRequestDoNotReachTheNext) {
   ASSERT_TRUE(client_->Send({.method = "HEAD", .url = Url("/hello")}).ok());
   ASSERT_TRUE(
       client_
@@ -195,13 +208,13 @@ TEST_F(HttpClientTest, OptionsOfOneRequestDoNotReachTheNext) {
             "not sent");
 }
 
-TEST_F(HttpClientTest, KeepsTheConnectionOpen) {
+TEST_P(HttpClientTest, KeepsTheConnectionOpen) {
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(Get("/hello").ok());
 
   EXPECT_EQ(ports_.size(), 1u);
 }
 
-TEST_F(HttpClientTest, RefusesAnAnswerThatIsTooLarge) {
+TEST_P(HttpClientTest, RefusesAnAnswerThatIsTooLarge) {
   EXPECT_EQ(Get("/large")->body.size(), size_t{16} << 20);
 
   const absl::Status status = Get("/huge").status();
@@ -210,13 +223,13 @@ TEST_F(HttpClientTest, RefusesAnAnswerThatIsTooLarge) {
   EXPECT_EQ(Get("/hello")->body, "hello") << "the client goes on";
 }
 
-TEST_F(HttpClientTest, IgnoresProxiesOfTheEnvironment) {
+TEST_P(HttpClientTest, IgnoresProxiesOfTheEnvironment) {
   setenv("http_proxy", "http://127.0.0.1:1", 1);
   EXPECT_TRUE(Get("/hello").ok());
   unsetenv("http_proxy");
 }
 
-TEST_F(HttpClientTest, RefusesRequestsThatAreNone) {
+TEST_P(HttpClientTest, RefusesRequestsThatAreNone) {
   for (const HttpRequest& request :
        std::vector<HttpRequest>{{.url = ""},
                                 {.url = "file:///etc/passwd"},
@@ -232,10 +245,10 @@ TEST_F(HttpClientTest, RefusesRequestsThatAreNone) {
   }
 }
 
-TEST(HttpClient, SendsTheHeadersAsTheyAreAndNoneOfItsOwnMaking) {
+TEST_P(HttpClients, SendsTheHeadersAsTheyAreAndNoneOfItsOwnMaking) {
   RawServer server("HTTP/1.1 204 No Content\r\n\r\n");
 
-  const auto response = MakeHttpClient()->Send({.method = "POST",
+  const auto response = Make()->Send({.method = "POST",
                                                 .url = server.url(),
                                                 .headers = {{"X-Empty", ""}, {"X-B", "b: c"}},
                                                 .body = std::string(2000, 'x')});
@@ -249,53 +262,74 @@ TEST(HttpClient, SendsTheHeadersAsTheyAreAndNoneOfItsOwnMaking) {
   EXPECT_THAT(sent, Not(HasSubstr("Content-Type")));
 }
 
-TEST(HttpClient, SaysThatNobodyAnswers) {
+TEST_P(HttpClients, SaysThatNobodyAnswers) {
   std::string url;
   {
     RawServer gone("");
     url = gone.url();
   }
-  const absl::Status status = MakeHttpClient()->Send({.url = url}).status();
+  const absl::Status status = Make()->Send({.url = url}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(Message(status), HasSubstr("GET " + url));
 
-  EXPECT_EQ(MakeHttpClient()
+  EXPECT_EQ(Make()
                 ->Send({.url = "http://no-such-host.invalid/", .timeout = Duration(2000)})
                 .status()
                 .ok(),
             false);
 }
 
-TEST(HttpClient, GivesUpAfterTheTimeout) {
+TEST_P(HttpClients, GivesUpAfterTheTimeout) {
   const RawServer silent("");
 
   const absl::Status status =
-      MakeHttpClient()->Send({.url = silent.url(), .timeout = Duration(50)}).status();
+      Make()->Send({.url = silent.url(), .timeout = Duration(50)}).status();
 
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(Message(status), HasSubstr("no answer within 50ms"));
-  EXPECT_EQ(MakeHttpClient()->Send({.url = silent.url(), .timeout = Duration(0)}).status().code(),
+  EXPECT_EQ(Make()->Send({.url = silent.url(), .timeout = Duration(0)}).status().code(),
             absl::StatusCode::kDeadlineExceeded);
 }
 
-TEST(HttpClient, SurvivesServersThatDoNotSpeakHttp) {
+TEST_P(HttpClients, SurvivesServersThatDoNotSpeakHttp) {
   for (const std::string& answer :
        {std::string("nonsense\r\n\r\n"),
         std::string("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort"),
         std::string("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"), std::string("\0\0\0", 3)}) {
     const RawServer server(answer);
-    EXPECT_FALSE(MakeHttpClient()->Send({.url = server.url(), .timeout = Duration(2000)}).ok())
+    EXPECT_FALSE(Make()->Send({.url = server.url(), .timeout = Duration(2000)}).ok())
         << answer;
   }
 }
 
-TEST(HttpClient, RefusesEndlessHeaders) {
+TEST_P(HttpClients, ReadsBodiesInChunksAndUpToTheEndOfTheConnection) {
+  for (const std::string& answer :
+       {std::string("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n"),
+        std::string("HTTP/1.0 200 OK\r\n\r\nabcde")}) {
+    const RawServer server(answer);
+    const auto client = Make();
+    for (int i = 0; i < 2; ++i) {
+      const auto response = client->Send({.url = server.url()});
+      ASSERT_TRUE(response.ok()) << response.status();
+      EXPECT_EQ(response->body, "abcde");
+    }
+  }
+}
+
+TEST_P(HttpClients, GivesUpOnABodyWithoutEndAndOnChunksThatAreNone) {
+  const RawServer endless("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1100000\r\n" + std::string(17 << 20, 'x'));
+  EXPECT_EQ(Make()->Send({.url = endless.url()}).status().code(), absl::StatusCode::kOutOfRange);
+  const RawServer short_of("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
+  EXPECT_FALSE(Make()->Send({.url = short_of.url()}).ok());
+}
+
+TEST_P(HttpClients, RefusesEndlessHeaders) {
   std::string answer = "HTTP/1.1 200 OK\r\n";
   for (int i = 0; i < 3000; ++i)
     answer += "X-" + std::to_string(i) + ": " + std::string(40, 'x') + "\r\n";
   const RawServer server(answer + "\r\n");
 
-  EXPECT_THAT(Message(MakeHttpClient()->Send({.url = server.url()}).status()),
+  EXPECT_THAT(Message(Make()->Send({.url = server.url()}).status()),
               HasSubstr("64 KiB of headers"));
 }
 

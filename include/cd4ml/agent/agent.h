@@ -56,6 +56,7 @@ struct AgentPorts {
   std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()>
       table_engine;                                          // One for each thread.
   std::function<std::unique_ptr<HttpClient>()> http_client;  // One for each thread.
+  std::function<std::unique_ptr<HttpClient>()> load_client;  // The same, of one that takes little of the machine.
   SchemaCompiler compile_schema;
   GrpcConnector grpc_method;
   // Unpacks a tar (also compressed) or zip file into an empty folder and lets nothing out of it.

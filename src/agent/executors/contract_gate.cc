@@ -259,7 +259,7 @@ class ContractJudge {
     }
     const AgentPorts& ports = attempt_.tools().ports;
     const LoadReport report =
-        Load(ports.clock, ports.http_client, asked_, std::max<int64_t>(1, latency.requests),
+        Load(ports.clock, ports.load_client, asked_, std::max<int64_t>(1, latency.requests),
              std::max(1, latency.concurrency), attempt_.halt());
     left_unanswered_ |= report.failed > 0;
     if (report.failed > 0 || report.seconds.empty()) return NotAnswered(rule, report);
