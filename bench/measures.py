@@ -12,9 +12,11 @@ import time
 
 import archives
 from harness import Stack, median, pipeline_text, wait_for
-from peers.peer import Graph, NotAvailable, Peer, chain, fan
+from peers.peer import Graph, NotAvailable, Peer, chain, fan, free_port
+from peers.wrk import Wrk
 from workloads import read_workflows, task_bench
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 SLOTS = 16              # Of the agent, where stages are to fill the machine: more than cores, so that none idles.
 PEER_SECONDS = 20       # A slow peer is measured again only while it has taken less than this.
 PATTERNS = ("stencil", "fft", "tree", "random_nearest")
@@ -589,8 +591,54 @@ def status_noop(context: Context) -> Result:
         return result
 
 
+CAR = {"brand": "vw", "model": "golf", "year": 2009, "listed": 2016, "mileage": 90000}
+
+
+def _price_model(trees: int, depth: int) -> dict:
+    """A model of the price service that is as large as a trained one; what it says does not matter here."""
+    inner = 2 ** depth - 1
+    tree = {"feature": [i % 2 if i < inner else -1 for i in range(2 * inner + 1)],
+            "left": [2 * i + 1 if i < inner else -1 for i in range(2 * inner + 1)],
+            "right": [2 * i + 2 if i < inner else -1 for i in range(2 * inner + 1)],
+            "threshold": [5.5] * (2 * inner + 1), "value": [0.001] * (2 * inner + 1)}
+    return {"format": 1, "as_of": 2016, "base": 8.0, "missing": -1.0, "numbers": ["age", "mileage"], "categories": [],
+            "trees": [tree] * trees}
+
+
+def contract_load(context: Context) -> Result:
+    """requests a second that a contract gate's latency rule makes of the example's price service"""
+    concurrency, seconds, repetitions = 4, context.size(5, 1), context.size(5, 1)
+    wrk = Wrk(context.peers_dir / "wrk", context.programs / "stamp")
+    try:
+        wrk.install()
+    except NotAvailable as why:
+        raise Skipped(f"without wrk there is no yardstick: {why}") from why
+    with tempfile.TemporaryDirectory(prefix="cd4ml-bench-") as folder, wrk.running():
+        source = pathlib.Path(folder) / "service"
+        shutil.copytree(ROOT / "examples/used-car-price/service", source, ignore=shutil.ignore_patterns("build"))
+        subprocess.run(["make", "-s", "-C", source, "build/price-service"], check=True)
+        (source / "model.json").write_text(json.dumps(_price_model(120, 6)))
+        port = free_port()
+        wrk.service("price-service", source / "build/price-service", "--port", str(port), "--model", source / "model.json")
+        wrk.wait_for_port(port, "the price service")
+        url = f"http://127.0.0.1:{port}/v1/estimate"
+        ours, bare = [], [wrk.load(url, CAR, concurrency, seconds)]
+        for _ in range(repetitions):    # By turns: what disturbs the machine meets both.
+            asked = subprocess.run([context.programs / "bench_load", url, json.dumps(CAR),
+                                    str(int(bare[-1]["per_second"] * seconds)), str(concurrency)],
+                                   check=True, capture_output=True, text=True)
+            ours.append(json.loads(asked.stdout))
+            bare.append(wrk.load(url, CAR, concurrency, seconds))
+    rates = [one["per_second"] for one in ours]
+    limit = median([one["per_second"] for one in bare])
+    result = Result("contract-load", "asked/s", -math.inf, rates, limit, "wrk, as many connections", higher_is_better=True)
+    result.details = {"cd4ml": ours, "wrk": bare}
+    result.more_targets = [("overhead over wrk", limit / median(rates) - 1, 0.10)]
+    return result
+
+
 ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
        "trigger-latency": trigger_latency,
        "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k,
        "history": history, "status-noop": status_noop,
-       "cas-add-big": cas_add_big, "cas-add-small": cas_add_small, "xfer": xfer}
+       "cas-add-big": cas_add_big, "cas-add-small": cas_add_small, "xfer": xfer, "contract-load": contract_load}
