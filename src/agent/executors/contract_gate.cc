@@ -10,6 +10,7 @@
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
+#include "agent/gate_page.h"
 #include "agent/gpus.h"
 #include "agent/load.h"
 #include "agent/memory_meter.h"
@@ -99,6 +100,8 @@ class ContractJudge {
     return results;
   }
 
+  // How long the requests took that a latency rule has measured.
+  const std::vector<double>& latencies_ms() const { return latencies_ms_; }
   bool left_unanswered() const { return left_unanswered_; }  // Whether some request was, once Judge has returned.
 
  private:
@@ -263,6 +266,7 @@ class ContractJudge {
              std::max(1, latency.concurrency), attempt_.halt());
     left_unanswered_ |= report.failed > 0;
     if (report.failed > 0 || report.seconds.empty()) return NotAnswered(rule, report);
+    for (const double seconds : report.seconds) latencies_ms_.push_back(seconds * 1e3);
     std::optional<core::RuleResult> worst;
     std::string all;
     for (const auto& [bound, percent] : {std::pair(latency.p50, 50), {latency.p95, 95}, {latency.p99, 99}}) {
@@ -304,6 +308,7 @@ class ContractJudge {
   const std::string base_url_;
   MemoryMeter* const meter_;    // There is one when there is a rule about memory.
   std::vector<Asked> asked_;    // For measuring latency.
+  std::vector<double> latencies_ms_;
   bool left_unanswered_ = false;
 };
 
@@ -365,9 +370,10 @@ std::vector<core::RuleResult> NotServing(const Attempt& attempt, const core::Sta
 }
 
 std::vector<core::RuleResult> Judge(const Attempt& attempt, const core::StageSpec& stage, const std::string& base_url,
-                                    MemoryMeter* meter) {
+                                    MemoryMeter* meter, core::GateEvidence& evidence) {
   ContractJudge judge(attempt, stage, base_url, meter);
   std::vector<core::RuleResult> results = judge.Judge();
+  evidence.latencies_ms = judge.latencies_ms();
   const std::string id = attempt.ProcessId("serve");
   if (judge.left_unanswered()) attempt.tools().exits.Wait(id, kLastBreath, attempt.halt());
   const absl::Status there = StillServes(attempt.tools(), id);
@@ -408,14 +414,18 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pi
     return Failed(attempt.cancelled() ? Reason::kCancelled : Reason::kInfra, serving);
   }
   const Duration start = attempt.tools().ports.clock.Steady();
-  core::Verdict verdict = core::Conclude(serving.ok() ? Judge(attempt, stage, base_url, meter ? &*meter : nullptr)
-                                                      : NotServing(attempt, stage, serving));
+  core::GateEvidence evidence;
+  core::Verdict verdict =
+      core::Conclude(serving.ok() ? Judge(attempt, stage, base_url, meter ? &*meter : nullptr, evidence)
+                                  : NotServing(attempt, stage, serving));
   if (attempt.quitting()) return {};
   attempt.tools().exits.End(id, attempt.quit());
   attempt.tools().runtimes.Clear(attempt.runtime(), id);
   SayVerdict(attempt, verdict);
   attempt.Say("judged in " + FormatDuration(attempt.tools().ports.clock.Steady() - start));
-  return OutcomeOf(std::move(verdict));
+  core::Outcome outcome = OutcomeOf(std::move(verdict));
+  AttachGatePage(attempt, stage, std::move(evidence), outcome);
+  return outcome;
 }
 
 }  // namespace cd4ml::agent
