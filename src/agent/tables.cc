@@ -42,7 +42,7 @@ absl::Status Tables::Open() {
   CD4ML_ASSIGN_OR_RETURN(engine_, attempt_.tools().ports.table_engine());
   engine_->SetNow(attempt_.task().created_at);
   for (const auto& [versus, baseline] : attempt_.task().baselines) {
-    if (!baseline.profile.digest.is_set()) continue;
+    if (!baseline.profile.digest.is_set()) continue;   // It has metrics alone.
     CD4ML_ASSIGN_OR_RETURN(
         const std::string text,
         attempt_.tools().blobs.Read(baseline.profile.digest, kProfileMax, attempt_.halt()));
@@ -103,7 +103,7 @@ std::vector<std::string> Tables::Segments() {
 
 absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& predictions) {
   CD4ML_RETURN_IF_ERROR(Open());
-  return engine_->RegressionMetrics(workspace_.dir() + "/" + predictions.file, predictions);
+  return engine_->PredictionMetrics(workspace_.dir() + "/" + predictions.file, predictions);
 }
 
 absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) {

@@ -172,7 +172,8 @@ constexpr CodeExplanation kCodes[] = {
      "A rule by slice names a column of `predictions.slices`, or the `slice` of a metrics file."},
     {code::kUnknownBaseline, "unknown baseline",
      "Data is compared with `champion.train_data` or, where it is an output of the gate itself, with `last_accepted`; a "
-     "statistic also with the `rest` of its table. A monitor compares with `train_data`."},
+     "statistic also with the `rest` of its table. A metric is compared with `champion`, `last_passed` or a run: `run:ID`. A monitor "
+     "compares with `train_data`."},
     {code::kTooManyStages, "too many stages", "A pipeline has at most 10,000 stages."},
     {code::kTooManyEdges, "too many edges",
      "The needs and inputs of all stages together are at most 100,000."},
@@ -241,8 +242,6 @@ constexpr CodeExplanation kCodes[] = {
      "Runs record what is needed to repeat them; nothing compares a repetition yet."},
     {code::kNoBaseline, "comparing with this baseline is not available yet",
      "Drift compares with champion.train_data; metrics have absolute bounds only."},
-    {code::kNoFairness, "fairness rules are not available yet",
-     "A metric by slice bounds every slice: `{metric: bias, slice: seller, max: 0.03}`."},
     {code::kNoGroundTruth, "joining ground truth is not available yet",
      "Monitors look at the inputs of predictions and at their number."},
     {code::kNoMonitorMetric, "this metric of a monitor is not available yet",

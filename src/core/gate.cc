@@ -78,11 +78,6 @@ std::string Suggest(const std::string& name, const std::vector<std::string>& kno
   return "; there are: " + Join(known, ", ");
 }
 
-std::string Missing(const std::string& what, const std::string& name,
-                    const std::vector<std::string>& known) {
-  return "there is no " + what + " \"" + name + "\"" + Suggest(name, known);
-}
-
 // Says why metrics that cd4ml computed itself are NaN.
 std::string Unusable(const MetricSet& metrics) {
   if (metrics.unusable_rows == 0) return "";
@@ -144,11 +139,11 @@ absl::StatusOr<SliceCount> CountSlices(const MetricRule& metric,
 
 RuleResult JudgeSlices(const Rule& rule, const MetricRule& metric, const MetricSet& metrics) {
   const std::string subject = metric.metric + " by " + metric.slice;
-  const auto slices = metrics.slices.find(metric.slice);
-  if (slices == metrics.slices.end()) {
+  const auto slices = FindSlices(metrics, metric.slice, metric.metric);
+  if (!slices) {
     return CannotJudge(rule, subject, Missing("slice column", metric.slice, Keys(metrics.slices)));
   }
-  const absl::StatusOr<SliceCount> count = CountSlices(metric, slices->second);
+  const absl::StatusOr<SliceCount> count = CountSlices(metric, *slices);
   if (!count.ok()) return CannotJudge(rule, subject, Message(count.status()) + Unusable(metrics));
   if (count->judged == 0) {
     return CannotJudge(rule, subject,
@@ -248,6 +243,11 @@ std::string Of(const std::string& table, const std::string& column) {
 
 }  // namespace
 
+std::string Missing(const std::string& what, const std::string& name,
+                    const std::vector<std::string>& known) {
+  return "there is no " + what + " \"" + name + "\"" + Suggest(name, known);
+}
+
 VerdictOutcome Broken(const Rule& rule) {
   return rule.blocks ? VerdictOutcome::kFail : VerdictOutcome::kWarn;
 }
@@ -309,10 +309,11 @@ RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed,
 }
 
 RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricSet& metrics) {
+  if (!metric.versus.empty()) return JudgeVersus(rule, metric, metrics);
   if (!metric.value.is_set()) return CannotJudge(rule, metric.metric, kNoBound);
   if (!metric.slice.empty()) return JudgeSlices(rule, metric, metrics);
-  const auto found = metrics.overall.find(metric.metric);
-  if (found == metrics.overall.end()) {
+  const std::optional<double> found = FindMetric(metrics, metric.metric);
+  if (!found) {
     return CannotJudge(rule, metric.metric,
                        Missing("metric", metric.metric, Keys(metrics.overall)));
   }
@@ -322,8 +323,8 @@ RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricS
                            std::to_string(metric.min_samples) + " are needed (min_samples)");
   }
   RuleResult result =
-      JudgeNumber(rule, metric.metric, found->second, "", metric.value, metrics.sample_size);
-  if (std::isnan(found->second)) result.message += Unusable(metrics);
+      JudgeNumber(rule, metric.metric, *found, "", metric.value, metrics.sample_size);
+  if (std::isnan(*found)) result.message += Unusable(metrics);
   return result;
 }
 
@@ -331,20 +332,21 @@ RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet&
   const absl::StatusOr<Expression> expression = Expression::Parse(check.expression);
   if (!expression.ok()) return CannotJudge(rule, check.expression, Message(expression.status()));
   std::string terms;
+  std::map<std::string, double, std::less<>> numbers;
   for (const std::string& name : expression->Names()) {
-    const auto found = metrics.overall.find(name);
-    if (found == metrics.overall.end()) {
+    const std::optional<double> found = FindMetric(metrics, name);
+    if (!found) {
       return CannotJudge(rule, check.expression, Missing("metric", name, Keys(metrics.overall)));
     }
-    if (!std::isfinite(found->second)) {
-      return CannotJudge(rule, check.expression,
-                         "\"" + name + "\" is " + FormatNumber(found->second));
+    if (!std::isfinite(*found)) {
+      return CannotJudge(rule, check.expression, "\"" + name + "\" is " + FormatNumber(*found));
     }
-    terms += (terms.empty() ? "" : ", ") + name + " = " + FormatNumber(found->second);
+    numbers[name] = *found;
+    terms += (terms.empty() ? "" : ", ") + name + " = " + FormatNumber(*found);
   }
   Scope scope;
-  scope.name = [&metrics](std::string_view name) -> std::optional<Value> {
-    return Value(metrics.overall.at(std::string(name)));
+  scope.name = [&numbers](std::string_view name) -> std::optional<Value> {
+    return Value(numbers.find(name)->second);
   };
   scope.call = CallFunction;
   const absl::StatusOr<Value> holds = expression->Evaluate(scope);

@@ -7,6 +7,7 @@
 
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/expression.h"
+#include "cd4ml/core/metrics.h"
 
 namespace cd4ml::core {
 namespace {
@@ -426,6 +427,50 @@ class Validator {
       CheckSegments(stage, rule, *segments, stage.PlaceOf(part + "versus"));
     } else if (const auto* metric = std::get_if<MetricRule>(&rule.body)) {
       CheckSlice(metric->slice, stage.PlaceOf(part + "slice"));
+      if (!metric->versus.empty()) CheckComparison(stage, *metric, stage.PlaceOf(part + "versus"));
+    } else if (const auto* fairness = std::get_if<FairnessRule>(&rule.body)) {
+      CheckSlice(fairness->slice, stage.PlaceOf(part + "slice"));
+    }
+  }
+
+  void CheckComparison(const StageSpec& stage, const MetricRule& metric, const Place& place) {
+    const bool is_champion = metric.versus == "champion";
+    const bool is_run = metric.versus.starts_with("run:") && metric.versus.size() > 4;
+    if (!is_champion && !is_run && metric.versus != "last_passed") {
+      return Error(code::kUnknownBaseline, place, "metrics cannot be compared with " + Quoted(metric.versus), "",
+                   "allowed here: champion, last_passed, run:ID");
+    }
+    if (is_champion) {
+      CheckChampion(stage, metric, place);
+    } else if (metric.confidence || !metric.slice.empty()) {
+      Error(code::kConflict, place, "only one number of " + metric.versus + " is known, so there is neither a confidence nor a slice",
+            "", "`versus: champion` compares on the same rows");
+    }
+    if (HasTemplate(metric.metric)) return;
+    if (!stage.goals.contains(metric.metric) && !HigherIsBetter(metric.metric)) {
+      Error(code::kMissingKey, place, "nobody says whether more or less of " + Quoted(metric.metric) + " is better", "",
+            "add `goals: {" + metric.metric + ": min}`, or max");
+    }
+    if (metric.confidence && metric.metric == "max_error") {
+      Error(code::kConflict, place, "there is no confidence for \"max_error\": rows tell nothing of the largest error there can be");
+    }
+  }
+
+  // Answers of the champion to the same rows: who writes them, and whose they are.
+  void CheckChampion(const StageSpec& stage, const MetricRule& metric, const Place& place) {
+    if (stage.champion_environment.empty()) {
+      Error(code::kUnknownBaseline, place, "stage " + Quoted(stage.name) + " names no champion", "",
+            "add `champion: {environment: NAME}`");
+    }
+    const bool needs_rows = stage.predictions || metric.confidence || !metric.slice.empty();
+    if (needs_rows && (!stage.predictions || stage.predictions->champion.empty())) {
+      return Error(code::kMissingKey, place, "the champion's answers to the same rows are not known", "",
+                   "write them into the predictions file, from $CD4ML_CHAMPION, and name their column: `predictions: {champion: COLUMN}`");
+    }
+    for (const char* of_score : {"auc", "log_loss", "brier", "calibration_error"}) {
+      if (metric.metric != of_score || !stage.predictions || !stage.predictions->champion_score.empty()) continue;
+      Error(code::kMissingKey, place, Quoted(metric.metric) + " needs the champion's scores", "",
+            "name their column: `predictions: {champion_score: COLUMN}`");
     }
   }
 

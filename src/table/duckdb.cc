@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <mutex>
+#include <unordered_map>
 
 #include "cd4ml/base/check.h"
 #include "cd4ml/base/status.h"
@@ -32,6 +34,8 @@ struct String {
   uint32_t length;
   char inlined[4];
   const char* text;
+
+  std::string_view view() const { return {length <= 12 ? inlined : text, length}; }
 };
 static_assert(sizeof(String) == 16);
 
@@ -39,7 +43,6 @@ constexpr int kTypeBigint = 5;
 constexpr int kTypeDouble = 11;
 constexpr int kTypeVarchar = 17;
 constexpr int kSuccess = 0;
-constexpr size_t kInlinedMax = 12;
 
 std::string ExactText(double number) {
   char buffer[32];
@@ -52,8 +55,7 @@ std::string ReadText(int type, const void* data, size_t row) {
   if (type == kTypeBigint) return std::to_string(static_cast<const int64_t*>(data)[row]);
   if (type == kTypeDouble) return ExactText(static_cast<const double*>(data)[row]);
   CD4ML_CHECK(type == kTypeVarchar, "a column that is neither BIGINT, DOUBLE nor VARCHAR");
-  const String& string = static_cast<const String*>(data)[row];
-  return std::string(string.length <= kInlinedMax ? string.inlined : string.text, string.length);
+  return std::string(static_cast<const String*>(data)[row].view());
 }
 
 }  // namespace
@@ -252,6 +254,55 @@ void Database::ReadRows(const Result& result, std::vector<Row>& rows) {
       for (size_t i = 0; i + first < rows.size(); ++i) {
         if (valid == nullptr || (valid[i / 64] >> (i % 64) & 1) != 0)
           rows[first + i][column] = ReadText(type, data, i);
+      }
+    }
+    api_.destroy_data_chunk(&chunk);
+  }
+}
+
+absl::StatusOr<std::vector<ColumnData>> Database::QueryColumns(const std::string& select) {
+  Result result{};
+  const absl::Status status = Run(select, result);
+  std::vector<ColumnData> columns;
+  if (status.ok()) ReadColumns(result, columns);
+  api_.destroy_result(&result);
+  if (!status.ok()) return status;
+  return columns;
+}
+
+void Database::ReadColumns(const Result& result, std::vector<ColumnData>& columns) {
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+  };
+  std::vector<std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>>> known;
+  while (void* chunk = api_.fetch_chunk(result)) {
+    columns.resize(api_.data_chunk_get_column_count(chunk));
+    known.resize(columns.size());
+    const size_t rows = api_.data_chunk_get_size(chunk);
+    for (size_t i = 0; i < columns.size(); ++i) {
+      ColumnData& column = columns[i];
+      void* vector = api_.data_chunk_get_vector(chunk, i);
+      const void* data = api_.vector_get_data(vector);
+      const uint64_t* valid = api_.vector_get_validity(vector);
+      const auto is_null = [valid](size_t row) { return valid != nullptr && (valid[row / 64] >> (row % 64) & 1) == 0; };
+      if (api_.column_type(const_cast<Result*>(&result), i) == kTypeDouble) {
+        for (size_t row = 0; row < rows; ++row)
+          column.numbers.push_back(is_null(row) ? std::nan("") : static_cast<const double*>(data)[row]);
+        continue;
+      }
+      for (size_t row = 0; row < rows; ++row) {
+        if (is_null(row)) {
+          column.codes.push_back(ColumnData::kNull);
+          continue;
+        }
+        const std::string_view text = static_cast<const String*>(data)[row].view();
+        auto found = known[i].find(text);
+        if (found == known[i].end()) {
+          found = known[i].emplace(text, static_cast<uint32_t>(column.texts.size())).first;
+          column.texts.emplace_back(text);
+        }
+        column.codes.push_back(found->second);
       }
     }
     api_.destroy_data_chunk(&chunk);

@@ -296,15 +296,8 @@ class Loader {
   }
 
   absl::Status LoadParquet(const fs::path& path) {
-    // DuckDB takes the path for a pattern; a class of one character is that character.
-    std::string pattern;
-    for (const char c : path.string()) {
-      pattern += std::string_view("*?[").find(c) == std::string_view::npos
-                     ? std::string(1, c)
-                     : std::string("[") + c + "]";
-    }
     table_.row_word = "row";
-    const std::string file = Literal(pattern);
+    const std::string file = ParquetPattern(path.string());
     CD4ML_ASSIGN_OR_RETURN(
         const std::vector<Row> described,
         database_.Query("SELECT column_name FROM (DESCRIBE SELECT * FROM read_parquet(" + file +
@@ -354,6 +347,14 @@ absl::Status TakeStatedTypes(const core::CsvFormat& csv, Table& table) {
 }
 
 }  // namespace
+
+std::string ParquetPattern(std::string_view path) {
+  std::string pattern;
+  for (const char c : path) {
+    pattern += std::string_view("*?[").find(c) == std::string_view::npos ? std::string(1, c) : std::string("[") + c + "]";
+  }
+  return Literal(pattern);
+}
 
 absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, std::string sql) {
   Table table;

@@ -1,8 +1,6 @@
 // Histograms, frequent values and error metrics, computed by the engine over all rows.
 #include "table/measure.h"
 
-#include <cmath>
-
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::table {
@@ -100,27 +98,6 @@ absl::Status FindCategories(Database& database, const Table& table, const std::s
   return absl::OkStatus();
 }
 
-constexpr const char* kMetrics[] = {"mae", "rmse", "mape", "r2", "bias", "median_ae"};
-
-// The metrics of kMetrics over columns t (truth) and p (prediction). mape and r2 have no value
-// where their divisor is zero.
-std::string MetricsSelect() {
-  return "count(*), count(*) - count(t - p), avg(abs(p - t)), sqrt(avg((p - t) * (p - t))), "
-         "CASE WHEN count(*) FILTER (WHERE t = 0) = 0 THEN avg(abs(p - t) / abs(t)) END, "
-         "CASE WHEN var_pop(t) > 0 THEN 1 - sum((p - t) * (p - t)) / (var_pop(t) * count(t)) END, "
-         "avg(p - t), median(abs(p - t))";
-}
-
-std::map<std::string, double> ReadMetrics(const Row& row, size_t first) {
-  const bool usable = Integer(row[first + 1]) == 0;
-  std::map<std::string, double> metrics;
-  for (size_t i = 0; i < std::size(kMetrics); ++i) {
-    const std::optional<std::string>& metric = row[first + 2 + i];
-    metrics[kMetrics[i]] = usable && metric ? std::stod(*metric) : std::nan("");
-  }
-  return metrics;
-}
-
 }  // namespace
 
 absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Table& table) {
@@ -167,36 +144,6 @@ absl::StatusOr<std::map<std::string, ColumnProfile>> CountLikeReference(
                                          : CountCategories(database, table, *sql, column));
   }
   return counted;
-}
-
-absl::StatusOr<core::MetricSet> MeasureRegression(Database& database, const Table& table,
-                                                  const core::PredictionsSpec& spec) {
-  if (table.rows == 0) return absl::InvalidArgumentError("the predictions have no rows");
-  CD4ML_ASSIGN_OR_RETURN(const std::string truth, table.Column(spec.truth));
-  CD4ML_ASSIGN_OR_RETURN(const std::string prediction, table.Column(spec.prediction));
-  const SingleThread single(database);
-  CD4ML_RETURN_IF_ERROR(single.status());
-  const auto from = [&](const std::string& slice) {
-    return " FROM (SELECT " + slice + " AS k, cd4ml_number(" + truth + ") AS t, cd4ml_number(" +
-           prediction + ") AS p FROM " + table.sql + ")";
-  };
-  core::MetricSet set;
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> overall,
-                         database.Query("SELECT " + MetricsSelect() + from("NULL")));
-  set.sample_size = Integer(overall[0][0]);
-  set.unusable_rows = Integer(overall[0][1]);
-  set.overall = ReadMetrics(overall[0], 0);
-  for (const std::string& slice : spec.slices) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(slice));
-    CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                           database.Query("SELECT k, " + MetricsSelect() + from(sql) +
-                                          " GROUP BY k ORDER BY k NULLS FIRST"));
-    for (const Row& row : rows) {
-      set.slices[slice].push_back(
-          {row[0].value_or("(empty)"), Integer(row[1]), ReadMetrics(row, 1)});
-    }
-  }
-  return set;
 }
 
 }  // namespace cd4ml::table

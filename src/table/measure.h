@@ -1,11 +1,10 @@
-// Numbers about whole tables: profiles, counts like a baseline's, and regression metrics.
+// Numbers about whole tables: profiles, and counts like a baseline's.
 #pragma once
 
 #include <map>
 #include <string>
 #include <vector>
 
-#include "cd4ml/core/gate.h"
 #include "cd4ml/core/profile.h"
 #include "table/duckdb.h"
 #include "table/table.h"
@@ -18,8 +17,5 @@ absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Tabl
 absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLikeReference(
     Database& database, const Table& table, const core::TableProfile& reference,
     const std::vector<std::string>& columns);
-
-absl::StatusOr<core::MetricSet> MeasureRegression(Database& database, const Table& table,
-                                                  const core::PredictionsSpec& spec);
 
 }  // namespace cd4ml::table

@@ -6,6 +6,7 @@
 #include "table/duckdb.h"
 #include "table/load.h"
 #include "table/measure.h"
+#include "table/predictions.h"
 #include "table/rules.h"
 
 namespace cd4ml::table {
@@ -42,13 +43,13 @@ class DuckDbTableEngine : public TableEngine {
     return MeasureProfile(*database_, *found);
   }
 
-  absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string& path,
+  absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
                                                     const core::PredictionsSpec& spec) override {
-    absl::StatusOr<Table> table = Load({.name = "predictions", .path = path, .csv = std::nullopt});
-    if (!table.ok()) return Annotate(table.status(), "predictions");
-    absl::StatusOr<core::MetricSet> metrics = MeasureRegression(*database_, *table, spec);
-    CD4ML_RETURN_IF_ERROR(database_->Execute("DROP TABLE " + table->sql));
-    return metrics;
+    const std::string sql = "t" + std::to_string(loads_++);
+    absl::StatusOr<core::Predictions> predictions = ReadPredictions(*database_, path, spec, sql);
+    CD4ML_RETURN_IF_ERROR(database_->Execute("DROP TABLE IF EXISTS " + sql));
+    if (!predictions.ok()) return Annotate(predictions.status(), "predictions");
+    return core::MeasurePredictions(std::make_shared<const core::Predictions>(*std::move(predictions)));
   }
 
  private:

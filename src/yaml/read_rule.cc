@@ -13,6 +13,7 @@ using core::StageKind;
 
 constexpr Range kShare = {0, 1};
 constexpr Range kCount = {0, 9e15};
+constexpr Range kConfidence = {0.5, 0.999};
 const Words kRowNames = {"row", "row."};
 
 // Reads one rule. Places of its parts are kept as "rules.NAME.PART".
@@ -214,12 +215,26 @@ class RuleReader {
       fields_.Read("min_samples", rule.min_samples, kCount);
       fields_.Read("allow_failing", rule.allow_failing, kShare);
     }
-    if (fields_.Has("versus")) {
-      fields_.Ignore({"worse_by", "confidence", "first"});
+    const bool compares = fields_.Has("versus") || fields_.Has("worse_by") || fields_.Has("confidence");
+    if (compares) {
+      ReadVersus(rule);
     } else {
       NeedBound(fields_.Has("min") || fields_.Has("max"));
     }
-    fields_.NotYet("versus", code::kNoBaseline);
+    return rule;
+  }
+
+  core::RuleBody Fairness() {
+    core::FairnessRule rule;
+    Fields fairness(reader_, *fields_.Take("fairness"), "\"fairness\"");
+    if (fairness.ReadNeeded("slice", rule.slice))
+      stage_.places.emplace(part_ + ".slice", fairness.PlaceOf("slice"));
+    fairness.ReadNeeded("metric", rule.metric);
+    fairness.Read("max_difference", rule.max_difference, Range{0});
+    fairness.Read("min_ratio", rule.min_ratio, kShare);
+    fairness.Read("min_samples", rule.min_samples, kCount);
+    fairness.Finish();
+    NeedBound(fairness.Has("max_difference") || fairness.Has("min_ratio"));
     return rule;
   }
 
@@ -325,6 +340,26 @@ class RuleReader {
     return static_cast<size_t>(std::find(words.begin(), words.end(), word) - words.begin());
   }
 
+  void ReadVersus(core::MetricRule& rule) {
+    Reference("versus", rule.versus);
+    if (Node* worse_by = fields_.Need("worse_by")) {
+      Fields allowance(reader_, *worse_by, "\"worse_by\"");
+      allowance.Read("abs", rule.worse_by.abs);
+      allowance.Read("rel", rule.worse_by.rel);
+      allowance.Finish();
+      NeedBound(allowance.Has("abs") || allowance.Has("rel"));
+    }
+    fields_.Read("confidence", rule.confidence, kConfidence);
+    std::string first;
+    fields_.ReadWord("first", first, {"pass", "fail"});
+    if (first == "fail") rule.first = core::FirstTime::kFail;
+    for (const char* bound : {"min", "max"}) {
+      if (!fields_.Has(bound)) continue;
+      reader_.Error(code::kConflict, fields_.PlaceOf(bound),
+                    fields_.where() + " has " + core::Quoted(bound) + " and \"versus\"", "", "make two rules of it");
+    }
+  }
+
   void NeedBound(bool is_bound) {
     if (is_bound) return;
     reader_.Error(code::kNoBound, fields_.node().place, fields_.where() + " bounds nothing");
@@ -427,7 +462,6 @@ constexpr std::array<Form, 20> kForms = {{
     {"balance", StageKind::kDataGate, &RuleReader::Balance, ""},
     {"references", StageKind::kDataGate, &RuleReader::Key, ""},
     {"disjoint_from", StageKind::kDataGate, &RuleReader::Key, ""},
-    {"fairness", StageKind::kModelGate, nullptr, code::kNoFairness},
     {"rows", StageKind::kDataGate, &RuleReader::Rows, ""},
     {"unique", StageKind::kDataGate, &RuleReader::Unique, ""},
     {"share_of", StageKind::kDataGate, &RuleReader::Share, ""},
@@ -436,6 +470,7 @@ constexpr std::array<Form, 20> kForms = {{
     {"sql", StageKind::kDataGate, &RuleReader::Sql, ""},
     {"metric", StageKind::kModelGate, &RuleReader::Metric, ""},
     {"check", StageKind::kModelGate, &RuleReader::Check, ""},
+    {"fairness", StageKind::kModelGate, &RuleReader::Fairness, ""},
     {"probe", StageKind::kContractGate, &RuleReader::Probe, ""},
     {"contract", StageKind::kContractGate, &RuleReader::Contract, ""},
     {"latency", StageKind::kContractGate, &RuleReader::Latency, ""},

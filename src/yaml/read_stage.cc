@@ -273,14 +273,49 @@ void ReadReference(Fields& fields, std::string_view key, std::string_view part, 
   stage.places.emplace(part, node->place);
 }
 
+// Reports keys that the task has no use for, and halves of pairs.
+void CheckPredictions(Fields& fields, const core::PredictionsSpec& predictions) {
+  using core::PredictionTask;
+  const auto refuse = [&fields](std::string_view key, const std::string& why) {
+    if (fields.Has(key)) fields.reader().Error(code::kConflict, fields.PlaceOf(key), core::Quoted(key) + " " + why);
+  };
+  if (predictions.task != PredictionTask::kClassification) {
+    for (const char* key : {"score", "champion_score", "positive"}) refuse(key, "is for `task: classification`");
+  } else if (!fields.Has("score") || !fields.Has("champion")) {
+    refuse("champion_score", "needs `score` and `champion`");
+  }
+  if (predictions.task == PredictionTask::kRanking) {
+    refuse("weight", "is not for `task: ranking`, where every group counts alike");
+  } else {
+    refuse("group", "is for `task: ranking`");
+  }
+}
+
 void ReadPredictions(Reader& reader, Node& node, core::PredictionsSpec& predictions) {
+  static const Words kTasks = {"regression", "classification", "ranking"};
   predictions.place = node.place;
   Fields fields(reader, node, "\"predictions\"");
+  std::string task;
+  if (fields.ReadWord("task", task, kTasks)) {
+    predictions.task =
+        static_cast<core::PredictionTask>(std::find(kTasks.begin(), kTasks.end(), task) - kTasks.begin());
+  }
   fields.ReadNeeded("file", predictions.file);
   fields.ReadNeeded("truth", predictions.truth);
   fields.ReadNeeded("prediction", predictions.prediction);
   fields.Read("slices", predictions.slices);
+  fields.Read("champion", predictions.champion);
+  fields.Read("weight", predictions.weight);
+  fields.Read("score", predictions.score);
+  fields.Read("champion_score", predictions.champion_score);
+  if (Node* positive = fields.Take("positive")) reader.ReadScalarText(*positive, predictions.positive);
+  if (predictions.task == core::PredictionTask::kRanking) {
+    fields.ReadNeeded("group", predictions.group);
+  } else {
+    fields.Read("group", predictions.group);
+  }
   fields.Finish();
+  CheckPredictions(fields, predictions);
 }
 
 void ReadService(Fields& fields, core::ServiceSpec& service) {

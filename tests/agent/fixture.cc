@@ -104,7 +104,7 @@ class FakeTables : public TableEngine {
     profile.rows = rows_.at(table);
     return profile;
   }
-  absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string& path,
+  absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
                                                     const core::PredictionsSpec&) override {
     core::MetricSet metrics;
     metrics.overall["mae"] = std::stod(FileBytes(path));

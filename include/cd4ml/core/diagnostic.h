@@ -166,7 +166,6 @@ inline constexpr std::string_view kNoDataRule = "CD0423";
 inline constexpr std::string_view kNoDriftMeasure = "CD0424";
 inline constexpr std::string_view kNoBaseline = "CD0425";
 inline constexpr std::string_view kNoLostSegments = "CD0426";
-inline constexpr std::string_view kNoFairness = "CD0427";
 inline constexpr std::string_view kNoMemory = "CD0428";
 inline constexpr std::string_view kNoGroundTruth = "CD0429";
 inline constexpr std::string_view kNoMonitorMetric = "CD0430";

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,17 +22,46 @@ struct SliceMetrics {
   std::map<std::string, double> metrics;
 };
 
+struct Predictions;   // See core/metrics.h.
+
+// Metrics of a run that was judged before.
+struct MetricBaseline {
+  std::string identity;
+  std::map<std::string, double> metrics;
+};
+
 // Everything a model rule may look at.
 struct MetricSet {
   std::map<std::string, double> overall;                       // Dotted names; may hold NaN.
   std::optional<int64_t> sample_size;                          // Rows behind `overall`, if known.
   std::map<std::string, std::vector<SliceMetrics>> slices;     // By slice column.
   int64_t unusable_rows = 0;   // Rows whose truth or prediction is no number: why metrics are NaN.
+  std::shared_ptr<const Predictions> predictions;   // Where cd4ml computed them from; null: nowhere.
+  bool is_of_champion = false;                      // Of the champion's answers in them.
+  std::shared_ptr<const MetricSet> of_champion;     // Of the champion's answers to the same rows; null: none to compare.
+  std::string champion;                             // Identity of the live champion; empty: there is none.
+  std::map<std::string, MetricBaseline> baselines;  // By `versus`: "last_passed", "run:ID", "champion".
+  std::map<std::string, bool> goals;                // Whether more is better, where the stage says so.
 };
 
-// Judges a metric rule (overall or per slice). A missing metric or NaN is kError, with the nearest
-// name suggested.
+// Computes all metrics of predictions, overall and for every slice, also for the champion where there is one.
+MetricSet MeasurePredictions(std::shared_ptr<const Predictions> predictions);
+
+// Returns the metric, also one that is only computed when it is asked for ("ndcg@7").
+std::optional<double> FindMetric(const MetricSet& metrics, const std::string& name);
+// Returns the slices of a column, each with this metric where it can be computed. Null: there is no such column.
+std::optional<std::vector<SliceMetrics>> FindSlices(const MetricSet& metrics, const std::string& column,
+                                                    const std::string& name);
+
+// Judges a metric rule (overall or per slice, absolutely or against a baseline). A missing metric or NaN is kError, with
+// the nearest name suggested.
 RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricSet& metrics);
+
+// Judges a metric rule with `versus`; see docs/reference/metrics.md for what holds. JudgeMetric calls it.
+RuleResult JudgeVersus(const Rule& rule, const MetricRule& metric, const MetricSet& metrics);
+
+// Judges how far a metric differs between slices.
+RuleResult JudgeFairness(const Rule& rule, const FairnessRule& fairness, const MetricSet& metrics);
 
 // Judges an expression over metrics; the message shows the value of every name in it.
 RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet& metrics);
@@ -48,6 +78,9 @@ RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed, s
 
 // Makes the result of a rule that could not be judged; `why` is a sentence.
 RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why);
+
+// Says that there is no such metric or column, with the nearest of `known`.
+std::string Missing(const std::string& what, const std::string& name, const std::vector<std::string>& known);
 
 // Returns kFail or kWarn for a broken rule, as its severity says.
 VerdictOutcome Broken(const Rule& rule);

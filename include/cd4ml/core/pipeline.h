@@ -118,6 +118,7 @@ struct PredictionsSpec {
   std::string champion;              // Column with the champion's prediction of the same row; empty: none.
   std::string weight;                // Column; empty: every row counts alike.
   std::string score;                 // kClassification: column with the probability of `positive`; empty: none.
+  std::string champion_score;        // kClassification: the same of the champion; empty: none.
   std::string positive;              // kClassification: the label that counts as positive; empty: "1" or "true".
   std::string group;                 // kRanking: column of the query that rows belong to.
   Place place;

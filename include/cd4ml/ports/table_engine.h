@@ -56,10 +56,10 @@ class TableEngine {
   // Returns the profile of a table made known by AddTable.
   virtual absl::StatusOr<core::TableProfile> Profile(const std::string& table) = 0;
 
-  // Computes regression metrics (mae, rmse, mape, r2, bias, median_ae) from a predictions file, overall and
-  // for each value of each slice column. Rows whose truth or prediction is no number make every
+  // Computes the metrics of the stated task from a predictions file, overall and for each value of each slice column, and
+  // of the champion's column where there is one. Rows that lack a truth, a prediction or whatever else is stated make every
   // metric NaN, and the message of the gate says how many.
-  virtual absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string& path,
+  virtual absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
                                                             const core::PredictionsSpec& spec) = 0;
 };
 

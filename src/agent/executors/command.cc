@@ -60,6 +60,7 @@ class Harvest {
     if (!status.ok()) return Fail(outcome, Reason::kOutputMissing, status);
     status = ReadMetrics();
     if (!status.ok()) return Fail(outcome, Reason::kMetricsUnreadable, status);
+    NoteBaselines();
     outcome.metrics = metrics_.overall;
     if (core::IsGate(stage_.kind)) {
       status = Judge(outcome);
@@ -135,6 +136,16 @@ class Harvest {
     computed.slices.merge(metrics_.slices);
     metrics_ = std::move(computed);
     return absl::OkStatus();
+  }
+
+  // Adds what metrics may be compared with.
+  void NoteBaselines() {
+    const Task& task = attempt_.task();
+    metrics_.goals = stage_.goals;
+    if (task.champion) metrics_.champion = task.champion_deployment;
+    for (const auto& [versus, baseline] : task.baselines) {
+      metrics_.baselines[versus] = {baseline.identity, baseline.metrics};
+    }
   }
 
   absl::Status Judge(core::Outcome& outcome) {
