@@ -637,8 +637,39 @@ def contract_load(context: Context) -> Result:
     return result
 
 
+def model_gate(context: Context) -> Result:
+    """a model gate over 1,000,000 predictions in 200 slices, with 1,000 rounds of bootstrap"""
+    rows, slices = context.size(1_000_000, 50_000), context.size(200, 20)
+    program = context.programs / "bench_model_gate"
+
+    def judge(*command) -> dict:
+        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with tempfile.TemporaryDirectory(prefix="cd4ml-bench-") as folder:
+        subprocess.run([program, "make", folder, str(rows), str(slices)], check=True)
+        runs = [judge(program, "judge", f"{folder}/eval.parquet") for _ in range(context.repetitions())]
+        text = judge(program, "judge", f"{folder}/eval.csv")
+        peer_rounds = context.size(1_000, 100)
+        peer = judge("/usr/bin/python3", "-B", pathlib.Path(__file__).with_name("model_gate_peer.py"), f"{folder}/eval.csv",
+                     str(peer_rounds)) if context.peers else None
+    result = Result("model-gate", "s", 2.0, [run["seconds"] for run in runs], median([run["measure_s"] for run in runs]),
+                    "the same without a comparison by confidence")
+    result.details = {"rows": rows, "slices": slices, "csv_s": text["seconds"], "rules": 5, "peer": peer,
+                      "interval": [runs[0]["low"], runs[0]["high"]]}
+    result.more_targets = [("from CSV", text["seconds"], 4.0)]
+    for what, wanted in (("rows", rows), ("slices", slices), ("passed", 5)):
+        _count(result, what, runs[0][what], wanted)
+    if len({(run["mae"], run["low"], run["high"]) for run in [*runs, text]}) != 1:
+        result.faults.append("the same predictions gave different verdicts")
+    if peer:
+        result.peers["scikit-learn"] = peer["seconds"]
+        width = peer["high"] - peer["low"]
+        if abs(peer["mae"] / runs[0]["mae"] - 1) > 1e-12 or abs(peer["low"] - runs[0]["low"]) > 0.15 * width:
+            result.faults.append("scikit-learn and numpy say something else")
+    return result
+
+
 ALL = {"chain-exec": chain_exec, "fan-exec": fan_exec, "engine-only": engine_only, "dispatch-latency": dispatch_latency,
        "trigger-latency": trigger_latency,
        "wf-replay": wf_replay, "metg": metg, "recovery": recovery, "agents-1k": agents_1k,
        "history": history, "status-noop": status_noop,
-       "cas-add-big": cas_add_big, "cas-add-small": cas_add_small, "xfer": xfer, "contract-load": contract_load}
+       "cas-add-big": cas_add_big, "cas-add-small": cas_add_small, "xfer": xfer, "contract-load": contract_load, "model-gate": model_gate}

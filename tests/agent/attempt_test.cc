@@ -772,6 +772,30 @@ TEST_F(AttemptTest, AModelGateComparesMetricsAndExpressions) {
   EXPECT_THAT(bad.message, HasSubstr("mae: 6, must be <= 5"));
 }
 
+TEST_F(AttemptTest, AModelGateComparesWithWhatWasRecorded) {
+  const std::string gate = ModelGate("echo '{\"mae\": 6}' > m.json",
+                                     "{since: {metric: mae, versus: last_passed, worse_by: {abs: 1}, first: fail}}");
+  Task task = world_.TaskOf(gate, "train");
+  EXPECT_THAT(world_.Perform(task).message, HasSubstr("since: no baseline"));
+  task = world_.TaskOf(gate, "train", 2);
+  task.baselines["last_passed"] = {"shop/7", {}, {{"mae", 5}}};
+  const core::Outcome passed = world_.Perform(task);
+  EXPECT_EQ(passed.message, "");
+  EXPECT_EQ(passed.verdict->rules[0].baseline, "shop/7");
+  EXPECT_EQ(passed.verdict->rules[0].baseline_number, 5);
+  task = world_.TaskOf(gate, "train", 3);
+  task.baselines["last_passed"] = {"shop/7", {}, {{"mae", 4}}};
+  EXPECT_THAT(world_.Perform(task).message, HasSubstr("since: 6, 2 worse, must be at most 1 worse than 4 (mae, versus shop/7)"));
+}
+
+TEST_F(AttemptTest, AModelGateJudgesFairnessFromSlicesOfTheStagesOwn) {
+  const std::string gate = std::string(kHead) + "stages:\n  train:\n    kind: model_gate\n    run: " +
+                           ToJson(Value("printf 'seller,n,recall\\ndealer,400,0.5\\nprivate,300,0.4\\n' > by.csv")) +
+                           "\n    metrics: [{file: by.csv, slice: seller, count: n}]\n    rules: {fair: {fairness: "
+                           "{slice: seller, metric: recall, min_ratio: 0.9}}}\n";
+  EXPECT_THAT(Run(gate).message, HasSubstr("fair: ratio 0.8, must be ratio >= 0.9"));
+}
+
 TEST_F(AttemptTest, ManyAttemptsAtOnceEachEndOnce) {
   world_.Start();
   std::vector<core::AttemptId> ids;

@@ -1,13 +1,15 @@
-"""Prices the held-out cars with the portable model, which is what will be served.
+"""Prices the held-out cars with the portable model, which is what will be served, and with the one that is served now.
 
     evaluate.py --model model.json --data clean.csv --out eval.csv --metrics metrics.json
 
+$CD4ML_CHAMPION is the folder of the live package, when there is one: its model answers for the same cars, in the column `champion`.
 The errors themselves are not computed here: cd4ml does that from eval.csv, overall and for each car model, the same way for
 every project. Only what it cannot know is added: how much better the model does on the rows that it was trained on.
 """
 import argparse
 import csv
 import json
+import os
 
 import numpy
 
@@ -18,24 +20,30 @@ def r2(truth, estimate):
     return float(1 - numpy.sum((truth - estimate) ** 2) / numpy.sum((truth - truth.mean()) ** 2))
 
 
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("--model", "--data", "--out", "--metrics"):
         parser.add_argument(name, required=True)
     args = parser.parse_args()
 
-    with open(args.model, encoding="utf-8") as file:
-        model = json.load(file)
     rows = features.read_rows(args.data)
     truth = numpy.array([float(row["price"]) for row in rows])
-    estimate = features.predict(model, rows)
+    estimate = features.predict(load(args.model), rows)
+    package = os.environ.get("CD4ML_CHAMPION")
+    champion = features.predict(load(os.path.join(package, "model.json")), rows) if package else None
     held_out = numpy.array([features.held_out(row) for row in rows])
 
     with open(args.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["line", "car_model", "price", "estimate"])
+        writer.writerow(["line", "car_model", "price", "estimate"] + (["champion"] if package else []))
         for i in numpy.flatnonzero(held_out):
-            writer.writerow([rows[i]["line"], rows[i]["car_model"], rows[i]["price"], repr(float(estimate[i]))])
+            answers = [estimate[i]] + ([champion[i]] if package else [])
+            writer.writerow([rows[i]["line"], rows[i]["car_model"], rows[i]["price"], *(repr(float(answer)) for answer in answers)])
 
     error = numpy.abs(estimate - truth) / truth
     metrics = {
