@@ -240,8 +240,6 @@ constexpr CodeExplanation kCodes[] = {
      "Declare the file as an output of type report: it is kept with the run."},
     {code::kNoReproducible, "reproducible is not available yet",
      "Runs record what is needed to repeat them; nothing compares a repetition yet."},
-    {code::kNoBaseline, "comparing with this baseline is not available yet",
-     "Drift compares with champion.train_data; metrics have absolute bounds only."},
     {code::kNoGroundTruth, "joining ground truth is not available yet",
      "Monitors look at the inputs of predictions and at their number."},
     {code::kNoMonitorMetric, "this metric of a monitor is not available yet",
