@@ -16,6 +16,7 @@ mode = sys.argv[1]
 port = int(os.environ["CD4ML_PORT"])
 asked = 0            # Requests for prices so far.
 lock = threading.Lock()
+fed = threading.Event()
 hoard = []
 
 
@@ -112,13 +113,16 @@ def misbehave(connection, good, row):
         return http('{"error": "pool exhausted"}', "503 Service Unavailable")
     if mode == "leaks":
         hoard.append(os.urandom(1) * (12 << 20))
-    if mode == "hungry-child" and mine == 1:
-        eaten, tell = os.pipe()
-        if os.fork() == 0:
-            hoard.append(os.urandom(1) * (150 << 20))
-            os.write(tell, b"!")
-            time.sleep(3600)
-        os.read(eaten, 1)
+    if mode == "hungry-child":
+        if mine == 1:
+            eaten, tell = os.pipe()
+            if os.fork() == 0:
+                hoard.append(os.urandom(1) * (90 << 20))
+                os.write(tell, b"!")
+                time.sleep(3600)
+            os.read(eaten, 1)
+            fed.set()
+        fed.wait()
     return ANSWERS[mode](good, row) if mode in ANSWERS else http(json.dumps(good))
 
 

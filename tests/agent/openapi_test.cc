@@ -4,6 +4,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/schema/compile_schema.h"
 #include "cd4ml/yaml/yaml.h"
+#include "tests/support/temp_dir.h"
 
 namespace cd4ml::agent {
 namespace {
@@ -137,6 +138,18 @@ TEST(OpenApi, TheAnswerIsHeldAgainstWhatIsDescribed) {
   EXPECT_EQ(Call(*shop, "GET /cars/{brand}/{id}").breach(Answer(204, "", "")), "");
   EXPECT_EQ(Call(*shop, "GET /healthz").breach(Answer(200, "ok", "text/plain")), "");
   EXPECT_THAT(Call(*shop, "GET /healthz").breach(Answer(200, "ill", "text/plain")), StartsWith("body is \"ill\""));
+}
+
+TEST(OpenApi, TheOneOfTheExampleIsKeptByWhatThePriceServiceAnswers) {
+  const absl::StatusOr<Contract> dealer =
+      Read(FileBytes(CD4ML_SOURCE_DIR "/examples/used-car-price/contracts/dealer-app.openapi.yaml"));
+  ASSERT_TRUE(dealer.ok()) << dealer.status();
+  ASSERT_EQ(dealer->interactions.size(), 3u);
+  for (const Interaction& one : dealer->interactions) {
+    EXPECT_EQ(one.request.url, "/v1/estimate");
+    EXPECT_EQ(one.breach(Answer(200, R"({"model": "608ac2df", "price": 3361.0207450797184, "request_id": "b8f173556d0f97d9"})")), "");
+    EXPECT_NE(one.breach(Answer(200, R"({"model": "608ac2df", "price": 0.5, "request_id": "b8f173556d0f97d9"})")), "");
+  }
 }
 
 TEST(OpenApi, AnExampleIsPutTogetherFromTheSchema) {
