@@ -145,7 +145,17 @@ Value ToValue(const Task& task) {
   }
   for (const auto& [name, baseline] : task.baselines) {
     baselines[name] =
-        Value::Map{{"identity", baseline.identity}, {"profile", ToValue(baseline.profile)}};
+        Value::Map{{"identity", baseline.identity},
+                   {"profile", ToValue(baseline.profile)},
+                   {"metrics", Value::Map(baseline.metrics.begin(), baseline.metrics.end())}};
+  }
+  Value::List overrides;
+  for (const core::Override& one : task.overrides) {
+    overrides.push_back(Value::Map{{"rule", one.rule},
+                                   {"by", one.by},
+                                   {"reason", one.reason},
+                                   {"at_ms", one.at.ms},
+                                   {"expires_ms", one.expires.ms}});
   }
   return Value::Map{{"attempt", core::ToText(task.attempt)},
                     {"pipeline", task.pipeline},
@@ -158,6 +168,8 @@ Value ToValue(const Task& task) {
                     {"resources", ToValue(task.resources)},
                     {"inputs", std::move(inputs)},
                     {"baselines", std::move(baselines)},
+                    {"overrides", std::move(overrides)},
+                    {"created_at_ms", task.created_at.ms},
                     {"champion", ToValue(task.champion)},
                     {"champion_deployment", task.champion_deployment},
                     {"deployment", task.deployment},
@@ -191,8 +203,17 @@ absl::StatusOr<Task> TaskFromValue(const Value& value) {
   for (const auto& [name, entry] : fields.MapOf("baselines")) {
     Fields baseline(entry, fault);
     task.baselines[name] = {baseline.Text("identity"),
-                            baseline.Artifact("profile").value_or(ArtifactRef{})};
+                            baseline.Artifact("profile").value_or(ArtifactRef{}), {}};
+    for (const auto& [metric, number] : baseline.MapOf("metrics")) {
+      task.baselines[name].metrics[metric] = baseline.RealOf(number, metric);
+    }
   }
+  for (const Value& entry : fields.ListOf("overrides")) {
+    Fields one(entry, fault);
+    task.overrides.push_back({one.Text("rule"), one.Text("by"), one.Text("reason"), UtcTime{one.Number("at_ms")},
+                              UtcTime{one.Number("expires_ms")}});
+  }
+  task.created_at = UtcTime{fields.Number("created_at_ms")};
   task.champion = fields.Artifact("champion");
   task.champion_deployment = fields.Text("champion_deployment");
   task.deployment = fields.Text("deployment");

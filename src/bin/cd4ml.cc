@@ -77,7 +77,7 @@ cli::JsonPrinters MakePrinters() {
   return {.run = print, .run_summary = print, .plan = print, .registered = print, .pipeline = print,
           .agent = print, .deployment = print, .monitor = print, .lineage = print,
           .comparison = print, .impact = print, .reproduction = print, .server = print, .gc = print,
-          .pin = print, .backup = print, .scrub = print, .verdict = print};
+          .pin = print, .override_view = print, .gate_record = print, .backup = print, .scrub = print, .verdict = print};
 }
 
 }  // namespace
@@ -101,7 +101,8 @@ int main(int argc, char** argv) {
                                .read_artifact = [blobs = std::shared_ptr<BlobStore>(rpc::ConnectBlobs(server))](
                                                     const Digest& digest, int64_t size_max) {
                                  return ReadBlob(*blobs, digest, size_max);
-                               }};
+                               },
+                               .gates = rpc::ConnectGates(server)};
       },
       .parser = *parser,
       .clock = *clock,

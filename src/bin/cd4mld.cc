@@ -1,5 +1,6 @@
 // The daemon's program: reads its settings, opens every adapter, runs until it is told to end.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -29,6 +30,7 @@ struct Flags {
   std::string state_dir = bin::DefaultStateDir("daemon");
   std::string listen = "127.0.0.1:7420";
   std::string data_root;
+  std::string gate_policy;
   std::string log_level = "info";
   std::string log_file;
   std::string session_ttl = "30s";
@@ -67,6 +69,7 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   settings.state_dir = flags.state_dir;
   settings.database = flags.state_dir + "/cd4ml.db";
   settings.data_root = flags.data_root.empty() ? flags.state_dir + "/data" : bin::Absolute(flags.data_root);
+  if (!flags.gate_policy.empty()) settings.gate_policy = bin::Absolute(flags.gate_policy);
   settings.blob_dir = flags.state_dir + "/blobs";
   settings.blob_nonce = os::RandomHex(16);
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
@@ -125,14 +128,20 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
                                signer.get(), kept.get(), records.get(), inspector.get(), &upkeep}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
-                                    *blobs, &daemon->storage()));
+                                    *blobs, &daemon->storage(), &daemon->gates()));
   // Scripts that let the system choose a port read the real address here.
   CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.state_dir + "/address", server->address() + "\n"));
   std::printf("cd4mld %s listens on %s, state in %s\n", bin::kVersion, server->address().c_str(),
               settings.state_dir.c_str());
   std::fflush(stdout);
   LogInfo("ready", {{"address", server->address()}, {"state", settings.state_dir}, {"data", settings.data_root}});
-  while (stop.Wait(Duration(3'600'000)) == 0) continue;
+  while (true) {
+    const int signal = stop.Wait(Duration(3'600'000));
+    const bool reads = signal == SIGHUP && !settings.gate_policy.empty();
+    if (signal != 0 && !reads) break;
+    const absl::Status read = reads ? daemon->ReadPolicies() : absl::OkStatus();
+    if (!read.ok()) LogError("the gate policies of before go on", {{"why", Message(read)}});
+  }
   LogInfo("ending; agents go on with what they hold");
   daemon->StopUpkeep();
   server->Shutdown(Duration(5'000));
@@ -151,6 +160,9 @@ int main(int argc, char** argv) {
   app.add_option("--listen", flags.listen, "host:port (loopback; port 0: a free one) or unix:///path")
       ->envname("CD4ML_LISTEN")->capture_default_str();
   app.add_option("--data-root", flags.data_root, "Where relative data materials are looked up; default STATE/data");
+  app.add_option("--gate-policy", flags.gate_policy,
+                 "File of the gates that this server requires; read again on SIGHUP, which ends the daemon without it")
+      ->check(CLI::ExistingFile);
   app.add_option("--session-ttl", flags.session_ttl, "An agent silent for longer loses its attempts")
       ->capture_default_str();
   app.add_option("--assign-timeout", flags.assign_timeout, "How long a stage waits for an agent unless it says")

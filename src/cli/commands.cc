@@ -10,6 +10,7 @@ const std::vector<Command>& AllCommands() {
       Why(),          PipelineAdd(),
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       GateTestCommand(), GateReport(),
+      GateHistory(),  GateOverride(), GateOverrides(), GateRevoke(),
       DeployList(),   DeployHistory(), Lineage(),   ImpactCommand(), MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Gc(),

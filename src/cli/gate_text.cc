@@ -50,6 +50,10 @@ void PrintRules(const Terminal& out, const core::Verdict& verdict, bool wide) {
   }
   table.Print(out, {.width = out.width(), .headers = false, .wide = wide, .indent = "  "});
   for (const core::RuleResult& rule : verdict.rules) PrintOffenders(out, rule);
+  for (const core::Override& one : verdict.overrides) {
+    out.Line(out.Paint(SafeLine("  ! " + one.rule + " is overridden by " + one.by + " until " + MinuteText(one.expires) +
+                                " UTC: " + one.reason), Style::kWarn));
+  }
 }
 
 }  // namespace cd4ml::cli

@@ -48,6 +48,7 @@ class Invocation {
   absl::StatusOr<std::string> ReadArtifact(const Digest& digest, int64_t size_max) {
     return Connected().read_artifact(digest, size_max);
   }
+  GateApi& Gates() { return *Connected().gates; }
 
   // Returns the span that the flag `name` gives; zero when it is not given. INVALID_ARGUMENT: it is
   // none.

@@ -50,6 +50,19 @@ std::string ResultText(const core::Outcome& outcome) {
   return MetricsText(outcome.metrics, kMetricsMax);
 }
 
+// ", overridden: model-gate.mae"; empty when nobody overrode anything that mattered.
+std::string OverriddenText(const core::Run& run) {
+  std::string text;
+  for (const core::StageRun& stage : run.stages) {
+    const core::Outcome* result = stage.result();
+    if (result == nullptr || !result->verdict) continue;
+    for (const core::Override& one : result->verdict->overrides) {
+      text += (text.empty() ? ", overridden: " : ", ") + stage.plan.name + "." + one.rule;
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 ExitCode ExitCodeOf(const absl::Status& status) {
@@ -198,7 +211,7 @@ std::string VerdictLine(const core::Run& run) {
   std::string word(core::Word(run));
   for (char& c : word) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   return run.id + " " + word + " after " + FormatDuration(run.ended - run.created) + " (exit " +
-         std::to_string(ExitCodeOf(run)) + ")";
+         std::to_string(ExitCodeOf(run)) + ")" + OverriddenText(run);
 }
 
 std::string MetricsText(const std::map<std::string, double>& metrics, size_t max) {

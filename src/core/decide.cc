@@ -92,10 +92,6 @@ Version Bare(VersionKind kind, std::string name, std::string digest, std::string
   return version;
 }
 
-bool ConditionLooksAtFailures(const std::string& condition) {
-  return condition.find("always(") != std::string::npos || condition.find("failed(") != std::string::npos;
-}
-
 absl::StatusOr<std::vector<Event>> Decision::operator()(const StartRun& command) {
   if (!run_.id.empty()) return absl::AlreadyExistsError("run " + run_.id + " has been started already");
   events_.push_back(RunStarted{.id = command.id,
@@ -505,6 +501,10 @@ RunEnded Decision::Conclude() const {
 }
 
 }  // namespace
+
+bool ConditionLooksAtFailures(const std::string& condition) {
+  return condition.find("always(") != std::string::npos || condition.find("failed(") != std::string::npos;
+}
 
 absl::StatusOr<std::vector<Event>> Decide(const Run& run, const Command& command, UtcTime now) {
   return std::visit(Decision(run, now), command);

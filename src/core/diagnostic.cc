@@ -185,6 +185,10 @@ constexpr CodeExplanation kCodes[] = {
      "With `overrides: experiment`, only runs of the experiment lane may have other parameters "
      "than "
      "the files."},
+    {code::kPolicy, "a gate that the server requires is missing",
+     "The operator of the daemon requires gates of this pipeline (docs/gates.md): every deploy must wait for a gate of "
+     "the kind that blocks and looks at what is deployed. Add the gate, and let the deploy need it, directly or through "
+     "other stages that do not run after failures."},
 
     {code::kBadExpression, "bad expression",
      "Expressions know or, and, not, comparisons, + - * /, parentheses, numbers, 'text', true, "

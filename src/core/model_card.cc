@@ -109,6 +109,17 @@ std::string Gates(const ModelRecord& record) {
   return text.empty() ? text : Heading("Gates", {"rule", "outcome", "observed", "must be", "compared with"}) + text;
 }
 
+std::string Overrides(const ModelRecord& record) {
+  std::string text;
+  for (const ModelRecord::Judgement& judgement : record.judgements) {
+    if (!judgement.verdict.has_value()) continue;
+    for (const Override& one : judgement.verdict->overrides) {
+      text += Row({judgement.attempt.stage + "." + one.rule, one.by, one.reason, FormatTime(one.at), FormatTime(one.expires)});
+    }
+  }
+  return text.empty() ? text : Heading("Overrides", {"rule", "by", "reason", "since", "until"}) + text;
+}
+
 std::string Environment(const Origin& origin) {
   std::string text;
   for (const auto& [name, value] : Flatten(origin.attempt.outcome.environment)) text += Row({name, ToText(value)});
@@ -129,7 +140,7 @@ std::string Deployments(const ModelRecord& record) {
 std::string ModelCard(const ModelRecord& record) {
   return FrontMatter(record) + "\n# " + Cell(record.model.name) + "\n\nWritten by cd4ml from its record; signed evidence: " +
          "`cd4ml provenance export " + record.model.digest.substr(0, 12) + " --upstream`.\n" + Facts(record) +
-         Parameters(record.origin.pins) + Data(record) + Metrics(record) + Gates(record) + Environment(record.origin) +
+         Parameters(record.origin.pins) + Data(record) + Metrics(record) + Gates(record) + Overrides(record) + Environment(record.origin) +
          Deployments(record);
 }
 

@@ -12,6 +12,35 @@
 namespace cd4ml::core {
 namespace {
 
+// Baselines that runs of the past hold; what the champion holds is always known.
+struct BaselineOf {
+  using Names = std::vector<std::string>;
+  // Of data rules, the table of that name is meant.
+  static Names Table(const std::string& versus, const std::string& of) {
+    if (versus != "last_accepted" && !versus.starts_with("run:")) return {};
+    return {versus + "." + of};
+  }
+  Names operator()(const DriftRule& rule) const { return Table(rule.versus, rule.of); }
+  Names operator()(const StatRule& rule) const { return Table(rule.versus, rule.of); }
+  Names operator()(const SegmentsRule& rule) const { return Table(rule.lost_versus, rule.of); }
+  Names operator()(const MetricRule& rule) const {
+    if (rule.versus != "last_passed" && !rule.versus.starts_with("run:")) return {};
+    return {rule.versus};
+  }
+  template <typename Other>
+  Names operator()(const Other&) const {
+    return {};
+  }
+};
+
+std::vector<std::string> BaselinesOf(const StageSpec& stage) {
+  std::set<std::string> baselines;
+  for (const Rule& rule : stage.rules) {
+    for (std::string& name : std::visit(BaselineOf(), rule.body)) baselines.insert(std::move(name));
+  }
+  return {baselines.begin(), baselines.end()};
+}
+
 StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const PlanDefaults& defaults) {
   StagePlan plan;
   plan.name = stage.name;
@@ -39,6 +68,7 @@ StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const 
   plan.package = stage.package;
   plan.reuse = IsReusable(stage);
   plan.reuse_max_age = stage.cache.max_age;
+  plan.baselines = BaselinesOf(stage);
   return plan;
 }
 

@@ -58,7 +58,7 @@ Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::s
   return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}, {"runtime", runtime}};
 }
 
-Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& champion) {
+Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::map<std::string, std::string>& compared) {
   Recipe recipe = stage.plan.recipe;
   for (const std::string& reference : stage.plan.references) {
     const std::optional<Version> version = FindVersion(run, reference);
@@ -67,7 +67,7 @@ Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& 
     const ProducedOutput* output = FindOutput(run, reference);
     if (output != nullptr && output->profile.has_value()) recipe["profile of " + reference] = output->profile->digest.hex();
   }
-  if (IsGate(stage.plan.kind)) recipe["champion"] = champion;
+  recipe.insert(compared.begin(), compared.end());
   return recipe;
 }
 

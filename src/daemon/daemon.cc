@@ -7,9 +7,11 @@
 #include "cd4ml/base/status.h"
 #include "caretaker.h"
 #include "definitions.h"
+#include "gates.h"
 #include "log_hub.h"
 #include "loop.h"
 #include "orchestrator.h"
+#include "policies.h"
 #include "pool.h"
 #include "queries.h"
 #include "run_starter.h"
@@ -35,7 +37,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       : settings_(std::move(settings)),
         ports_(std::move(ports)),
         definitions_(ports_.blobs, ports_.parser),
-        starter_(settings_, ports_),
+        policies_(settings_.gate_policy, ports_.files, ports_.parser),
+        starter_(settings_, ports_, policies_),
         orchestrator_(settings_, ports_.store, ports_.history, MakeHooks()),
         loop_(settings_.inbox_max, MakeTurn()),
         storage_(settings_, ports_, [this](Change change, DoneStatus done) {
@@ -60,6 +63,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   absl::Status Start() {
+    CD4ML_RETURN_IF_ERROR(ReadPolicies());
     const int64_t began = ports_.clock.Ticks();
     CD4ML_RETURN_IF_ERROR(orchestrator_.Load(ports_.clock.Now(), ports_.clock.Steady()));
     load_.Add(ports_.clock.Ticks() - began);
@@ -71,6 +75,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   QueryApi& query() override { return queries_; }
   AgentApi& agents() override { return *this; }
   StorageApi& storage() override { return storage_; }
+  GateApi& gates() override { return gates_; }
+  absl::Status ReadPolicies() override { return Annotate(policies_.Read(), "the gate policy"); }
   void StopUpkeep() override { caretaker_.Stop(); }
 
  private:
@@ -342,6 +348,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Ports ports_;
   LogHub hub_;
   Definitions definitions_;
+  Policies policies_;
   RunStarter starter_;
   Histogram load_;  // Taking up what the store holds: once, before all else.
   Orchestrator orchestrator_;
@@ -349,6 +356,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Storage storage_;
   Caretaker caretaker_{settings_, ports_, [this] { return storage_.Hold(); }};
   Queries queries_;
+  Gates gates_{ports_, definitions_, policies_, loop_, orchestrator_, queries_};
   int preparing_ = 0;   // Touched on the loop only.
   Pool pool_{kPoolThreads};
   Pool quick_pool_{1};  // For logs, which results wait for, and look-ups: they never wait behind git.

@@ -1,6 +1,8 @@
 // Composing tasks from committed facts.
 #include "live.h"
 
+#include <algorithm>
+
 namespace cd4ml::daemon {
 namespace {
 
@@ -44,10 +46,30 @@ LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& 
     const core::ProducedOutput* output = core::FindOutput(run, *data);
     if (output->profile.has_value()) {
       live.train_data = TaskBaseline{run.id + " " + *data + " sha256:" + output->artifact.digest.brief(),
-                                     *output->profile};
+                                     *output->profile, {}};
     }
   }
+  for (const core::StageRun& gate : run.stages) {
+    const core::Outcome* result = gate.plan.kind == core::StageKind::kModelGate ? gate.result() : nullptr;
+    if (result != nullptr) live.model_gates[gate.plan.name] = {run.id + " " + gate.plan.name, {}, result->metrics};
+  }
   return live;
+}
+
+void AddChampion(const core::Run& run, const core::StageRun& stage, const LiveMap& live, Task& task) {
+  const LiveDeployment* champion = FindChampion(run, stage, live);
+  if (champion == nullptr) return;
+  task.champion = champion->deployment.package.artifact;
+  task.champion_deployment = champion->deployment.id;
+  if (champion->train_data.has_value()) task.baselines["champion.train_data"] = *champion->train_data;
+  if (stage.plan.kind != core::StageKind::kModelGate) return;
+  // The gate of the same name; where there was and is only one, it may have been renamed.
+  const auto& gates = champion->model_gates;
+  const auto count = std::count_if(run.stages.begin(), run.stages.end(), [](const core::StageRun& other) {
+    return other.plan.kind == core::StageKind::kModelGate;
+  });
+  const auto gate = gates.size() == 1 && count == 1 ? gates.begin() : gates.find(stage.plan.name);
+  if (gate != gates.end()) task.baselines["champion"] = gate->second;
 }
 
 Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& live) {
@@ -61,18 +83,13 @@ Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& 
   task.params = run.pins.params;
   task.timeout = stage.plan.timeout;
   task.resources = stage.plan.resources;
+  task.created_at = run.created;
   for (const std::string& reference : stage.plan.references) {
     if (std::optional<TaskInput> input = MakeInput(run, reference)) task.inputs[reference] = *std::move(input);
   }
-  const LiveDeployment* champion = FindChampion(run, stage, live);
-  if (champion != nullptr) {
-    task.champion = champion->deployment.package.artifact;
-    task.champion_deployment = champion->deployment.id;
-    if (champion->train_data.has_value()) {
-      task.baselines["champion.train_data"] = *champion->train_data;
-    }
-  }
+  AddChampion(run, stage, live, task);
   if (stage.plan.kind == core::StageKind::kDeploy) {
+    const LiveDeployment* champion = FindChampion(run, stage, live);
     task.deployment = run.id + "/" + stage.plan.name;
     task.environment = stage.plan.environment;
     if (champion != nullptr) task.target = champion->deployment.endpoint;

@@ -18,6 +18,7 @@ struct LiveDeployment {
   Digest definition;                          // Of the run that made it.
   std::string package_path;                   // Where the package's producer wrote it.
   std::optional<TaskBaseline> train_data;     // Profile of the data its model was trained on.
+  std::map<std::string, TaskBaseline> model_gates;   // What its run's model gates measured, by stage.
 };
 
 // The live deployments by EnvironmentKey.
@@ -31,6 +32,9 @@ std::string EnvironmentKey(const std::string& pipeline, const std::string& envir
 const LiveDeployment* FindChampion(const core::Run& run, const core::StageRun& stage, const LiveMap& live);
 
 LiveDeployment DescribeDeployment(const core::Run& run, const core::Deployment& deployment);
+
+// Tells a task what is live where the stage's run deploys, and what that was judged by.
+void AddChampion(const core::Run& run, const core::StageRun& stage, const LiveMap& live, Task& task);
 
 // Composes what an agent needs for one attempt. REQUIRES: the stage has a granted attempt.
 Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& live);

@@ -40,7 +40,8 @@ Orchestrator::Orchestrator(const Settings& settings, StateStore& store, History&
       history_(history),
       hooks_(std::move(hooks)),
       roster_(settings.session_ttl, Duration(0)),
-      reuse_(history_, {hooks_.is_kept, [this](const Value& environment) { return roster_.HasHostLike(environment); }}) {}
+      reuse_(history_, {hooks_.is_kept, [this](const Value& environment) { return roster_.HasHostLike(environment); }}),
+      baselines_(history_) {}
 
 absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   steady_ = steady;
@@ -122,6 +123,7 @@ void Orchestrator::NoteLease(const core::Run& run, const core::StageRun& stage) 
   }
   const bool looks_back = run.trigger.kind == core::TriggerKind::kReproduce && core::IsGate(stage.plan.kind);
   Task task = looks_back ? MakeTask(run, stage, LiveThen(run, stage)) : MakeTask(run, stage, live_);
+  if (core::IsGate(stage.plan.kind)) baselines_.Add(run, stage, stage.latest()->granted, task);
   roster_.Lease(stage.latest()->agent, std::move(task));
 }
 
@@ -326,8 +328,15 @@ void Orchestrator::OfferResults() {
 }
 
 ReuseJudgement Orchestrator::JudgeReuse(const core::Run& run, const core::StageRun& stage) const {
-  const LiveDeployment* champion = FindChampion(run, stage, live_);
-  return reuse_.Judge(run, stage, champion == nullptr ? "" : champion->deployment.package.artifact.digest.hex(), now_);
+  return reuse_.Judge(run, stage, ComparedNow(run, stage), now_);
+}
+
+std::map<std::string, std::string> Orchestrator::ComparedNow(const core::Run& run, const core::StageRun& stage) const {
+  if (!core::IsGate(stage.plan.kind)) return {};
+  Task task;
+  AddChampion(run, stage, live_, task);
+  baselines_.Add(run, stage, now_, task);
+  return ComparedParts(task);
 }
 
 std::map<std::string, std::string> Orchestrator::WhatWouldBeReused(const core::StartRun& command) const {
@@ -560,10 +569,48 @@ void Orchestrator::Finish(const std::string& session, const core::AttemptId& att
     if (!repeated.ok()) return done(Stale(repeated.status()));
     return answer();
   }
+  CheckOverrides(*run, attempt.stage, outcome);
   const absl::StatusOr<size_t> events =
       Handle(*run, core::ReportFinished{attempt.stage, attempt.number, name, std::move(outcome)});
   if (!events.ok()) return done(Stale(events.status()));
   answer();
+}
+
+void Orchestrator::CheckOverrides(const core::Run& run, const std::string& name, core::Outcome& outcome) const {
+  const core::StageRun* stage = run.FindStage(name);
+  if (stage == nullptr || !outcome.verdict.has_value() || outcome.verdict->overrides.empty()) return;
+  // Decide makes a failure of a success whose verdict blocks.
+  outcome.verdict = core::CheckOverrides(*std::move(outcome.verdict), baselines_.OverridesOf(run, *stage, now_));
+}
+
+void Orchestrator::PutOverride(core::OverrideRecord record, Duration lasting, Done<core::OverrideRecord> done) {
+  if (!read_only_.ok()) return done(read_only_);
+  const auto id = std::make_shared<int64_t>(record.id);   // Of a new one: written by the commit.
+  if (record.id == 0) {
+    record.at = now_;
+    record.expires = now_ + lasting;
+  } else {
+    // Two may ask for it in the same turn.
+    const auto is_same = [&](const Change& change) {
+      const auto* other = std::get_if<OverrideChange>(&change);
+      return other != nullptr && other->record.id == record.id;
+    };
+    const auto known = history_.FindOverride(record.id);
+    if (!known.ok()) return done(known.status());
+    if (std::any_of(changes_.begin(), changes_.end(), is_same) || ((*known).has_value() && (*known)->revoked.is_set())) {
+      return done(absl::FailedPreconditionError("override " + std::to_string(record.id) + " was revoked already"));
+    }
+    record.revoked = now_;
+  }
+  LogInfo(record.id == 0 ? "a rule is overridden" : "an override is revoked",
+          {{"gate", record.pipeline + "/" + record.gate}, {"rule", record.rule},
+           {"by", record.id == 0 ? record.by : record.revoked_by}, {"reason", record.reason}});
+  changes_.push_back(OverrideChange{record, id.get()});
+  Reply([record, id, done](const absl::Status& recorded) mutable {
+    if (!recorded.ok()) return done(recorded);
+    record.id = *id;
+    done(std::move(record));
+  });
 }
 
 void Orchestrator::RecordPredictions(const std::string& deployment, std::vector<PredictionRecord> predictions,
@@ -802,6 +849,12 @@ void Orchestrator::Assign() {
     core::GrantLease grant{next->stage, next->agent, {}, ""};
     if (const auto known = reusable_.find({next->run, next->stage}); known != reusable_.end()) {
       grant.recipe = known->second.recipe;
+      // What it is compared with may have changed while it waited for an agent.
+      const core::Run& run = *FindOpen(next->run);
+      if (!grant.recipe.empty()) {
+        const core::StageRun& stage = *run.FindStage(next->stage);
+        grant.recipe = core::CompleteRecipe(run, stage, ComparedNow(run, stage));
+      }
       grant.reuse_note = known->second.note;
     }
     const absl::StatusOr<size_t> granted = Handle(*FindOpen(next->run), std::move(grant));

@@ -24,6 +24,7 @@
 #include "cd4ml/core/schedule.h"
 #include "cd4ml/daemon/daemon.h"
 #include "asked.h"
+#include "baselines.h"
 #include "live.h"
 #include "reuse.h"
 #include "roster.h"
@@ -84,6 +85,8 @@ class Orchestrator {
   void DrainAgent(const std::string& agent, bool drained, const std::string& reason, Done<AgentRecord> done);
   void PutPipelines(std::vector<PipelineRecord> pipelines, DoneStatus done);
   void FinishCheck(JudgedCheck check);
+  // Notes what a person said about a rule of a gate, from now on for `lasting`; or, of one that has an id, that it is revoked.
+  void PutOverride(core::OverrideRecord record, Duration lasting, Done<core::OverrideRecord> done);
   // Writes down what is no fact of a run: pins, and what is removed.
   void Record(Change change, DoneStatus done) {
     changes_.push_back(std::move(change));
@@ -153,6 +156,10 @@ class Orchestrator {
   // Looks for earlier results of what has become ready.
   void OfferResults();
   ReuseJudgement JudgeReuse(const core::Run& run, const core::StageRun& stage) const;
+  // What the gate would be compared with if it began now, as parts of its recipe.
+  std::map<std::string, std::string> ComparedNow(const core::Run& run, const core::StageRun& stage) const;
+  // Holds a gate's report to the overrides that are on record.
+  void CheckOverrides(const core::Run& run, const std::string& stage, core::Outcome& outcome) const;
   LiveMap LiveThen(const core::Run& run, const core::StageRun& stage) const;
   void Assign();
   absl::Status TakeUp();
@@ -177,6 +184,7 @@ class Orchestrator {
   Hooks hooks_;
   Roster roster_;
   const Reuse reuse_;
+  const Baselines baselines_;
   UtcTime now_;
   Duration steady_{0};
   Timeline timeline_{{}, Duration(0)};

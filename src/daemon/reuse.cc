@@ -7,11 +7,11 @@
 
 namespace cd4ml::daemon {
 
-ReuseJudgement Reuse::Judge(const core::Run& run, const core::StageRun& stage, const std::string& champion,
-                            UtcTime now) const {
+ReuseJudgement Reuse::Judge(const core::Run& run, const core::StageRun& stage,
+                            const std::map<std::string, std::string>& compared, UtcTime now) const {
   const core::StagePlan& plan = stage.plan;
   if (plan.recipe.empty()) return {};
-  ReuseJudgement judgement{core::CompleteRecipe(run, stage, champion), std::nullopt, ""};
+  ReuseJudgement judgement{core::CompleteRecipe(run, stage, compared), std::nullopt, ""};
   if (!plan.reuse) {
     judgement.note = run.retry_of.empty() ? "the run was started with --no-cache" : "a retry makes anew what it does not take over";
     return judgement;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -28,9 +29,9 @@ class Reuse {
 
   Reuse(History& history, Checks checks) : history_(history), checks_(std::move(checks)) {}
 
-  // `champion` identifies what gates compare with; empty: nothing is live. Everything that the stage reads is there.
-  ReuseJudgement Judge(const core::Run& run, const core::StageRun& stage, const std::string& champion,
-                       UtcTime now) const;
+  // `compared` is what a gate judges by beside what it reads. Everything that the stage reads is there.
+  ReuseJudgement Judge(const core::Run& run, const core::StageRun& stage,
+                       const std::map<std::string, std::string>& compared, UtcTime now) const;
 
  private:
   // Returns why the result cannot be taken over, or "".

@@ -96,9 +96,10 @@ absl::StatusOr<std::vector<std::string>> PathsOf(SourceRepo& repo, const std::st
 
 }  // namespace
 
-RunStarter::RunStarter(const Settings& settings, const Ports& ports)
+RunStarter::RunStarter(const Settings& settings, const Ports& ports, const Policies& policies)
     : settings_(settings),
       ports_(ports),
+      policies_(policies),
       local_(MakeLocalData(settings_, ports_.blobs, ports_.files, ports_.clock)),
       remote_(MakeRemoteData(settings_, ports_)),
       git_(MakeGitData(settings_, ports_)),
@@ -120,7 +121,12 @@ absl::StatusOr<RegisterResult> RunStarter::Register(const RegisterRequest& reque
   result.commit = commit.id;
   for (const std::string& file : files) {
     CD4ML_ASSIGN_OR_RETURN(const std::string text, repo->ReadFile(commit.id, file, kFileSizeMax));
-    const ParsedPipeline parsed = ports_.parser.Parse(text, file, nullptr);
+    ParsedPipeline parsed = ports_.parser.Parse(text, file, nullptr);
+    if (!core::HasErrors(parsed.diagnostics)) {
+      core::Diagnostics lacking = core::CheckPolicies(*policies_.Get(), parsed.spec);
+      core::Locate(text, file, lacking);
+      parsed.diagnostics.insert(parsed.diagnostics.end(), lacking.begin(), lacking.end());
+    }
     if (core::HasErrors(parsed.diagnostics)) {
       // One bad file never disables another: it is shown and the rest goes on.
       result.problems.insert(result.problems.end(), parsed.diagnostics.begin(), parsed.diagnostics.end());
@@ -170,6 +176,10 @@ absl::StatusOr<RunStarter::Source> RunStarter::ReadDefinition(SourceRepo& repo, 
   if (!parsed.spec.files.empty()) {
     return absl::FailedPreconditionError(pipeline.file +
                                          ": `files` is written by cd4ml into what a run keeps; take it out");
+  }
+  if (core::HasRequiredRules(parsed.spec)) {
+    return absl::FailedPreconditionError(pipeline.file +
+                                         ": `required` is written by cd4ml into what a run keeps; take it out");
   }
   source.draft = std::move(parsed.spec);
   return source;
@@ -237,6 +247,7 @@ absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& pa
                                       core::StartRun& run) const {
   CD4ML_ASSIGN_OR_RETURN(const Value expanded, ParseJson(parsed.expanded));
   const Value* definitions = expanded.Find("stages");
+  const Value* required = expanded.Find("required");
   std::map<std::vector<std::string>, std::string> code;  // By patterns: stages often share them.
   for (core::StagePlan& plan : run.stages) {
     const core::StageSpec& stage = *parsed.spec.FindStage(plan.name);
@@ -249,9 +260,12 @@ absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& pa
     }
     const Value* definition = definitions == nullptr ? nullptr : definitions->Find(plan.name);
     if (definition == nullptr) return absl::InternalError("the expanded definition lacks stage \"" + plan.name + "\"");
+    Value whole = *definition;
+    const Value* rules = required == nullptr ? nullptr : required->Find(plan.name);
+    if (rules != nullptr) SetPath(whole, "required", *rules);
     const core::RuntimeSpec& runtime = core::RuntimeOf(parsed.spec, stage);
     plan.recipe =
-        core::BeginRecipe(stage, *definition, known->second, run.pins.params,
+        core::BeginRecipe(stage, whole, known->second, run.pins.params,
                           runtime.is_pinned() ? core::RuntimeDigest(runtime, parsed.spec.files).hex() : "host");
     plan.reuse = reuses;
   }
@@ -293,6 +307,42 @@ absl::Status RunStarter::PinRuntimes(SourceRepo& repo, const std::string& commit
   return absl::OkStatus();
 }
 
+absl::Status RunStarter::Require(const core::GatePolicies& policies, const std::string& text,
+                                 ParsedPipeline& parsed) const {
+  core::Diagnostics lacking = core::CheckPolicies(policies, parsed.spec);
+  if (!lacking.empty()) {
+    core::Locate(text, parsed.spec.file, lacking);
+    return DiagnosticsError("the definition of \"" + parsed.spec.name + "\" lacks what this server requires", lacking);
+  }
+  const Value rules = core::RequiredRules(policies, parsed.spec);
+  if (rules.is_null()) return absl::OkStatus();
+  parsed.expanded.insert(parsed.expanded.size() - 1, ", \"required\": " + ToJson(rules));
+  ParsedPipeline whole = ports_.parser.Parse(parsed.expanded, parsed.spec.file, nullptr);
+  if (core::HasErrors(whole.diagnostics)) {
+    return absl::FailedPreconditionError("a rule that this server requires does not fit pipeline \"" + parsed.spec.name +
+                                         "\": " + whole.diagnostics.front().message);
+  }
+  parsed.spec = std::move(whole.spec);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::set<std::string>> RunStarter::GatesOfOtherRules(const core::Run& ended, const core::Pins& now) const {
+  const auto required = [&](const Digest& definition) -> absl::StatusOr<Value> {
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadBlob(ports_.blobs, definition, kDefinitionSizeMax));
+    CD4ML_ASSIGN_OR_RETURN(const Value value, ParseJson(text));
+    const Value* rules = value.Find("required");
+    return rules == nullptr ? Value(Value::Map()) : *rules;
+  };
+  CD4ML_ASSIGN_OR_RETURN(const Value demanded, required(now.definition));
+  const Value then = required(ended.pins.definition).value_or(Value::Map());
+  std::set<std::string> gates;
+  for (const auto& [stage, rules] : demanded.map()) {
+    const Value* before = then.Find(stage);
+    if (before == nullptr || !(*before == rules)) gates.insert(stage);
+  }
+  return gates;
+}
+
 absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request, const core::Run& ended) const {
   StartRequest start;
   start.pipeline = ended.pipeline;
@@ -315,9 +365,16 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   CD4ML_ASSIGN_OR_RETURN(Prepared prepared,
                          Prepare(start, core::TriggerKind::kRetry, pipeline, nullptr, &ended));
   core::StartRun& run = prepared.run.command;
+  auto others = core::StagesOfOtherParams(prepared.spec, ended.pins.params, run.pins.params);
+  CD4ML_ASSIGN_OR_RETURN(const std::set<std::string> gates, GatesOfOtherRules(ended, run.pins));
+  others.insert(gates.begin(), gates.end());
+  // What passed only because of an override is judged anew: the override may not be in force any more.
+  for (const core::StageRun& stage : ended.stages) {
+    const core::Outcome* result = stage.result();
+    if (result != nullptr && result->verdict.has_value() && !result->verdict->overrides.empty()) others.insert(stage.plan.name);
+  }
   CD4ML_ASSIGN_OR_RETURN(core::RetrySelection selection,
-                         core::SelectForRetry(ended, run.stages, request.scope, request.stage,
-                                              core::StagesOfOtherParams(prepared.spec, ended.pins.params, run.pins.params)));
+                         core::SelectForRetry(ended, run.stages, request.scope, request.stage, others));
   // What is about to be referred to is used, which keeps it from being removed.
   for (const auto& [name, carried] : selection.carried) {
     for (const core::ProducedOutput& output : carried.outcome.outputs) {
@@ -488,12 +545,18 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   run.pins.file = pipeline.file;
   CD4ML_ASSIGN_OR_RETURN(run.pins.materials,
                          PinMaterials(parsed.spec, {*repo, pipeline.repo, source.commit.id}, run.pins.materials));
+  const std::shared_ptr<const core::GatePolicies> policies = policies_.Get();
+  CD4ML_RETURN_IF_ERROR(Require(*policies, source.text, parsed));
   CD4ML_RETURN_IF_ERROR(PinRuntimes(*repo, source.commit.id, parsed));
   CD4ML_ASSIGN_OR_RETURN(run.pins.definition, PutBytes(ports_.blobs, parsed.expanded));
   run.pins.params = params.values;
   run.pins.param_sources = params.sources;
   CD4ML_ASSIGN_OR_RETURN(run.pins.params_digest, PutBytes(ports_.blobs, ToJson(params.values)));
   run.stages = core::MakePlan(parsed.spec, settings_.plan);
+  const int people = core::OverridePeople(*policies, parsed.spec);
+  for (core::StagePlan& stage : run.stages) {
+    if (core::IsGate(stage.kind)) stage.override_people = people;
+  }
   CD4ML_RETURN_IF_ERROR(BeginRecipes(*repo, parsed, !request.no_reuse, run));
   for (const core::Diagnostic& finding : parsed.diagnostics) prepared.run.warnings.push_back(core::Brief(finding));
   prepared.spec = std::move(parsed.spec);

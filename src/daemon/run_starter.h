@@ -2,6 +2,7 @@
 // Blocking; runs in the background, never on the loop.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -9,13 +10,14 @@
 #include "cd4ml/daemon/daemon.h"
 #include "data_source.h"
 #include "orchestrator.h"
+#include "policies.h"
 #include "upstream.h"
 
 namespace cd4ml::daemon {
 
 class RunStarter {
  public:
-  RunStarter(const Settings& settings, const Ports& ports);
+  RunStarter(const Settings& settings, const Ports& ports, const Policies& policies);
   RunStarter(const RunStarter&) = delete;
   RunStarter& operator=(const RunStarter&) = delete;
 
@@ -71,6 +73,10 @@ class RunStarter {
   std::map<std::string, core::Version> SameMaterials(const core::Run& ended, const core::PipelineSpec& spec) const;
   // Reads the files that runtimes are made from into the definition that the run keeps.
   absl::Status PinRuntimes(SourceRepo& repo, const std::string& commit, ParsedPipeline& parsed) const;
+  // Adds the rules that the server's policies demand to the definition that the run keeps, and holds it to them.
+  absl::Status Require(const core::GatePolicies& policies, const std::string& text, ParsedPipeline& parsed) const;
+  // Returns the gates that other rules are demanded of now than when `ended` was started: their results do not count.
+  absl::StatusOr<std::set<std::string>> GatesOfOtherRules(const core::Run& ended, const core::Pins& now) const;
   // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
   absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
   absl::Status CheckRecord(const core::Run& ended) const;
@@ -81,6 +87,7 @@ class RunStarter {
 
   const Settings& settings_;
   const Ports ports_;
+  const Policies& policies_;
   const std::unique_ptr<DataSource> local_, remote_, git_, dvc_;
   const UpstreamResolver upstream_;
 };

@@ -390,6 +390,8 @@ class Codec {
     to->set_reuse(from.reuse);
     Write(from.reuse_max_age, to->mutable_reuse_max_age());
     to->set_refuses_mixed(from.refuses_mixed);
+    Copy(from.baselines, *to->mutable_baselines());
+    to->set_override_people(from.override_people);
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
     to.name = from.name();
@@ -410,6 +412,8 @@ class Codec {
     to.reuse = from.reuse();
     Span(from.reuse_max_age(), to.reuse_max_age);
     to.refuses_mixed = from.refuses_mixed();
+    Copy(from.baselines(), to.baselines);
+    to.override_people = from.override_people();
   }
 
   // --- runs ------------------------------------------------------------------------------------
@@ -727,6 +731,7 @@ class Codec {
     to->set_stages_total(from.stages_total);
     to->set_gates_passed(from.gates_passed);
     to->set_gates_judged(from.gates_judged);
+    to->set_gates_overridden(from.gates_overridden);
   }
   void Read(const v1::RunSummary& from, RunSummary& to) {
     to.id = from.id();
@@ -746,6 +751,7 @@ class Codec {
     to.stages_total = from.stages_total();
     to.gates_passed = from.gates_passed();
     to.gates_judged = from.gates_judged();
+    to.gates_overridden = from.gates_overridden();
   }
 
   void Write(const PlannedRun& from, v1::PlannedRun* to) {
@@ -989,10 +995,12 @@ class Codec {
   void Write(const TaskBaseline& from, v1::TaskBaseline* to) {
     to->set_identity(from.identity);
     Write(from.profile, to->mutable_profile());
+    to->mutable_metrics()->insert(from.metrics.begin(), from.metrics.end());
   }
   void Read(const v1::TaskBaseline& from, TaskBaseline& to) {
     to.identity = from.identity();
     Read(from.profile(), to.profile);
+    Copy(from.metrics(), to.metrics);
   }
 
   void Write(const Task& from, v1::Task* to) {
@@ -1013,6 +1021,8 @@ class Codec {
     to->set_target(from.target);
     to->set_model_digest(from.model_digest);
     Write(from.resources, to->mutable_resources());
+    WriteList(from.overrides, to->mutable_overrides());
+    if (from.created_at.is_set()) Write(from.created_at, to->mutable_create_time());
   }
   void Read(const v1::Task& from, Task& to) {
     Read(from.attempt(), to.attempt);
@@ -1032,6 +1042,8 @@ class Codec {
     to.target = from.target();
     to.model_digest = from.model_digest();
     Read(from.resources(), to.resources);
+    ReadList(from.overrides(), to.overrides);
+    Time(from.has_create_time(), from.create_time(), to.created_at);
   }
 
   void Write(const ServiceTask& from, v1::ServiceTask* to) {

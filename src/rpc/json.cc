@@ -6,6 +6,7 @@
 #include "cd4ml/base/check.h"
 #include "cd4ml/base/value.h"
 #include "rpc/convert.h"
+#include "rpc/gates.h"
 #include "rpc/storage.h"
 
 namespace cd4ml::rpc {
@@ -72,6 +73,8 @@ std::string ToProtoJson(const RunComparison& comparison) { return Print(comparis
 std::string ToProtoJson(const ServerFacts& server) { return Print(server); }
 std::string ToProtoJson(const GcReport& report) { return Print(report); }
 std::string ToProtoJson(const Pin& pin) { return Print(pin); }
+std::string ToProtoJson(const OverrideView& view) { return Print(view); }
+std::string ToProtoJson(const GateRecord& record) { return Print(record); }
 std::string ToProtoJson(const BackupReport& report) { return Print(report); }
 std::string ToProtoJson(const ScrubReport& report) { return Print(report); }
 std::string ToProtoJson(const RunSummary& run) { return Print(run); }

@@ -15,6 +15,7 @@
 #include "rpc/agent_service.h"
 #include "rpc/blob_service.h"
 #include "rpc/convert.h"
+#include "rpc/gates.h"
 #include "rpc/listener.h"
 #include "rpc/storage.h"
 #include "rpc/unary.h"
@@ -396,13 +397,14 @@ constexpr size_t kMemoryMax = size_t{256} << 20;  // For gRPC's own buffers.
 class GrpcServer : public Server {
  public:
   GrpcServer(const ServerConfig& config, ControlApi& control, QueryApi& query, AgentApi& agents,
-             BlobStore& blobs, StorageApi* storage)
+             BlobStore& blobs, StorageApi* storage, GateApi* gates)
       : followers_(config.followers_max),
         control_(control),
         query_(query, followers_),
         agents_(MakeAgentServices(agents)),
         blobs_(MakeBlobService(blobs)),
-        storage_(storage == nullptr ? nullptr : MakeStorageService(*storage)) {}
+        storage_(storage == nullptr ? nullptr : MakeStorageService(*storage)),
+        gates_(gates == nullptr ? nullptr : MakeGateService(*gates)) {}
 
   ~GrpcServer() override {
     if (server_ != nullptr) Shutdown(Duration(0));
@@ -424,6 +426,7 @@ class GrpcServer : public Server {
       builder.RegisterService(service);
     }
     if (storage_ != nullptr) builder.RegisterService(storage_.get());
+    if (gates_ != nullptr) builder.RegisterService(gates_.get());
     server_ = builder.BuildAndStart();
     if (server_ == nullptr)
       return absl::InternalError("gRPC could not start a server on " + address_);
@@ -476,7 +479,7 @@ class GrpcServer : public Server {
   QueryHandlers query_;
   std::unique_ptr<AgentServices> agents_;
   std::unique_ptr<grpc::Service> blobs_;
-  std::unique_ptr<grpc::Service> storage_;  // May be none.
+  std::unique_ptr<grpc::Service> storage_, gates_;  // May be none.
   std::string address_;
   std::unique_ptr<Listener> listener_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
@@ -488,8 +491,8 @@ class GrpcServer : public Server {
 
 absl::StatusOr<std::unique_ptr<Server>> Serve(const ServerConfig& config, ControlApi& control,
                                               QueryApi& query, AgentApi& agents, BlobStore& blobs,
-                                              StorageApi* storage) {
-  auto server = std::make_unique<GrpcServer>(config, control, query, agents, blobs, storage);
+                                              StorageApi* storage, GateApi* gates) {
+  auto server = std::make_unique<GrpcServer>(config, control, query, agents, blobs, storage, gates);
   CD4ML_RETURN_IF_ERROR(server->Start(config));
   return std::unique_ptr<Server>(std::move(server));
 }

@@ -133,6 +133,8 @@ void Fields(F& field, T& x) {
   field("reuse", x.reuse);
   field("reuse_max_age", x.reuse_max_age);
   field("refuses_mixed", x.refuses_mixed);
+  field("baselines", x.baselines);
+  field("override_people", x.override_people);
 }
 template <typename F, Is<core::ProducedOutput> T>
 void Fields(F& field, T& x) {

@@ -17,7 +17,7 @@ constexpr int kPredictionsMax = 1'000'000;
 constexpr char kRunColumns[] = R"sql(
 SELECT pipeline.name, run.number, run.lane, run.state, run.reason, run.message, run.cancel_requested,
   run.trigger_kind, run.trigger_by, run.trigger_reason, run.commit_id, run.commit_subject, run.created_ms,
-  run.ended_ms, run.stages_done, run.stages_total, run.gates_passed, run.gates_judged
+  run.ended_ms, run.stages_done, run.stages_total, run.gates_passed, run.gates_judged, run.gates_overridden
 FROM run CROSS JOIN pipeline ON pipeline.id = run.pipeline
 )sql";
 
@@ -65,6 +65,7 @@ absl::StatusOr<RunSummary> ReadSummary(const Rows& rows) {
   summary.stages_total = static_cast<int>(rows.Integer(15));
   summary.gates_passed = static_cast<int>(rows.Integer(16));
   summary.gates_judged = static_cast<int>(rows.Integer(17));
+  summary.gates_overridden = static_cast<int>(rows.Integer(18));
   return summary;
 }
 
@@ -328,6 +329,41 @@ absl::StatusOr<std::vector<MonitorCheckRecord>> SqliteHistory::MonitorChecks(
     const std::string& monitor, int limit) {
   return InTransaction<std::vector<MonitorCheckRecord>>(
       [&](Database& database) { return ReadChecks(database, monitor, limit); });
+}
+
+absl::StatusOr<std::vector<GateRecord>> SqliteHistory::GateHistory(const std::string& pipeline,
+                                                                   const std::string& gate, int limit) {
+  return InTransaction<std::vector<GateRecord>>([&](Database& database) {
+    return ReadGateHistory(database, pipeline, gate, std::clamp(limit, 1, kRowsMax));
+  });
+}
+
+absl::StatusOr<std::optional<GateRecord>> SqliteHistory::FindGate(const core::RunId& run, const std::string& gate) {
+  return InTransaction<std::optional<GateRecord>>(
+      [&](Database& database) { return ReadGate(database, run, gate); });
+}
+
+absl::StatusOr<std::optional<GateRecord>> SqliteHistory::LastPassed(const std::string& pipeline, const std::string& gate,
+                                                                    int64_t before, UtcTime at) {
+  return InTransaction<std::optional<GateRecord>>(
+      [&](Database& database) { return ReadLastPassed(database, pipeline, gate, before, at); });
+}
+
+absl::StatusOr<std::vector<core::OverrideRecord>> SqliteHistory::OverridesOf(const std::string& pipeline,
+                                                                             const std::string& gate, UtcTime at) {
+  return InTransaction<std::vector<core::OverrideRecord>>(
+      [&](Database& database) { return ReadOverridesOf(database, pipeline, gate, at); });
+}
+
+absl::StatusOr<std::vector<core::OverrideRecord>> SqliteHistory::ListOverrides(const std::string& pipeline, int limit) {
+  return InTransaction<std::vector<core::OverrideRecord>>([&](Database& database) {
+    return ReadOverrides(database, pipeline, std::clamp(limit, 1, kRowsMax));
+  });
+}
+
+absl::StatusOr<std::optional<core::OverrideRecord>> SqliteHistory::FindOverride(int64_t id) {
+  return InTransaction<std::optional<core::OverrideRecord>>(
+      [&](Database& database) { return ReadOverride(database, id); });
 }
 
 }  // namespace cd4ml::store

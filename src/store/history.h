@@ -36,6 +36,19 @@ class SqliteHistory : public History {
                                                             int limit) override;
   absl::StatusOr<std::vector<MonitorCheckRecord>> MonitorChecks(const std::string& monitor,
                                                                 int limit) override;
+  absl::StatusOr<std::vector<GateRecord>> GateHistory(const std::string& pipeline,
+                                                      const std::string& gate, int limit) override;
+  absl::StatusOr<std::optional<GateRecord>> FindGate(const core::RunId& run,
+                                                     const std::string& gate) override;
+  absl::StatusOr<std::optional<GateRecord>> LastPassed(const std::string& pipeline,
+                                                       const std::string& gate, int64_t before,
+                                                       UtcTime at) override;
+  absl::StatusOr<std::vector<core::OverrideRecord>> OverridesOf(const std::string& pipeline,
+                                                                const std::string& gate,
+                                                                UtcTime at) override;
+  absl::StatusOr<std::vector<core::OverrideRecord>> ListOverrides(const std::string& pipeline,
+                                                                  int limit) override;
+  absl::StatusOr<std::optional<core::OverrideRecord>> FindOverride(int64_t id) override;
 
  private:
   // Calls `read` inside one read transaction on a connection of the pool.
@@ -55,5 +68,18 @@ absl::StatusOr<LineageGraph> TraceLineageIn(Database& database, const std::strin
 absl::StatusOr<Impact> FindImpactIn(Database& database, const std::string& reference);
 absl::StatusOr<std::vector<core::Origin>> FindOriginsIn(Database& database,
                                                         const std::string& reference, bool upstream);
+
+// Implemented in gate_records.cc. Call these inside a transaction, too.
+absl::StatusOr<std::vector<GateRecord>> ReadGateHistory(Database& database, const std::string& pipeline,
+                                                        const std::string& gate, int limit);
+absl::StatusOr<std::optional<GateRecord>> ReadGate(Database& database, const core::RunId& run,
+                                                   const std::string& gate);
+absl::StatusOr<std::optional<GateRecord>> ReadLastPassed(Database& database, const std::string& pipeline,
+                                                         const std::string& gate, int64_t before, UtcTime at);
+absl::StatusOr<std::vector<core::OverrideRecord>> ReadOverridesOf(Database& database, const std::string& pipeline,
+                                                                  const std::string& gate, UtcTime at);
+absl::StatusOr<std::vector<core::OverrideRecord>> ReadOverrides(Database& database, const std::string& pipeline,
+                                                                int limit);
+absl::StatusOr<std::optional<core::OverrideRecord>> ReadOverride(Database& database, int64_t id);
 
 }  // namespace cd4ml::store

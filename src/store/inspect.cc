@@ -93,7 +93,7 @@ constexpr Followed kFollowed[] = {
     {"run", R"sql(
 SELECT json_array(lane, state, reason, message, cancel_requested, cancel_reason, superseded_by, trigger_kind, trigger_key,
   trigger_by, trigger_reason, commit_id, commit_subject, created_ms, ended_ms, stages_total, stages_done, gates_judged,
-  gates_passed)
+  gates_passed, gates_overridden)
 FROM run JOIN pipeline ON pipeline.id = run.pipeline
 WHERE pipeline.name = ?1 AND run.number = ?2
 ORDER BY run.id
@@ -127,6 +127,12 @@ JOIN verdict ON verdict.stage_run = stage_run.id
 WHERE pipeline.name = ?1 AND run.number = ?2
 ORDER BY position, attempt, rule
 LIMIT 10000000)sql"},
+    {"gate_result", R"sql(
+SELECT json_array(gate, gate_result.lane, event & 0xffffff, passed, counts, at_ms)
+FROM pipeline JOIN gate_result ON gate_result.pipeline = pipeline.id
+WHERE pipeline.name = ?1 AND gate_result.number = ?2
+ORDER BY gate
+LIMIT 1000000)sql"},
     {"lineage", R"sql(
 SELECT json_array(position, attempt, role, version.kind, version.name, digest, artifact, is_tree, size, files)
 FROM pipeline JOIN run ON run.pipeline = pipeline.id JOIN stage_run ON stage_run.run = run.id

@@ -73,6 +73,15 @@ INSERT INTO verdict (stage_run, attempt, rule, outcome, observed, bound)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
 ON CONFLICT DO NOTHING)sql";
 
+// The last attempt that came to a verdict is what counts.
+constexpr char kPutGateResult[] = R"sql(
+INSERT INTO gate_result (pipeline, gate, number, lane, event, passed, counts, at_ms)
+SELECT run.pipeline, ?2, run.number, run.lane, run.id << 24 | ?3, ?4, ?4 AND run.trigger_kind <> 'reproduce', ?5
+FROM run
+WHERE run.id = ?1
+ON CONFLICT (pipeline, gate, number)
+  DO UPDATE SET event = excluded.event, passed = excluded.passed, counts = excluded.counts, at_ms = excluded.at_ms)sql";
+
 constexpr char kInsertEdge[] = R"sql(
 INSERT INTO lineage_edge (stage_run, attempt, role, version)
 VALUES (?1, ?2, ?3, ?4)
@@ -118,7 +127,8 @@ WHERE id = ?1 AND ended_ms = 0)sql";
 
 constexpr char kCountStages[] = R"sql(
 UPDATE run
-SET stages_done = stages_done + ?2, gates_judged = gates_judged + ?3, gates_passed = gates_passed + ?4
+SET stages_done = stages_done + ?2, gates_judged = gates_judged + ?3, gates_passed = gates_passed + ?4,
+  gates_overridden = gates_overridden + ?5
 WHERE id = ?1)sql";
 
 constexpr char kCancelRequested[] = R"sql(
@@ -224,6 +234,13 @@ class RunProjector {
 
   // Passes `status` on; refuses when nothing was changed, because the attempt is not the one that
   // counts.
+  // Notes what a gate has found: in this event is its outcome.
+  absl::Status PutGateResult(const std::string& stage, const core::Outcome& outcome) {
+    const bool passed = outcome.state == core::AttemptState::kSucceeded;
+    if (passed && !outcome.verdict->overrides.empty()) ++store_.counts_[run_.row].overridden;
+    return database_.Run(kPutGateResult, run_.row, stage, seq_, passed, at_);
+  }
+
   template <typename AttemptEvent>
   absl::Status One(const AttemptEvent& event, const absl::Status& status) const {
     CD4ML_RETURN_IF_ERROR(status);
@@ -280,7 +297,7 @@ absl::Status RunProjector::operator()(const core::AttemptEnded& event) {
     CD4ML_RETURN_IF_ERROR(database_.Run(kInsertVerdict, stage->row, event.number, rule.name,
                                         core::ToText(rule.outcome), rule.observed, rule.bound));
   }
-  return absl::OkStatus();
+  return core::IsGate(stage->kind) ? PutGateResult(event.stage, event.outcome) : absl::OkStatus();
 }
 
 absl::Status RunProjector::operator()(const core::VersionsProduced& event) {
@@ -329,7 +346,8 @@ absl::Status RunProjector::operator()(const core::StageCarried& event) {
   ++counts.done;
   counts.judged += core::IsGate(stage->kind);
   counts.passed += core::IsGate(stage->kind);
-  return absl::OkStatus();
+  const bool is_judged = core::IsGate(stage->kind) && event.carried.outcome.verdict.has_value();
+  return is_judged ? PutGateResult(event.stage, event.carried.outcome) : absl::OkStatus();
 }
 
 absl::Status RunProjector::operator()(const core::StageEnded& event) {
@@ -442,7 +460,8 @@ absl::Status SqliteStateStore::CommitOnce(const std::vector<Change>& changes) {
 
 absl::Status SqliteStateStore::WriteCounts() {
   for (const auto& [run, counts] : std::exchange(counts_, {})) {
-    CD4ML_RETURN_IF_ERROR(database_->Run(kCountStages, run, counts.done, counts.judged, counts.passed));
+    CD4ML_RETURN_IF_ERROR(database_->Run(kCountStages, run, counts.done, counts.judged, counts.passed,
+                                         counts.overridden));
   }
   return absl::OkStatus();
 }

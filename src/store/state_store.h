@@ -43,7 +43,7 @@ struct OpenRun {
 
 // Stages of one run that have ended in the present transaction.
 struct Counts {
-  int done = 0, judged = 0, passed = 0;
+  int done = 0, judged = 0, passed = 0, overridden = 0;
 };
 
 class SqliteStateStore : public StateStore {
@@ -73,6 +73,7 @@ class SqliteStateStore : public StateStore {
   absl::Status Write(const PredictionChange& change);
   absl::Status Write(const PinChange& change);         // These two are in storage_records.cc.
   absl::Status Write(const TombstoneChange& change);
+  absl::Status Write(const OverrideChange& change);    // This one is in gate_records.cc.
 
   absl::StatusOr<OpenRun*> FindOpenRun(const core::RunId& id);
   // Returns the row of a version, which is written when it is new; nullopt for a version without

@@ -71,6 +71,21 @@ WHERE seq = 1 AND json_extract(payload, '$.pins.definition') IS NOT NULL
 ORDER BY 1
 LIMIT 10000000)sql";
 
+// What the next runs of gates are compared with: the tables' profiles of the newest pass in each lane.
+constexpr char kBaselineProfiles[] = R"sql(
+SELECT json_extract(output.value, '$.profile.digest')
+FROM gate_result
+CROSS JOIN run_event ON run_event.id = gate_result.event
+CROSS JOIN json_each(COALESCE(json_extract(payload, '$.outcome.outputs'),
+  json_extract(payload, '$.carried.outcome.outputs'))) AS output
+WHERE gate_result.counts = 1 AND gate_result.number = (
+  SELECT MAX(newest.number)
+  FROM gate_result AS newest
+  WHERE newest.pipeline = gate_result.pipeline AND newest.gate = gate_result.gate AND newest.lane = gate_result.lane
+    AND newest.counts = 1)
+ORDER BY 1
+LIMIT 1000000)sql";
+
 constexpr char kMonitorDefinitions[] = R"sql(
 SELECT definition
 FROM monitor
@@ -163,6 +178,7 @@ absl::StatusOr<Wanted> ReadWanted(Database& database, int former) {
   }
   CD4ML_RETURN_IF_ERROR(TakeColumn(database, "definition of a run", wanted, kDefinitions));
   CD4ML_RETURN_IF_ERROR(TakeColumn(database, "definition of a monitor", wanted, kMonitorDefinitions));
+  CD4ML_RETURN_IF_ERROR(TakeColumn(database, "baseline of a gate", wanted, kBaselineProfiles));
   return wanted;
 }
 

@@ -215,6 +215,9 @@ class TomlParams : public PipelineParser {
   ParsedPipeline Parse(std::string_view text, std::string_view file, const core::Scope* scope) const override {
     return others_->Parse(text, file, scope);
   }
+  absl::StatusOr<core::GatePolicies> ParseGatePolicies(std::string_view text, std::string_view file) const override {
+    return others_->ParseGatePolicies(text, file);
+  }
   absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
     return IsToml(file) ? Read(text, file) : others_->ParseParams(text, file);
   }

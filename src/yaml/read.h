@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cd4ml/core/gate_policy.h"
 #include "cd4ml/core/pipeline.h"
 #include "yaml/reader.h"
 
@@ -32,7 +33,10 @@ core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& k
 // Reads `agent`, `runtime`, `env`, the timeouts, `grace` and `retry` over what `defaults` holds.
 void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
 
-void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage);
+// `required`: rules that a policy of the server adds; their names have dots.
+void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool required = false);
+
+core::GatePolicies ReadGatePolicies(Reader& reader, Node& root);
 
 // Reads all that only a monitor has.
 void ReadMonitor(Fields& fields, core::StageSpec& stage);

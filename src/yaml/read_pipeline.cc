@@ -280,6 +280,20 @@ void ReadFiles(Reader& reader, Node& node, std::map<std::string, std::string>& f
   }
 }
 
+// Rules that a policy of the server added to gates, in what a run keeps.
+void ReadRequired(Reader& reader, Node& node, std::vector<core::StageSpec>& stages) {
+  if (!CheckNamedMap(reader, node, "required")) return;
+  for (size_t i = 0; i < node.member_count(); ++i) {
+    const auto stage = std::find_if(stages.begin(), stages.end(),
+                                    [&](const core::StageSpec& one) { return one.name == node.key(i).text; });
+    if (stage == stages.end() || !core::IsGate(stage->kind)) {
+      reader.Error(code::kUnknownStage, node.key(i).place, core::Quoted(node.key(i).text) + " is no gate of this pipeline");
+      continue;
+    }
+    ReadRules(reader, node.value(i), *stage, true);
+  }
+}
+
 void ReadDefaults(Reader& reader, Node& node, StageDefaults& defaults) {
   Fields fields(reader, node, "\"defaults\"");
   ReadStageDefaults(fields, defaults);
@@ -296,6 +310,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
   if (Node* name = top.Need("pipeline")) reader.ReadName(*name, spec.name);
   top.Read("group", spec.group);
   top.Read("description", spec.description);
+  if (Node* labels = top.Take("labels")) reader.ReadLiterals(*labels, spec.labels);
   if (Node* triggers = top.Take("triggers")) ReadTriggers(reader, *triggers, spec.triggers);
   if (Node* params = top.Take("params")) ReadParams(reader, *params, spec.params);
   reader.SetParams(spec.params.schema);
@@ -324,6 +339,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
                  });
   }
   if (Node* files = top.Take("files")) ReadFiles(reader, *files, spec.files);
+  if (Node* required = top.Take("required")) ReadRequired(reader, *required, spec.stages);
   top.NotYet("for_each", code::kNoForEach);
   top.NotYet("secrets", code::kNoSecrets);
   top.NotYet("retention", code::kNoRetention);

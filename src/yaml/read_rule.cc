@@ -661,7 +661,14 @@ void ReadDrift(Fields& fields, const std::string& part, core::StageSpec& stage,
   fields.Read("min_samples", drift.min_samples, kCount);
 }
 
-void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage) {
+void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool required) {
+  if (required) {
+    if (!CheckNamedMap(reader, rules, "required")) return;
+    for (size_t i = 0; i < rules.member_count(); ++i) {
+      stage.rules.push_back(ReadRule(reader, std::string(rules.key(i).text), rules.key(i), rules.value(i), stage));
+    }
+    return;
+  }
   ForEachNamed(reader, rules, "rules", [&](const std::string& name, const Node& key, Node& value) {
     stage.rules.push_back(ReadRule(reader, name, key, value, stage));
   });

@@ -51,6 +51,20 @@ class YamlPipelineParser : public PipelineParser {
     return parsed;
   }
 
+  absl::StatusOr<core::GatePolicies> ParseGatePolicies(std::string_view text, std::string_view file) const override {
+    Tree tree = LoadTree(text);
+    core::Diagnostics findings = std::move(tree.findings);
+    core::GatePolicies policies;
+    if (tree.is_usable) {
+      Reader reader(tree, nullptr);
+      policies = ReadGatePolicies(reader, tree.root);
+      Append(reader.TakeFindings(), findings);
+    }
+    Finish(text, file, findings);
+    if (core::HasErrors(findings)) return absl::InvalidArgumentError(core::Brief(findings.front()));
+    return policies;
+  }
+
   absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
     return ReadParamsFile(text, file);
   }

@@ -38,6 +38,10 @@ class ChangingParser : public PipelineParser {
     for (core::StageSpec& stage : parsed.spec.stages) change_(stage);
     return parsed;
   }
+  absl::StatusOr<core::GatePolicies> ParseGatePolicies(std::string_view text,
+                                                       std::string_view file) const override {
+    return inner_->ParseGatePolicies(text, file);
+  }
   absl::StatusOr<Value> ParseParams(std::string_view text, std::string_view file) const override {
     return inner_->ParseParams(text, file);
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cd4ml/core/envelope.h"
+#include "cd4ml/core/override.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cli/fake_daemon.h"
 #include "cli/golden.h"
@@ -85,8 +86,58 @@ LineageGraph MakeLineage() {
   return graph;
 }
 
+// Four runs of a gate, newest first: the third failed, and the newest passed because somebody says so.
+std::vector<GateRecord> MakeGateRecords() {
+  std::vector<GateRecord> records;
+  for (int64_t number = 4; number >= 1; --number) {
+    GateRecord& record = records.emplace_back();
+    record.run = "used-car-price/" + std::to_string(number);
+    record.lane = "production";
+    record.at = kStart + Duration(number * 1'000'000);
+    core::RuleResult mae;
+    mae.name = "mae";
+    mae.form = "metric";
+    mae.observed_number = 900 + 400.0 * static_cast<double>(number * number) / 9;
+    mae.observed = std::to_string(static_cast<int>(*mae.observed_number));
+    mae.bound = "<= 1200";
+    mae.subject = "clean";
+    mae.sample_size = 3'120;
+    mae.outcome = *mae.observed_number <= 1200 ? core::VerdictOutcome::kPass : core::VerdictOutcome::kFail;
+    core::RuleResult r2{.name = "r2", .form = "metric", .outcome = core::VerdictOutcome::kPass, .subject = "r2"};
+    r2.observed = "0.83";
+    r2.bound = ">= 0.8";
+    if (number > 1) r2.observed_number = 0.83;
+    std::vector<core::RuleResult> rules = {mae};
+    if (number > 1) rules.push_back(r2);
+    core::Verdict verdict = core::Conclude(std::move(rules));
+    if (number == 4) {
+      verdict = core::ApplyOverrides(std::move(verdict), {{.rule = "mae", .by = "ana@laptop", .reason = "a new tax",
+                                                           .at = kStart, .expires = kStart + Duration(86'400'000)}});
+    }
+    record.passed = !core::Blocks(verdict.outcome);
+    record.outcome.verdict = std::move(verdict);
+  }
+  return records;
+}
+
+std::vector<OverrideView> MakeOverrides() {
+  core::OverrideRecord record{.id = 2, .pipeline = "used-car-price", .gate = "model-gate", .rule = "mae", .run = "used-car-price/3",
+                              .by = "ana@laptop", .reason = "a new tax", .at = kStart, .expires = kStart + Duration(86'400'000)};
+  core::OverrideRecord older = record;
+  older.id = 1;
+  older.by = "bo@laptop";
+  older.reason = "the old tax";
+  core::OverrideRecord half = record;
+  half.id = 3;
+  half.rule = "r2";
+  half.people = 2;
+  return {{half, "needs 1 more person"}, {record, "in force"}, {older, "expired"}};
+}
+
 FakeWorld FullWorld() {
   FakeWorld world;
+  world.daemon.gate_records = MakeGateRecords();
+  world.daemon.overrides = MakeOverrides();
   world.daemon.pins = {{"used-car-price/2", "used-car-price/2", "baseline", "ana@laptop", kStart}};
   world.clock.elapsed = Duration(7'200'000);
   for (const RunView& view :
@@ -230,6 +281,12 @@ TEST(Golden, ListsAndPages) {
       {"pin", {"pin", "used-car-price/3", "--reason", "audit of March"}},
       {"unpin_unknown", {"unpin", "used-car-price/9"}},
       {"pins", {"pins"}},
+      {"gate_history", {"gate", "history", "used-car-price", "model-gate"}},
+      {"gate_history_rule", {"gate", "history", "used-car-price", "model-gate", "--rule", "mae"}},
+      {"gate_history_unknown", {"gate", "history", "used-car-price", "model-gat"}},
+      {"gate_override", {"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "a new tax"}},
+      {"gate_overrides", {"gate", "overrides"}},
+      {"gate_revoke", {"gate", "revoke", "2", "--by", "bo"}},
   };
   for (const auto& [name, words] : lines) {
     FakeWorld world = FullWorld();
@@ -239,6 +296,64 @@ TEST(Golden, ListsAndPages) {
     world.files = {{"bad.cd4ml.yaml", "bad"}, {"cars.cd4ml.yaml", "good"}};
     ExpectGolden(name, Transcript(world.Run(words)));
   }
+}
+
+TEST(Golden, AnOverrideIsSeenWhereverTheRunIs) {
+  FakeWorld world = FullWorld();
+  RunView view = RejectedRun();
+  core::StageRun& gate = *view.run.FindStage("error-gate");
+  core::Outcome& outcome = gate.attempts.back().outcome;
+  std::string rule;
+  for (const core::RuleResult& one : outcome.verdict->rules) {
+    if (core::Blocks(one.outcome)) rule = one.name;
+  }
+  outcome.verdict = core::ApplyOverrides(*outcome.verdict, {{.rule = rule, .by = "ana@laptop", .reason = "a new tax",
+                                                             .at = kStart, .expires = kStart + Duration(86'400'000)}});
+  outcome.state = gate.attempts.back().state = core::AttemptState::kSucceeded;
+  gate.state = core::StageState::kSucceeded;
+  view.run.state = core::RunState::kSucceeded;
+  view.run.reason = core::Reason::kNone;
+  view.run.message.clear();
+  world.daemon.runs[view.run.id] = view;
+  RunSummary summary = SummaryOf(view.run);
+  summary.gates_overridden = 1;
+  world.daemon.summaries = {summary};
+
+  ExpectGolden("run_overridden", Transcript(world.Run({"run", "show", view.run.id})) + Transcript(world.Run({"run", "list"})) +
+                                     Transcript(world.Run({"run", "wait", view.run.id})));
+}
+
+TEST(Gate, AnOverrideSaysWhoWhyAndForHowLong) {
+  FakeWorld world = FullWorld();
+
+  EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae"}).code, kExitUsage);
+  EXPECT_EQ(world.daemon.override_request.run, "") << "nothing was asked for without a reason";
+
+  EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax"}).code, kExitOk);
+  EXPECT_EQ(world.daemon.override_request.by, "ana@laptop");
+  EXPECT_EQ(world.daemon.override_request.lasting, Duration(86'400'000));
+
+  EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax", "--expires", "2h", "--by", "bo"}).code,
+            kExitOk);
+  EXPECT_EQ(world.daemon.override_request.by, "bo");
+  EXPECT_EQ(world.daemon.override_request.lasting, Duration(7'200'000));
+
+  world.daemon.failure = absl::FailedPreconditionError("a gate policy of the server forbids overrides");
+  EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax"}).code, kExitConflict);
+  EXPECT_EQ(world.Run({"gate", "revoke", "two"}).code, kExitUsage);
+}
+
+TEST(Gate, HistoryFitsEightyColumnsAndShowsARuleAlone) {
+  FakeWorld world = FullWorld();
+
+  for (const std::vector<std::string> words : {std::vector<std::string>{"gate", "history", "used-car-price", "model-gate"},
+                                               {"gate", "history", "used-car-price", "model-gate", "--rule", "mae"}}) {
+    for (const std::string& line : SplitLines(world.Run(words).out)) EXPECT_LE(DisplayWidth(line), 80u) << line;
+  }
+  EXPECT_EQ(world.Run({"gate", "history", "used-car-price", "model-gate", "--rule", "r2", "-o", "jsonl"}).out,
+            "{\"used-car-price/4\":\"1 rules\"}\n{\"used-car-price/3\":\"1 rules\"}\n"
+            "{\"used-car-price/2\":\"1 rules\"}\n{\"used-car-price/1\":\"0 rules\"}\n");
+  EXPECT_EQ(world.Run({"gate", "history", "used-car-price", "model-gate", "--rule", "rr"}).code, kExitNotFound);
 }
 
 TEST(Golden, RunListAtThreeWidths) {

@@ -231,6 +231,46 @@ class FakeStorage : public StorageApi {
   FakeDaemon& daemon_;
 };
 
+class FakeGates : public GateApi {
+ public:
+  explicit FakeGates(FakeDaemon& daemon) : daemon_(daemon) {}
+
+  void OverrideRule(OverrideRequest request, Done<OverrideView> done) override {
+    if (!daemon_.failure.ok()) return done(daemon_.failure);
+    daemon_.override_request = request;
+    core::OverrideRecord record{.id = 3, .pipeline = "used-car-price", .gate = request.gate, .rule = request.rule,
+                                .run = request.run, .by = request.by, .reason = request.reason, .at = kStart,
+                                .expires = kStart + request.lasting};
+    done(OverrideView{record, "in force"});
+  }
+  void RevokeOverride(int64_t id, std::string by, Done<OverrideView> done) override {
+    for (OverrideView& view : daemon_.overrides) {
+      if (view.record.id != id) continue;
+      view.record.revoked_by = by;
+      view.state = "revoked";
+      return done(view);
+    }
+    done(absl::NotFoundError("there is no override " + std::to_string(id)));
+  }
+  absl::StatusOr<std::vector<OverrideView>> ListOverrides(const std::string&) override {
+    CD4ML_RETURN_IF_ERROR(daemon_.failure);
+    return daemon_.overrides;
+  }
+  absl::StatusOr<std::vector<GateRecord>> GateHistory(const std::string& pipeline, const std::string& gate,
+                                                      int limit) override {
+    CD4ML_RETURN_IF_ERROR(daemon_.failure);
+    if (pipeline != "used-car-price" || gate != "model-gate") {
+      return absl::NotFoundError("no run of pipeline \"" + pipeline + "\" has judged a gate \"" + gate + "\"");
+    }
+    std::vector<GateRecord> records = daemon_.gate_records;
+    records.resize(std::min(records.size(), static_cast<size_t>(limit)));
+    return records;
+  }
+
+ private:
+  FakeDaemon& daemon_;
+};
+
 core::StageRun MakeStage(const std::string& name, core::StageKind kind,
                          std::vector<std::string> needs) {
   core::StageRun stage;
@@ -287,6 +327,11 @@ JsonPrinters MakePrinters() {
       .server = [](const ServerFacts& facts) { return JsonOf("server", facts.version); },
       .gc = [](const GcReport& report) { return JsonOf("removed", std::to_string(report.removed_blobs)); },
       .pin = [](const Pin& pin) { return JsonOf("pin", pin.target); },
+      .override_view = [](const OverrideView& view) { return JsonOf("override", std::to_string(view.record.id)); },
+      .gate_record =
+          [](const GateRecord& record) {
+            return JsonOf(record.run, std::to_string(record.outcome.verdict->rules.size()) + " rules");
+          },
       .backup = [](const BackupReport& report) { return JsonOf("backup", report.name); },
       .scrub = [](const ScrubReport& report) { return JsonOf("scrub", std::to_string(report.blobs)); },
       .verdict = [](const core::Verdict& verdict) { return JsonOf("verdict", std::string(core::ToText(verdict.outcome))); }};
@@ -307,7 +352,8 @@ Connection ConnectTo(FakeDaemon& daemon) {
             const auto found = daemon.artifacts.find(digest.hex());
             if (found == daemon.artifacts.end()) return absl::NotFoundError("there is no such blob");
             return found->second;
-          }};
+          },
+          std::make_unique<FakeGates>(daemon)};
 }
 
 ParsedPipeline FakeParser::Parse(std::string_view text, std::string_view file,

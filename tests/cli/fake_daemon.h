@@ -41,6 +41,9 @@ struct FakeDaemon {
   std::string signing_key;
   std::vector<Pin> pins;
   std::map<std::string, std::string> artifacts;   // Bytes by the digest in hexadecimal.
+  std::vector<GateRecord> gate_records;   // Of used-car-price/model-gate.
+  std::vector<OverrideView> overrides;
+  OverrideRequest override_request;       // The last one; answered as in force.
   BackupReport backup;
   ScrubReport scrub;
   std::string upkeep;   // What was asked: "back up to /srv", "scrub 1024".
@@ -71,6 +74,9 @@ class FakeParser : public PipelineParser {
  public:
   ParsedPipeline Parse(std::string_view text, std::string_view file,
                        const core::Scope*) const override;
+  absl::StatusOr<core::GatePolicies> ParseGatePolicies(std::string_view, std::string_view) const override {
+    return absl::UnimplementedError("not asked by the CLI");
+  }
   absl::StatusOr<Value> ParseParams(std::string_view, std::string_view) const override;
   absl::StatusOr<Value> ParseDocument(std::string_view, std::string_view) const override;
   absl::StatusOr<std::string> WriteParams(const Value&, std::string_view, std::string_view) const override;

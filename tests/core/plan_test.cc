@@ -56,5 +56,25 @@ TEST(MakePlan, FillsInTheDaemonsDefaults) {
   EXPECT_EQ(plan[0].assign_timeout, Duration(6));
 }
 
+TEST(MakePlan, ListsTheBaselinesThatMustBeLookedUp) {
+  const auto rule = [](RuleBody body) { return Rule{.name = "r", .blocks = true, .by = {}, .body = std::move(body), .place = {}}; };
+  StageSpec gate = Stage("gate");
+  gate.kind = StageKind::kModelGate;
+  gate.rules = {rule(MetricRule{.metric = "mae", .versus = "last_passed"}), rule(MetricRule{.metric = "r2", .versus = "run:3"}),
+                rule(MetricRule{.metric = "bias", .versus = "champion"}), rule(MetricRule{.metric = "mae"})};
+  StageSpec data = Stage("data");
+  data.kind = StageKind::kDataGate;
+  data.rules = {rule(DriftRule{.of = "clean", .versus = "last_accepted"}), rule(DriftRule{.of = "clean", .versus = "champion.train_data"}),
+                rule(StatRule{.of = "clean", .versus = "rest"}), rule(StatRule{.of = "raw", .versus = "run:car/3"}),
+                rule(SegmentsRule{.of = "clean", .lost_versus = "last_accepted"})};
+  PipelineSpec pipeline;
+  pipeline.stages = {gate, data};
+
+  const std::vector<StagePlan> plan = MakePlan(pipeline, {});
+
+  EXPECT_EQ(plan[0].baselines, (std::vector<std::string>{"last_passed", "run:3"}));
+  EXPECT_EQ(plan[1].baselines, (std::vector<std::string>{"last_accepted.clean", "run:car/3.raw"}));
+}
+
 }  // namespace
 }  // namespace cd4ml::core

@@ -129,20 +129,24 @@ Carried Result() {
   return carried;
 }
 
-TEST(Recipe, NamesInputsByContentAndTheChampionForGates) {
+TEST(Recipe, NamesInputsByContentAndWhatAGateIsComparedWith) {
   core::Run run = Started();
 
-  EXPECT_EQ(CompleteRecipe(run, *run.FindStage("train"), "champ").at("input data"), Sha256("rows").hex());
-  EXPECT_FALSE(CompleteRecipe(run, *run.FindStage("train"), "champ").contains("champion"));
+  EXPECT_EQ(CompleteRecipe(run, *run.FindStage("train"), {}).at("input data"), Sha256("rows").hex());
+  EXPECT_FALSE(CompleteRecipe(run, *run.FindStage("train"), {}).contains("champion"));
 
   run.FindStage("train")->carried = Result();
-  const Recipe gate = CompleteRecipe(run, *run.FindStage("gate"), "champ");
+  const Recipe gate = CompleteRecipe(run, *run.FindStage("gate"), {{"champion", "champ"}, {"baseline last_passed", "a"}});
   EXPECT_EQ(gate.at("input train.model"), Sha256("model").hex());
   EXPECT_EQ(gate.at("champion"), "champ");
   EXPECT_FALSE(gate.contains("profile of train.model"));
   run.FindStage("train")->carried->outcome.outputs[0].profile = ArtifactRef{.digest = Sha256("profile")};
-  EXPECT_EQ(CompleteRecipe(run, *run.FindStage("gate"), "champ").at("profile of train.model"), Sha256("profile").hex());
-  EXPECT_NE(KeyOf(gate), KeyOf(CompleteRecipe(run, *run.FindStage("gate"), "other")));
+  EXPECT_EQ(CompleteRecipe(run, *run.FindStage("gate"), {{"champion", "champ"}}).at("profile of train.model"), Sha256("profile").hex());
+  for (const auto& other : {std::map<std::string, std::string>{{"champion", "other"}, {"baseline last_passed", "a"}},
+                            {{"champion", "champ"}, {"baseline last_passed", "b"}},
+                            {{"champion", "champ"}}}) {
+    EXPECT_NE(KeyOf(gate), KeyOf(CompleteRecipe(run, *run.FindStage("gate"), other)));
+  }
 }
 
 TEST(Recipe, AnOfferedResultEndsTheStageAndMakesTheNextOneReady) {

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "cd4ml/core/override.h"
 #include "cd4ml/store/open_store.h"
 #include "tests/support/crash_vfs.h"
 
@@ -380,6 +381,324 @@ TEST_F(Turns, EnvironmentsOfTwoPipelinesAreTwo) {
   Start();
   Connect();
   EXPECT_EQ(desired_.services.size(), 2u);
+}
+
+// --- gates -----------------------------------------------------------------------------------------
+
+class JudgedGates : public Turns {
+ protected:
+  JudgedGates() {
+    settings_.session_ttl = Duration(7 * 86'400'000);   // Hours pass here.
+    Stop();
+    Turns::Start();
+    Connect();
+  }
+
+  static core::StagePlan Gate(std::vector<std::string> baselines = {}, StageKind kind = StageKind::kModelGate) {
+    core::StagePlan plan = Plan("gate", {}, kind);
+    plan.baselines = std::move(baselines);
+    return plan;
+  }
+
+  // Every run is a second after the one before.
+  core::RunId Start(core::StagePlan gate, const std::string& lane = "production",
+                    core::TriggerKind trigger = core::TriggerKind::kDispatch, const core::RunId& again = "",
+                    const std::string& pipeline = "p") {
+    Pass(Duration(1'000));
+    PreparedRun prepared = Prepared({std::move(gate)});
+    prepared.command.pipeline = pipeline;
+    prepared.command.lane = lane;
+    prepared.command.trigger.kind = trigger;
+    prepared.command.retry_of = again;
+    core::RunId id;
+    Turn([&] { orchestrator_->StartRun(std::move(prepared), [&id](absl::StatusOr<core::Run> run) { id = run->id; }); });
+    return id;
+  }
+
+  const Task& TaskOf(const core::RunId& run) const {
+    for (const TaskPtr& task : desired_.leases) {
+      if (task->attempt.run == run) return *task;
+    }
+    ADD_FAILURE() << run << " is not leased";
+    static const Task kNone;
+    return kNone;
+  }
+
+  static core::Outcome Judgement(core::VerdictOutcome found, double mae = 0) {
+    core::Outcome outcome;
+    outcome.state = AttemptState::kSucceeded;
+    core::RuleResult rule;
+    rule.name = "mae";
+    rule.outcome = found;
+    rule.observed = "2710";
+    rule.bound = "<= 1200";
+    outcome.verdict = core::Conclude({rule});
+    outcome.metrics = {{"mae", mae}};
+    core::ProducedOutput clean{.name = "clean", .path = "clean.csv", .type = core::OutputType::kDataset,
+                               .artifact = {.digest = Sha256("clean")}, .profile = ArtifactRef{.digest = Sha256(std::to_string(mae))}};
+    outcome.outputs = {clean};
+    return outcome;
+  }
+
+  // The agent judges, and applies what its task says about overrides.
+  void Judge(const core::RunId& run, core::Outcome outcome) {
+    const core::Verdict judged = core::ApplyOverrides(*outcome.verdict, TaskOf(run).overrides);
+    outcome.verdict = judged;
+    outcome.state = core::Blocks(judged.outcome) ? AttemptState::kFailed : AttemptState::kSucceeded;
+    if (core::Blocks(judged.outcome)) outcome.reason = core::Reason::kGateRejected;
+    Pass(Duration(1'000));
+    Turn([&] { orchestrator_->Finish(session_, {run, "gate", 1}, outcome, [](const absl::StatusOr<int64_t>&) {}); });
+  }
+
+  core::RunId Judged(core::VerdictOutcome found, double mae, const std::string& lane = "production") {
+    const core::RunId run = Start(Gate(), lane);
+    Judge(run, Judgement(found, mae));
+    return run;
+  }
+
+  absl::StatusOr<core::OverrideRecord> Override(const std::string& by, Duration lasting, const std::string& gate = "gate") {
+    core::OverrideRecord record;
+    record.pipeline = "p";
+    record.gate = gate;
+    record.rule = "mae";
+    record.run = "p/1";
+    record.by = by;
+    record.reason = "a new tax";
+    return Put(std::move(record), lasting);
+  }
+  absl::StatusOr<core::OverrideRecord> Put(core::OverrideRecord record, Duration lasting) {
+    absl::StatusOr<core::OverrideRecord> answer = absl::UnknownError("no answer");
+    Pass(Duration(1'000));
+    Turn([&] {
+      orchestrator_->PutOverride(std::move(record), lasting,
+                                 [&](absl::StatusOr<core::OverrideRecord> put) { answer = std::move(put); });
+    });
+    return answer;
+  }
+};
+
+using enum core::VerdictOutcome;
+
+constexpr Duration kHour{3'600'000};
+
+TEST_F(JudgedGates, AreComparedWithTheLastRunThatPassed) {
+  Judged(kPass, 1);
+  Judged(kPass, 2);
+  Judged(kFail, 3);
+
+  const core::RunId run = Start(Gate({"last_accepted.clean", "last_passed"}));
+
+  const auto& baselines = TaskOf(run).baselines;
+  ASSERT_EQ(baselines.size(), 2u);
+  EXPECT_EQ(baselines.at("last_passed").identity, "p/2 gate");
+  EXPECT_EQ(baselines.at("last_passed").metrics.at("mae"), 2);
+  EXPECT_EQ(baselines.at("last_accepted.clean").profile.digest, Sha256(std::to_string(2.0)));
+  EXPECT_EQ(baselines.at("last_accepted.clean").identity, "p/2 gate.clean sha256:" + Sha256("clean").brief());
+  EXPECT_EQ(TaskOf(run).created_at, Stored(run).created);
+}
+
+TEST_F(JudgedGates, NothingIsLookedUpThatNoRuleNames) {
+  Judged(kPass, 1);
+
+  EXPECT_TRUE(TaskOf(Start(Gate())).baselines.empty());
+  EXPECT_TRUE(TaskOf(Start(Gate({"last_accepted.other"}))).baselines.empty()) << "there is no profile of that table";
+}
+
+TEST_F(JudgedGates, AreNotComparedWithALaterRunThatPassedBefore) {
+  Judged(kPass, 1);
+  // The second waits while the third overtakes it.
+  core::StagePlan waiting = Gate({"last_passed"});
+  waiting.labels = {"gpu"};
+  const core::RunId second = Start(waiting);
+  Judged(kPass, 3);
+
+  Turn([&] {
+    AgentHello hello;
+    hello.name = "b";
+    hello.instance = "i2";
+    hello.slots = 1;
+    hello.labels = {"gpu"};
+    orchestrator_->OpenSession(
+        hello, [this](DesiredState state) { desired_ = std::move(state); }, [](absl::Status) {},
+        [](const absl::StatusOr<SessionGrant>&) {});
+  });
+
+  EXPECT_EQ(TaskOf(second).baselines.at("last_passed").identity, "p/1 gate");
+}
+
+TEST_F(JudgedGates, AnotherPipelinesGateOfTheSameNameIsNoBaseline) {
+  Register("q");
+  const core::RunId other = Start(Gate(), "production", core::TriggerKind::kDispatch, "", "q");
+  Judge(other, Judgement(kPass, 9));
+
+  EXPECT_TRUE(TaskOf(Start(Gate({"last_passed"}))).baselines.empty());
+}
+
+TEST_F(JudgedGates, ARunThatARuleNamesIsTheBaseline) {
+  Judged(kFail, 1);
+  Judged(kPass, 2);
+
+  const auto& baselines = TaskOf(Start(Gate({"run:1", "run:1.clean", "run:p/2", "run:7"}))).baselines;
+
+  ASSERT_EQ(baselines.size(), 3u);
+  EXPECT_EQ(baselines.at("run:1").metrics.at("mae"), 1);
+  EXPECT_EQ(baselines.at("run:1.clean").profile.digest, Sha256(std::to_string(1.0)));
+  EXPECT_EQ(baselines.at("run:p/2").metrics.at("mae"), 2);
+}
+
+TEST_F(JudgedGates, ARetryAndAReproductionAreComparedWithWhatTheirRunWasComparedWith) {
+  Judged(kPass, 1);
+  const core::RunId second = Start(Gate({"last_passed"}));
+  Judge(second, Judgement(kFail, 2));
+  Judged(kPass, 3);
+
+  const core::RunId retry = Start(Gate({"last_passed"}), "production", core::TriggerKind::kRetry, second);
+  EXPECT_EQ(TaskOf(retry).baselines.at("last_passed").identity, "p/1 gate");
+  const core::RunId again = Start(Gate({"last_passed"}), "production", core::TriggerKind::kReproduce, retry);
+  EXPECT_EQ(TaskOf(again).baselines.at("last_passed").identity, "p/1 gate");
+  EXPECT_EQ(TaskOf(again).created_at, Stored(second).created) << "what is fresh is so by the run that is made again";
+  EXPECT_EQ(TaskOf(Start(Gate({"last_passed"}))).baselines.at("last_passed").identity, "p/3 gate");
+}
+
+TEST_F(JudgedGates, ARestartTellsTheSameBaselineAgain) {
+  Judged(kPass, 1);
+  const core::RunId third = Start(Gate());   // Passes after the second was leased.
+  const core::RunId second = Start(Gate({"last_passed"}));
+  Judge(third, Judgement(kPass, 3));
+  Pass(Duration(1'000));
+
+  Stop();
+  Turns::Start();
+  Connect();
+
+  EXPECT_EQ(TaskOf(second).baselines.at("last_passed").identity, "p/1 gate");
+}
+
+TEST_F(JudgedGates, AModelGateGetsWhatTheChampionsGateMeasured) {
+  core::StagePlan release = Deploy("release");
+  release.needs = {"gate"};
+  PreparedRun prepared = Prepared({Gate(), release});
+  core::RunId id;
+  Turn([&] { orchestrator_->StartRun(std::move(prepared), [&id](absl::StatusOr<core::Run> run) { id = run->id; }); });
+  Judge(id, Judgement(kPass, 7));
+  ASSERT_TRUE(Finish(id, "release").ok());
+  core::StagePlan gate = Gate();
+  gate.environment = "production";
+
+  const core::RunId next = Start(gate);
+
+  EXPECT_EQ(TaskOf(next).baselines.at("champion").metrics.at("mae"), 7);
+  EXPECT_EQ(TaskOf(next).baselines.at("champion").identity, "p/1 gate");
+  gate.kind = StageKind::kContractGate;
+  EXPECT_FALSE(TaskOf(Start(gate)).baselines.contains("champion"));
+}
+
+TEST_F(JudgedGates, WhatAGateWasComparedWithIsPartOfItsRecipe) {
+  core::StagePlan gate = Gate({"last_passed"});
+  gate.recipe = {{"definition", "d"}};
+  gate.reuse = true;
+  const auto recipe = [&] {
+    const core::RunId run = Start(gate);
+    const core::Recipe taken = Stored(run).FindStage("gate")->latest()->recipe;
+    return std::pair(run, taken);
+  };
+
+  const auto [first, without] = recipe();
+  EXPECT_FALSE(without.contains("baseline last_passed"));
+  Judge(first, Judgement(kPass, 1));
+  const auto [second, with_first] = recipe();
+  ASSERT_TRUE(with_first.contains("baseline last_passed"));
+  Judge(second, Judgement(kPass, 2));
+  const auto [third, with_second] = recipe();
+  EXPECT_NE(with_second.at("baseline last_passed"), with_first.at("baseline last_passed"));
+  Judge(third, Judgement(kPass, 2));
+  Start(gate);
+  EXPECT_EQ(Stored("p/4").FindStage("gate")->carried->from.run, "p/3") << "the third was compared with the same metrics";
+}
+
+TEST_F(JudgedGates, AResultThatPassedByAnOverrideIsNotTakenOverWithoutIt) {
+  core::StagePlan gate = Gate();
+  gate.recipe = {{"definition", "d"}};
+  gate.reuse = true;
+  ASSERT_TRUE(Override("ana", kHour).ok());
+  const core::RunId first = Start(gate);
+  Judge(first, Judgement(kFail));
+  ASSERT_EQ(Stored(first).state, RunState::kSucceeded);
+  EXPECT_TRUE(Stored(Start(gate)).FindStage("gate")->carried.has_value()) << "while it is in force";
+
+  Pass(kHour);
+
+  const core::RunId third = Start(gate);
+  EXPECT_FALSE(Stored(third).FindStage("gate")->carried.has_value());
+  EXPECT_TRUE(TaskOf(third).overrides.empty());
+}
+
+TEST_F(JudgedGates, AnOverriddenRuleOnlyWarnsUntilTheOverrideExpires) {
+  EXPECT_EQ(Stored(Judged(kFail, 1)).state, RunState::kFailed);
+  ASSERT_TRUE(Override("ana", kHour).ok());
+  ASSERT_TRUE(Override("bo", kHour, "another-gate").ok());
+
+  const core::RunId run = Judged(kFail, 1);
+
+  const core::Run stored = Stored(run);
+  EXPECT_EQ(stored.state, RunState::kSucceeded);
+  const core::Verdict& verdict = *stored.FindStage("gate")->result()->verdict;
+  EXPECT_EQ(verdict.outcome, kWarn);
+  ASSERT_EQ(verdict.overrides.size(), 1u);
+  EXPECT_EQ(verdict.overrides[0].by, "ana");
+  EXPECT_EQ(verdict.overrides[0].reason, "a new tax");
+  Pass(kHour);
+  EXPECT_EQ(Stored(Judged(kFail, 1)).state, RunState::kFailed);
+}
+
+TEST_F(JudgedGates, AnOverrideThatExpiresWhileTheGateRunsDoesNotCount) {
+  ASSERT_TRUE(Override("ana", kHour).ok());
+  const core::RunId run = Start(Gate());
+  ASSERT_EQ(TaskOf(run).overrides.size(), 1u);
+  Pass(kHour);
+
+  Judge(run, Judgement(kFail));
+
+  const core::Run stored = Stored(run);
+  EXPECT_EQ(stored.state, RunState::kFailed);
+  EXPECT_EQ(stored.reason, core::Reason::kGateRejected);
+  EXPECT_TRUE(stored.FindStage("gate")->result()->verdict->overrides.empty());
+}
+
+TEST_F(JudgedGates, ARevokedOverrideDoesNotCount) {
+  absl::StatusOr<core::OverrideRecord> put = Override("ana", kHour);
+  ASSERT_TRUE(put.ok());
+  const core::RunId run = Start(Gate());
+  put->revoked_by = "bo";
+  ASSERT_TRUE(Put(*put, Duration(0)).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Put(*put, Duration(0)).status())) << "twice";
+
+  Judge(run, Judgement(kFail));
+
+  EXPECT_EQ(Stored(run).state, RunState::kFailed);
+  EXPECT_TRUE(TaskOf(Start(Gate())).overrides.empty());
+}
+
+TEST_F(JudgedGates, AnAgentCannotMakeUpAnOverride) {
+  const core::RunId run = Start(Gate());
+  core::Outcome outcome = Judgement(kFail);
+  outcome.verdict = core::ApplyOverrides(*outcome.verdict, {{.rule = "mae", .by = "ana", .reason = "r", .at = now_, .expires = now_ + kHour}});
+  Turn([&] { orchestrator_->Finish(session_, {run, "gate", 1}, outcome, [](const absl::StatusOr<int64_t>&) {}); });
+
+  EXPECT_EQ(Stored(run).state, RunState::kFailed);
+}
+
+TEST_F(JudgedGates, WhereTwoPeopleMustAgreeOneIsNotEnough) {
+  core::StagePlan gate = Gate();
+  gate.override_people = 2;
+  ASSERT_TRUE(Override("ana", kHour).ok());
+  ASSERT_TRUE(Override("Ana", kHour).ok());
+  EXPECT_TRUE(TaskOf(Start(gate)).overrides.empty());
+  ASSERT_TRUE(Override("bo", kHour).ok());
+  EXPECT_EQ(TaskOf(Start(gate)).overrides.at(0).by, "Ana, bo");
+
+  gate.override_people = core::kNobodyOverrides;
+  EXPECT_TRUE(TaskOf(Start(gate)).overrides.empty());
 }
 
 class Monitors : public Turns {

@@ -82,6 +82,54 @@ CREATE INDEX deployment_by_start ON deployment (started_ms);
 
 CREATE UNIQUE INDEX deployment_live ON deployment (pipeline, environment) WHERE ended_ms IS NULL;
 
+CREATE TRIGGER gate_override_is_never_removed BEFORE DELETE ON gate_override
+BEGIN
+  SELECT RAISE (ABORT, 'what was overridden stays on record');
+END;
+
+CREATE TRIGGER gate_override_is_only_revoked BEFORE UPDATE ON gate_override
+WHEN OLD.revoked_ms <> 0 OR NEW.revoked_ms = 0
+  OR (NEW.id, NEW.pipeline, NEW.gate, NEW.rule, NEW.run, NEW.by, NEW.reason, NEW.people, NEW.at_ms, NEW.expires_ms)
+  <> (OLD.id, OLD.pipeline, OLD.gate, OLD.rule, OLD.run, OLD.by, OLD.reason, OLD.people, OLD.at_ms, OLD.expires_ms)
+BEGIN
+  SELECT RAISE (ABORT, 'an override is only revoked, once');
+END;
+
+CREATE TABLE gate_override (
+  id INTEGER PRIMARY KEY,
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  gate TEXT NOT NULL CHECK (gate <> ''),
+  rule TEXT NOT NULL CHECK (rule <> ''),
+  run TEXT NOT NULL,                 -- That was looked at.
+  by TEXT NOT NULL CHECK (by <> ''),
+  reason TEXT NOT NULL CHECK (reason <> ''),
+  people INTEGER NOT NULL,           -- How many had to agree then.
+  at_ms INTEGER NOT NULL,
+  expires_ms INTEGER NOT NULL,
+  revoked_ms INTEGER NOT NULL DEFAULT 0,
+  revoked_by TEXT NOT NULL DEFAULT ''
+) STRICT;
+
+CREATE INDEX gate_override_by_gate ON gate_override (pipeline, gate, expires_ms);
+
+CREATE INDEX gate_override_by_pipeline ON gate_override (pipeline, id);
+
+CREATE TABLE gate_result (
+  pipeline INTEGER NOT NULL REFERENCES pipeline (id),
+  gate TEXT NOT NULL CHECK (gate <> ''),
+  number INTEGER NOT NULL,           -- Of the run.
+  lane TEXT NOT NULL,
+  event INTEGER NOT NULL REFERENCES run_event (id),   -- The attempt_ended or stage_carried event with its outcome.
+  passed INTEGER NOT NULL CHECK (passed = 0 OR passed = 1),
+  counts INTEGER NOT NULL CHECK (counts = 0 OR counts = 1),   -- Later runs may be compared with it.
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (pipeline, gate, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX gate_result_counts ON gate_result (pipeline, gate, number) WHERE counts = 1;
+
+CREATE INDEX gate_result_counts_in_lane ON gate_result (pipeline, gate, lane, number) WHERE counts = 1;
+
 CREATE TABLE identity (
   id TEXT NOT NULL CHECK (id <> '')
 ) STRICT;
@@ -207,6 +255,7 @@ CREATE TABLE run (
   stages_done INTEGER NOT NULL DEFAULT 0,
   gates_judged INTEGER NOT NULL DEFAULT 0,
   gates_passed INTEGER NOT NULL DEFAULT 0,
+  gates_overridden INTEGER NOT NULL DEFAULT 0,   -- Of those that passed: only because of an override.
   UNIQUE (pipeline, number)
 ) STRICT;
 

@@ -9,6 +9,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cd4ml/rpc/json.h"
+#include "rpc/gates.h"
 #include "rpc/status.h"
 #include "tests/rpc/filled.h"
 
@@ -84,7 +85,7 @@ using ConvertedMessages =
                    v1::SessionGrant, v1::DesiredState, v1::AgentReport, v1::Deployment, v1::Monitor,
                    v1::Prediction, v1::LineageGraph, v1::RunComparison, v1::Impact, v1::Reproduction, v1::RegisterPipelineRequest,
                    v1::RegisterPipelineResponse, v1::StartRunRequest, v1::GetServerResponse,
-                   v1::ListRunsRequest, v1::ReadLogResponse>;
+                   v1::ListRunsRequest, v1::ReadLogResponse, v1::OverrideRecord, v1::GateRecord>;
 TYPED_TEST_SUITE(Messages, ConvertedMessages);
 
 TYPED_TEST(Messages, KeepEveryFieldThereAndBack) {

@@ -102,6 +102,33 @@ class DaemonHost::LazyHistory : public History {
     CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
     return opened->MonitorChecks(monitor, limit);
   }
+  absl::StatusOr<std::vector<GateRecord>> GateHistory(const std::string& pipeline, const std::string& gate,
+                                                      int limit) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->GateHistory(pipeline, gate, limit);
+  }
+  absl::StatusOr<std::optional<GateRecord>> FindGate(const core::RunId& run, const std::string& gate) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->FindGate(run, gate);
+  }
+  absl::StatusOr<std::optional<GateRecord>> LastPassed(const std::string& pipeline, const std::string& gate, int64_t before,
+                                                       UtcTime at) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->LastPassed(pipeline, gate, before, at);
+  }
+  absl::StatusOr<std::vector<core::OverrideRecord>> OverridesOf(const std::string& pipeline, const std::string& gate,
+                                                                UtcTime at) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->OverridesOf(pipeline, gate, at);
+  }
+  absl::StatusOr<std::vector<core::OverrideRecord>> ListOverrides(const std::string& pipeline, int limit) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->ListOverrides(pipeline, limit);
+  }
+  absl::StatusOr<std::optional<core::OverrideRecord>> FindOverride(int64_t id) override {
+    CD4ML_ASSIGN_OR_RETURN(History* const opened, Opened());
+    return opened->FindOverride(id);
+  }
 
  private:
   // Fails when the machine has just died: the daemon will have with it.

@@ -30,9 +30,11 @@ auto View(const core::Resources& x) {
 }
 auto View(const core::StagePlan& x) {
   const auto& [name, kind, needs, references, condition, labels, resources, timeout, assign, total,
-               retry, environment, policy, refuses_mixed, package, recipe, reuse, max_age] = x;
+               retry, environment, policy, refuses_mixed, package, recipe, reuse, max_age, baselines,
+               override_people] = x;
   return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign,
-                                 total, environment, policy, refuses_mixed, package, recipe, reuse, max_age),
+                                 total, environment, policy, refuses_mixed, package, recipe, reuse, max_age, baselines,
+                                 override_people),
                         View(retry), View(resources));
 }
 auto View(const core::Deployment& x) {

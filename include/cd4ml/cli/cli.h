@@ -12,6 +12,7 @@
 #include "cd4ml/base/digest.h"
 #include "cd4ml/ports/clock.h"
 #include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/gate_tester.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/query_api.h"
@@ -27,6 +28,7 @@ struct Connection {
   std::unique_ptr<StorageApi> storage;
   // Reads an artifact of one file whole. NOT_FOUND: it is not kept.
   std::function<absl::StatusOr<std::string>(const Digest& digest, int64_t size_max)> read_artifact;
+  std::unique_ptr<GateApi> gates;
 };
 
 // Each returns one message as proto3 JSON, compact or not. What `-o json` shows is stable.
@@ -46,6 +48,8 @@ struct JsonPrinters {
   std::function<std::string(const ServerFacts&)> server;
   std::function<std::string(const GcReport&)> gc;
   std::function<std::string(const Pin&)> pin;
+  std::function<std::string(const OverrideView&)> override_view;
+  std::function<std::string(const GateRecord&)> gate_record;
   std::function<std::string(const BackupReport&)> backup;
   std::function<std::string(const ScrubReport&)> scrub;
   std::function<std::string(const core::Verdict&)> verdict;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,6 +21,9 @@ absl::StatusOr<std::vector<Event>> Decide(const Run& run, const Command& command
 
 // Changes `run` by a committed event. Total: an event that does not fit is a bug and crashes.
 void Apply(const Event& event, UtcTime at, Run& run);
+
+// Returns whether a stage with this condition may run after something that it needs has failed.
+bool ConditionLooksAtFailures(const std::string& condition);
 
 // Returns when Tick must be decided next, or nullopt when nothing waits for time.
 std::optional<UtcTime> NextDeadline(const Run& run);

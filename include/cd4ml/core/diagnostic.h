@@ -138,6 +138,7 @@ inline constexpr std::string_view kTooManyStages = "CD0215";
 inline constexpr std::string_view kTooManyEdges = "CD0216";
 inline constexpr std::string_view kUnknownParameter = "CD0217";
 inline constexpr std::string_view kLaneMayNotDiffer = "CD0218";
+inline constexpr std::string_view kPolicy = "CD0219";
 
 inline constexpr std::string_view kBadExpression = "CD0301";
 inline constexpr std::string_view kTemplateInRun = "CD0302";

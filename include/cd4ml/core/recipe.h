@@ -20,9 +20,9 @@ bool IsReusable(const StageSpec& stage);
 Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,
                    const std::string& runtime);
 
-// Returns the whole recipe, once everything that the stage reads is there: each input by its content, and for gates
-// the champion's package.
-Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::string& champion);
+// Returns the whole recipe, once everything that the stage reads is there: each input by its content, and `compared`,
+// what a gate judges by beside its inputs: "champion", "baseline last_passed", "overrides", by content.
+Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::map<std::string, std::string>& compared);
 
 Digest KeyOf(const Recipe& recipe);
 

@@ -188,6 +188,9 @@ struct StagePlan {
   Recipe recipe;                                  // The parts known before the run; empty: not reusable.
   bool reuse = false;                             // An earlier result of the same recipe is taken over.
   Duration reuse_max_age{0};                      // Unless it is older; 0: of any age.
+  // Gates: what its rules compare with that must be looked up: "last_passed", "last_accepted.clean", "run:12"; sorted.
+  std::vector<std::string> baselines;
+  int override_people = 0;                        // Gates: how many must agree to an override of a rule; see core/override.h.
 };
 
 // A result that was taken over instead of making it again.

@@ -14,6 +14,7 @@
 #include "cd4ml/ports/clock.h"
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/file_system.h"
+#include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/history.h"
 #include "cd4ml/ports/log_store.h"
 #include "cd4ml/ports/pipeline_parser.h"
@@ -47,6 +48,7 @@ struct Settings {
   std::string blob_nonce;
   Duration heartbeat{5'000};
   Duration session_ttl{30'000};         // An agent that is silent for longer loses its attempts.
+  std::string gate_policy;              // File of the gates that this server requires; empty: none.
   core::PlanDefaults plan;
   int64_t remote_size_max = int64_t{1} << 40;   // What one material may bring from elsewhere.
   StorageSettings storage;
@@ -88,6 +90,9 @@ class Daemon {
   virtual QueryApi& query() = 0;
   virtual AgentApi& agents() = 0;
   virtual StorageApi& storage() = 0;
+  virtual GateApi& gates() = 0;
+  // Reads the gate policies again; when they make no sense, those read before go on.
+  virtual absl::Status ReadPolicies() = 0;
   // Ends a backup or scrub that is under way, which leaves nothing; its caller is answered soon.
   virtual void StopUpkeep() = 0;
 };

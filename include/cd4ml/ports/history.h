@@ -32,6 +32,7 @@ struct RunSummary {
   UtcTime created, ended;
   int stages_done = 0, stages_total = 0;
   int gates_passed = 0, gates_judged = 0;
+  int gates_overridden = 0;                   // Of those that passed: only because of an override.
 };
 
 // A stage's success that another run may take over.
@@ -39,6 +40,15 @@ struct ReusableResult {
   core::Carried carried;                      // Of LastResult without its outcome.
   core::Recipe recipe;
   UtcTime ended;
+};
+
+// What a gate found in one run: its last attempt that came to a verdict, or the result that the run took over.
+struct GateRecord {
+  core::RunId run;
+  std::string lane;
+  bool passed = false;
+  UtcTime at;                                 // When it ended.
+  core::Outcome outcome;
 };
 
 // A node of the lineage graph.
@@ -117,6 +127,21 @@ class History {
                                                                     UtcTime from, UtcTime to, int limit) = 0;
   virtual absl::StatusOr<std::vector<MonitorCheckRecord>> MonitorChecks(const std::string& monitor,
                                                                         int limit) = 0;
+  // What the gate found in its runs, newest run first. NOT_FOUND: no run of the pipeline has judged a gate of that name.
+  virtual absl::StatusOr<std::vector<GateRecord>> GateHistory(const std::string& pipeline, const std::string& gate,
+                                                              int limit) = 0;
+  // What the gate found in this run, or nullopt.
+  virtual absl::StatusOr<std::optional<GateRecord>> FindGate(const core::RunId& run, const std::string& gate) = 0;
+  // What the gate found in the newest run with a smaller number than `before` in which it had passed by `at`: one of
+  // the lane "production", else of any lane. Reproductions do not count.
+  virtual absl::StatusOr<std::optional<GateRecord>> LastPassed(const std::string& pipeline, const std::string& gate,
+                                                               int64_t before, UtcTime at) = 0;
+  // The overrides of a gate that had not expired at `at`, oldest first.
+  virtual absl::StatusOr<std::vector<core::OverrideRecord>> OverridesOf(const std::string& pipeline,
+                                                                        const std::string& gate, UtcTime at) = 0;
+  // Newest first, of a pipeline or (empty) of all, at most `limit`.
+  virtual absl::StatusOr<std::vector<core::OverrideRecord>> ListOverrides(const std::string& pipeline, int limit) = 0;
+  virtual absl::StatusOr<std::optional<core::OverrideRecord>> FindOverride(int64_t id) = 0;
 };
 
 }  // namespace cd4ml

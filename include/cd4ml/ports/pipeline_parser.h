@@ -7,6 +7,7 @@
 
 #include "cd4ml/core/diagnostic.h"
 #include "cd4ml/core/expression.h"
+#include "cd4ml/core/gate_policy.h"
 #include "cd4ml/core/pipeline.h"
 
 namespace cd4ml {
@@ -35,6 +36,8 @@ class PipelineParser {
   // Reads a document of somebody else's making (YAML or JSON, told by its name) as strictly as a parameter file; its keys
   // may have dots.
   virtual absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const = 0;
+  // Reads the file that says which gates the server requires; the first finding is the error.
+  virtual absl::StatusOr<core::GatePolicies> ParseGatePolicies(std::string_view text, std::string_view file) const = 0;
 
   // Returns `text`, which is that of the parameter file `file`, so changed that it holds exactly
   // `params`. What stands in it beside values (comments, layout) stays as long as only scalars differ.

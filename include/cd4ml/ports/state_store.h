@@ -13,6 +13,7 @@
 #include "cd4ml/core/diagnostic.h"
 #include "cd4ml/core/event.h"
 #include "cd4ml/core/monitor.h"
+#include "cd4ml/core/override.h"
 #include "cd4ml/core/run.h"
 #include "cd4ml/ports/storage_records.h"
 
@@ -93,9 +94,13 @@ struct PinChange {
   bool is_removed = false;                           // Otherwise insert or replace.
 };
 struct TombstoneChange { std::vector<Tombstone> tombstones; };      // Insert or replace.
+struct OverrideChange {
+  core::OverrideRecord record;                       // Without id: insert; with one: note that it is revoked.
+  int64_t* id = nullptr;                             // Where to tell the id of a new one; may be null.
+};
 
 using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange, PinChange,
-                            TombstoneChange>;
+                            TombstoneChange, OverrideChange>;
 
 // Everything that the loop needs to go on where it stopped.
 struct StoredState {

@@ -7,6 +7,7 @@
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_store.h"
 #include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/storage_api.h"
 
@@ -23,6 +24,7 @@ namespace cd4ml::rpc {
 std::unique_ptr<ControlApi> ConnectControl(const std::string& address);
 std::unique_ptr<QueryApi> ConnectQuery(const std::string& address);
 std::unique_ptr<StorageApi> ConnectStorage(const std::string& address);
+std::unique_ptr<GateApi> ConnectGates(const std::string& address);
 // `on_lost` hears UNAVAILABLE when the connection broke, otherwise why the daemon ended the
 // session.
 std::unique_ptr<AgentApi> ConnectAgent(const std::string& address);

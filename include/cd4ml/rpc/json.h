@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/storage_api.h"
 
@@ -29,6 +30,8 @@ std::string ToProtoJson(const RunComparison& comparison);
 std::string ToProtoJson(const ServerFacts& server);
 std::string ToProtoJson(const GcReport& report);
 std::string ToProtoJson(const Pin& pin);
+std::string ToProtoJson(const OverrideView& view);
+std::string ToProtoJson(const GateRecord& record);
 std::string ToProtoJson(const BackupReport& report);
 std::string ToProtoJson(const ScrubReport& report);
 std::string ToProtoJson(const RunSummary& run);

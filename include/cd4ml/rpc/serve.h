@@ -9,6 +9,7 @@
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_store.h"
 #include "cd4ml/ports/control_api.h"
+#include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/storage_api.h"
 
@@ -43,9 +44,9 @@ class Server {
 
 // Starts serving; the ports must outlive the server. Their callbacks may come at any time, also
 // after the client that asked has gone. INVALID_ARGUMENT: no such kind of address.
-// Without `storage` what it offers is UNIMPLEMENTED. PERMISSION_DENIED: not loopback. ALREADY_EXISTS: somebody else listens there.
+// Without `storage` or `gates` what it offers is UNIMPLEMENTED. PERMISSION_DENIED: not loopback. ALREADY_EXISTS: somebody else listens there.
 absl::StatusOr<std::unique_ptr<Server>> Serve(const ServerConfig& config, ControlApi& control,
                                               QueryApi& query, AgentApi& agents, BlobStore& blobs,
-                                              StorageApi* storage = nullptr);
+                                              StorageApi* storage = nullptr, GateApi* gates = nullptr);
 
 }  // namespace cd4ml::rpc

@@ -9,6 +9,7 @@
 #include "agent/verdict_files.h"
 #include "agent/workspace.h"
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/override.h"
 
 namespace cd4ml::agent {
 namespace {
@@ -43,13 +44,14 @@ class Harvest {
     for (const core::Rule& rule : stage_.rules) {
       if (tables_.IsJudgedBefore(rule)) results_.push_back(tables_.Judge(rule));
     }
-    return results_.empty() || !core::Blocks(core::Conclude(results_).outcome);
+    const core::Verdict so_far = core::ApplyOverrides(core::Conclude(results_), attempt_.task().overrides);
+    return results_.empty() || !core::Blocks(so_far.outcome);
   }
 
   core::Outcome Rejected() {
     core::Verdict verdict = core::Conclude(results_);
     SayVerdict(attempt_, verdict);
-    core::Outcome outcome = OutcomeOf(std::move(verdict));
+    core::Outcome outcome = OutcomeOf(attempt_, std::move(verdict));
     AttachPage(outcome);
     return outcome;
   }
@@ -174,7 +176,7 @@ class Harvest {
 
   void TakeVerdict(core::Verdict verdict, core::Outcome& outcome) {
     SayVerdict(attempt_, verdict);
-    core::Outcome judged = OutcomeOf(std::move(verdict));
+    core::Outcome judged = OutcomeOf(attempt_, std::move(verdict));
     outcome.state = judged.state;
     outcome.reason = judged.reason;
     outcome.message = judged.message;
@@ -330,7 +332,12 @@ core::Outcome RunRegardless(Attempt& attempt, const core::StageSpec& stage,
   return ended ? OutcomeOf(attempt, stage, *ended) : core::Outcome();
 }
 
-core::Outcome OutcomeOf(core::Verdict verdict) {
+core::Outcome OutcomeOf(const Attempt& attempt, core::Verdict verdict) {
+  verdict = core::ApplyOverrides(std::move(verdict), attempt.task().overrides);
+  for (const core::Override& one : verdict.overrides) {
+    attempt.Say("rule " + one.rule + " is overridden by " + one.by + " until " + FormatTime(one.expires) + ": " + one.reason);
+  }
+  if (!verdict.overrides.empty()) attempt.Say("verdict with overrides: " + std::string(core::ToText(verdict.outcome)));
   core::Outcome outcome;
   outcome.state =
       core::Blocks(verdict.outcome) ? core::AttemptState::kFailed : core::AttemptState::kSucceeded;

@@ -423,7 +423,7 @@ core::Outcome PerformContractGate(Attempt& attempt, const core::PipelineSpec& pi
   attempt.tools().runtimes.Clear(attempt.runtime(), id);
   SayVerdict(attempt, verdict);
   attempt.Say("judged in " + FormatDuration(attempt.tools().ports.clock.Steady() - start));
-  core::Outcome outcome = OutcomeOf(std::move(verdict));
+  core::Outcome outcome = OutcomeOf(attempt, std::move(verdict));
   AttachGatePage(attempt, stage, std::move(evidence), outcome);
   return outcome;
 }

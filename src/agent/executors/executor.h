@@ -32,8 +32,8 @@ core::Outcome RunRegardless(Attempt& attempt, const core::StageSpec& stage,
                             const std::string& dir,
                             const std::map<std::string, std::string>& env);
 
-// Returns the outcome of a gate with this verdict.
-core::Outcome OutcomeOf(core::Verdict verdict);
+// Returns the outcome of a gate with this verdict; rules that somebody overrides do not block, which the log says, too.
+core::Outcome OutcomeOf(const Attempt& attempt, core::Verdict verdict);
 
 // Writes a verdict into the attempt's log, a line for each rule.
 void SayVerdict(const Attempt& attempt, const core::Verdict& verdict);

@@ -30,7 +30,7 @@ Table TableOf(const std::vector<RunSummary>& runs, UtcTime now) {
     const StateWord word = WordOf(run.word);
     const UtcTime end = run.ended.is_set() ? run.ended : now;
     table.Add({run.id,
-               {word.text(), word.style},
+               {word.text() + (run.gates_overridden > 0 ? ", overridden" : ""), word.style},
                Fraction(run.stages_done, run.stages_total),
                Fraction(run.gates_passed, run.gates_judged),
                TriggerText(run),
