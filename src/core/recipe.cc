@@ -28,14 +28,8 @@ Value ChosenParams(const StageSpec& stage, const Value& params) {
   return chosen;
 }
 
-// A rule that looks at the time, or at what was accepted last, may find something else in the same data.
-bool IsJudgedAnew(const Rule& rule) {
-  const auto is_last = [](std::string_view versus) { return versus == "last_accepted"; };
-  if (const auto* stat = std::get_if<StatRule>(&rule.body)) return is_last(stat->versus);
-  if (const auto* drift = std::get_if<DriftRule>(&rule.body)) return is_last(drift->versus);
-  if (const auto* segments = std::get_if<SegmentsRule>(&rule.body)) return is_last(segments->lost_versus);
-  return std::holds_alternative<FreshRule>(rule.body);
-}
+// A rule that looks at the time may find something else in the same data.
+bool IsJudgedAnew(const Rule& rule) { return std::holds_alternative<FreshRule>(rule.body); }
 
 }  // namespace
 
