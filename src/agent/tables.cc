@@ -118,7 +118,8 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
     CD4ML_RETURN_IF_ERROR(Add(output.name));
     CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(output.name));
     if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
-      CD4ML_ASSIGN_OR_RETURN(profile.segments, engine_->QualifyingSegments(*segments));
+      // A rule that only warns may have been one that cannot be judged.
+      profile.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
     }
     profiles_[output.name] = profile;
     CD4ML_ASSIGN_OR_RETURN(output.profile, attempt_.tools().blobs.PutText(

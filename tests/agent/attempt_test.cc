@@ -693,6 +693,17 @@ TEST_F(AttemptTest, ADataGateKeepsItsSegmentsAndCountsFromTheStartOfTheRun) {
               ElementsAre("golf"));
 }
 
+TEST_F(AttemptTest, ASegmentsRuleThatCannotBeJudgedHidesNoVerdictAndFailsNoGateThatItOnlyWarns) {
+  Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
+                                     "{cars: {of: clean, segments: {by: [missing], rows: {min: 1}}, severity: warn}}"),
+                            "train");
+  task.inputs["sales"].artifact = world_.Store("model\ngolf\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  ASSERT_TRUE(outcome.verdict);
+  EXPECT_THAT(outcome.verdict->segments, IsEmpty());
+}
+
 TEST_F(AttemptTest, AStageSeesWhichSegmentsOfItsInputQualify) {
   Task task = world_.TaskOf(
       std::string(kHead) + "stages:\n  check: {run: 'true', outputs: {clean: {path: c.csv}, rest: {path: r.csv}}}\n"

@@ -96,7 +96,8 @@ class FakeTables : public TableEngine {
     }
     return core::CannotJudge(rule, of, "not known to the fake");
   }
-  absl::StatusOr<std::vector<std::string>> QualifyingSegments(const core::SegmentsRule&) override {
+  absl::StatusOr<std::vector<std::string>> QualifyingSegments(const core::SegmentsRule& rule) override {
+    if (rule.by == std::vector<std::string>{"missing"}) return absl::NotFoundError("no such column");
     return std::vector<std::string>{"golf"};
   }
   absl::StatusOr<core::TableProfile> Profile(const std::string& table) override {

@@ -21,11 +21,11 @@ double JensenShannonDistance(const ColumnProfile& reference, const ColumnProfile
 // infinite when that is zero and the columns differ. Nulls do not count.
 //
 // A profile does not hold the numbers themselves. What it holds is used as it is: the share of rows below every
-// border of a bin, where both have them the quantiles, minimum, maximum and mean. In between goes a smooth curve; in
-// the outermost pieces rows lie evenly, and on the side where the mean shows that they do not, evenly over a part that
-// gives this mean, with one row at the end. The result is never below the difference of the means, which no distance is.
-// Between samples of 10,000 rows it is within 0.05 of the distance of all numbers, or within 5 % where that is more than
-// 1 (tests/core/drift_test.cc).
+// border of a bin, where both have them the quantiles, minimum, maximum and mean. In between goes a smooth curve;
+// in the outermost pieces rows lie evenly, and on the side where the mean shows that they do not, evenly over a
+// part that gives this mean, with one row at the end. The result is never below the difference of the means, which
+// no distance is. Between samples of 10,000 rows it is within 0.05 of the distance of all numbers, or within 5 %
+// where that is more than 1 (tests/core/drift_test.cc).
 // REQUIRES: numeric columns with the same bins, and at least one number each.
 double WassersteinOverDeviation(const ColumnProfile& reference, const ColumnProfile& current);
 
