@@ -25,7 +25,7 @@ T Must(absl::StatusOr<T> value) {
   std::exit(1);
 }
 
-TableEngineOptions Options() {
+table::TableEngineOptions Options() {
   const char* stated = std::getenv("CD4ML_DUCKDB");
   return {.libraries = table::LibraryCandidates(stated == nullptr ? "" : stated, CD4ML_SOURCE_DIR),
           .work_folder = "/tmp"};
@@ -64,7 +64,7 @@ core::MetricRule Metric(const std::string& name, const std::string& slice, std::
 }
 
 int Judge(const std::string& file) {
-  const auto engine = Must(OpenTableEngine(Options()));
+  const auto engine = Must(table::OpenTableEngine(Options()));
   core::PredictionsSpec spec;
   spec.truth = "price";
   spec.prediction = "estimate";

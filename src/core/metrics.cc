@@ -106,6 +106,22 @@ class ErrorSizes {
   std::vector<double> sizes_, cumulated_;
 };
 
+// Returns the sizes of errors at kPercentiles, and the largest.
+std::vector<double> Percentiles(const Sample& sample) {
+  std::vector<double> shares, found;
+  for (const int percentile : kPercentiles) shares.push_back(percentile / 100.0);
+  if (sample.weights.empty()) {
+    std::vector<double> sizes(sample.size());
+    for (size_t row = 0; row < sizes.size(); ++row) sizes[row] = AbsError(sample, row);
+    shares.push_back(1);
+    return Quantiles(sizes, shares);
+  }
+  const ErrorSizes sizes(sample);
+  for (const double share : shares) found.push_back(sizes.At(share));
+  found.push_back(sizes.max());
+  return found;
+}
+
 double WeightedMean(std::span<const double> numbers, const Sample& sample) {
   Sum sum, weight;
   for (size_t row = 0; row < numbers.size(); ++row) {
@@ -132,16 +148,16 @@ Metrics ComputeRegression(const Sample& sample) {
     if (truth != 0) relative.Add(w * (std::abs(e) / std::abs(truth)));
   }
   const double all = weight.value();
-  const ErrorSizes sizes(sample);
+  const std::vector<double> sizes = Percentiles(sample);
   Metrics metrics = {{"mae", size.value() / all},
                      {"rmse", std::sqrt(square.value() / all)},
                      {"mape", has_zero ? kNoNumber : relative.value() / all},
                      {"r2", varies && spread.value() > 0 ? 1 - square.value() / spread.value() : kNoNumber},
                      {"bias", error.value() / all},
-                     {"median_ae", sizes.At(0.5)},
-                     {"max_error", sizes.max()}};
-  for (const int percentile : kPercentiles)
-    metrics["p" + std::to_string(percentile) + "_ae"] = sizes.At(percentile / 100.0);
+                     {"median_ae", sizes[0]},
+                     {"max_error", sizes.back()}};
+  for (size_t i = 0; i < std::size(kPercentiles); ++i)
+    metrics["p" + std::to_string(kPercentiles[i]) + "_ae"] = sizes[i];
   return metrics;
 }
 
@@ -701,7 +717,8 @@ Predictions Sorted(const Predictions& all, const SliceColumn* by) {
 }  // namespace
 
 Arranged::Arranged(const Predictions& predictions, const SliceColumn* by)
-    : predictions_(predictions), sorted_(Sorted(predictions, by)) {
+    : predictions_(predictions) {
+  if (by != nullptr || !predictions.groups.empty()) sorted_ = Sorted(predictions, by);
   ends_.assign(by == nullptr ? 1 : by->values.size(), by == nullptr ? predictions.rows : 0);
   if (by == nullptr) return;
   for (const uint32_t value : by->of_row) ++ends_[value];
@@ -710,17 +727,18 @@ Arranged::Arranged(const Predictions& predictions, const SliceColumn* by)
 
 Sample Arranged::Of(size_t slice, bool of_champion) const {
   const size_t from = begin(slice), to = ends_[slice];
-  const Answers& answers = of_champion ? *sorted_.champion : sorted_.candidate;
+  const Predictions& all = sorted_ ? *sorted_ : predictions_;
+  const Answers& answers = of_champion ? *all.champion : all.candidate;
   const auto part = [&](const auto& column) { return Part(std::span(column), from, to); };
   Sample sample;
-  sample.task = sorted_.task;
-  sample.truth = part(sorted_.truth);
-  sample.truth_labels = part(sorted_.truth_labels);
+  sample.task = all.task;
+  sample.truth = part(all.truth);
+  sample.truth_labels = part(all.truth_labels);
   sample.numbers = part(answers.numbers);
   sample.labels = part(answers.labels);
   sample.scores = part(answers.scores);
-  sample.weights = part(sorted_.weights);
-  sample.groups = part(sorted_.groups);
+  sample.weights = part(all.weights);
+  sample.groups = part(all.groups);
   sample.names = &predictions_.labels;
   sample.positive = predictions_.positive;
   return sample;

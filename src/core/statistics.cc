@@ -7,14 +7,34 @@
 
 namespace cd4ml::core {
 
+namespace {
+
+// From the nearer side, so that both ends are met exactly.
+double Between(double low, double high, double step) {
+  return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1 - step);
+}
+
+}  // namespace
+
 double Quantile(std::span<const double> sorted, double share) {
   const double at = share * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<size_t>(at);
   if (below + 1 >= sorted.size()) return sorted.back();
-  const double step = at - static_cast<double>(below);
-  const double low = sorted[below], high = sorted[below + 1];
-  // From the nearer side, so that both ends are met exactly.
-  return step < 0.5 ? low + (high - low) * step : high - (high - low) * (1 - step);
+  return Between(sorted[below], sorted[below + 1], at - static_cast<double>(below));
+}
+
+std::vector<double> Quantiles(std::span<double> numbers, std::span<const double> shares) {
+  std::vector<double> quantiles;
+  auto begin = numbers.begin();
+  for (const double share : shares) {
+    const double at = share * static_cast<double>(numbers.size() - 1);
+    const auto below = numbers.begin() + static_cast<ptrdiff_t>(at);
+    std::nth_element(begin, below, numbers.end());
+    const auto above = std::min_element(below + 1, numbers.end());
+    quantiles.push_back(above == numbers.end() ? *below : Between(*below, *above, at - std::floor(at)));
+    begin = below;
+  }
+  return quantiles;
 }
 
 double WeightedQuantile(std::span<const double> sorted, std::span<const double> cumulated, double share) {

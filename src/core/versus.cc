@@ -28,29 +28,25 @@ void Append(std::vector<std::string>& rows, std::string row) {
   if (rows.size() < kOffendingRowsMax) rows.push_back(std::move(row));
 }
 
-MetricSet Measure(const std::shared_ptr<const Predictions>& predictions, bool of_champion) {
+MetricSet Begin(const std::shared_ptr<const Predictions>& predictions, const Arranged& all, bool of_champion) {
+  const Sample sample = all.Of(0, of_champion);
   MetricSet set;
   set.predictions = predictions;
   set.is_of_champion = of_champion;
   set.sample_size = static_cast<int64_t>(predictions->rows);
-  const auto measure = [&](const Arranged& arranged, size_t slice) {
-    return ComputeMetrics(arranged.Of(slice, of_champion));
-  };
-  {
-    const Arranged all(*predictions, nullptr);
-    set.overall = measure(all, 0);
-    set.unusable_rows = CountUnusable(all.Of(0, of_champion));
-    if (!of_champion) set.overall.merge(ConfusionMatrix(all.Of(0, of_champion)));
-  }
-  for (const SliceColumn& column : predictions->slices) {
-    const Arranged arranged(*predictions, &column);
-    std::vector<SliceMetrics>& slices = set.slices[column.name];
-    for (size_t i = 0; i < arranged.slices(); ++i) {
-      if (arranged.count(i) == 0) continue;
-      slices.push_back({column.values[i], static_cast<int64_t>(arranged.count(i)), measure(arranged, i)});
-    }
-  }
+  set.overall = ComputeMetrics(sample);
+  set.unusable_rows = CountUnusable(sample);
+  if (!of_champion) set.overall.merge(ConfusionMatrix(sample));
   return set;
+}
+
+void AddSlices(const SliceColumn& column, const Arranged& arranged, MetricSet& set) {
+  std::vector<SliceMetrics>& slices = set.slices[column.name];
+  for (size_t i = 0; i < arranged.slices(); ++i) {
+    if (arranged.count(i) == 0) continue;
+    slices.push_back({column.values[i], static_cast<int64_t>(arranged.count(i)),
+                      ComputeMetrics(arranged.Of(i, set.is_of_champion))});
+  }
 }
 
 const SliceColumn* FindColumn(const MetricSet& metrics, const std::string& name) {
@@ -345,8 +341,16 @@ absl::StatusOr<std::vector<SliceMetrics>> JudgedSlices(const FairnessRule& fairn
 }  // namespace
 
 MetricSet MeasurePredictions(std::shared_ptr<const Predictions> predictions) {
-  MetricSet set = Measure(predictions, false);
-  if (predictions->champion) set.of_champion = std::make_shared<const MetricSet>(Measure(predictions, true));
+  const Arranged all(*predictions, nullptr);
+  MetricSet set = Begin(predictions, all, false);
+  std::shared_ptr<MetricSet> of_champion;
+  if (predictions->champion) of_champion = std::make_shared<MetricSet>(Begin(predictions, all, true));
+  for (const SliceColumn& column : predictions->slices) {
+    const Arranged arranged(*predictions, &column);
+    AddSlices(column, arranged, set);
+    if (of_champion != nullptr) AddSlices(column, arranged, *of_champion);
+  }
+  set.of_champion = of_champion;
   return set;
 }
 

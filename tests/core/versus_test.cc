@@ -245,6 +245,9 @@ TEST(JudgeVersus, ComparesMetricsThatAreOnlyComputedWhenAskedFor) {
   EXPECT_EQ(Judge(rule, Measured(predictions)).outcome, VerdictOutcome::kPass);
   rule.slice = "kind";
   EXPECT_EQ(Judge(rule, Measured(predictions)).outcome, VerdictOutcome::kPass);
+  rule.confidence.reset();
+  rule.worse_by = {.abs = -0.02};
+  EXPECT_EQ(Judge(rule, Measured(predictions)).outcome, VerdictOutcome::kPass) << "better than the champion's, not its own";
   rule.worse_by = {.abs = -0.5};
   const RuleResult result = Judge(rule, Measured(predictions));
   EXPECT_EQ(result.outcome, VerdictOutcome::kFail);

@@ -79,7 +79,7 @@ class Arranged {
   size_t begin(size_t slice) const { return slice == 0 ? 0 : ends_[slice - 1]; }
 
   const Predictions& predictions_;
-  const Predictions sorted_;           // Without slices.
+  std::optional<Predictions> sorted_;  // Without slices; absent where the file has that order already.
   std::vector<size_t> ends_;
 };
 

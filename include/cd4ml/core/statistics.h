@@ -31,6 +31,9 @@ class Sum {
 // REQUIRES: `sorted` is not empty, 0 <= share <= 1.
 double Quantile(std::span<const double> sorted, double share);
 
+// Returns the same for several shares, which ascend, of numbers in any order, and puts them into another.
+std::vector<double> Quantiles(std::span<double> numbers, std::span<const double> shares);
+
 // Returns the first of ascending numbers up to which lies at least `share` of all weight; `cumulated` is the weight up
 // to and with each. REQUIRES: neither is empty, and they are of one size.
 double WeightedQuantile(std::span<const double> sorted, std::span<const double> cumulated, double share);
