@@ -207,6 +207,19 @@ TEST_F(ContractGate, TolerancesAndMismatchesAreCountedExactly) {
   EXPECT_EQ(parity(", rel_tol: 0.0003").observed, "1 mismatches") << "0.001 is more than that share of 2, and less than that of 4 and of 6";
 }
 
+TEST_F(ContractGate, ADeadServiceIsRejectedAlsoWhereRulesOnlyWarn) {
+  const core::Outcome outcome =
+      Judge("      small: {memory: {max: 100MiB}, severity: warn}\n", {{"x", ""}}, "echo no model; exit 3");
+  EXPECT_EQ(outcome.reason, core::Reason::kGateRejected);
+  EXPECT_THAT(outcome.message, HasSubstr("ended with exit code 3; its last line: no model"));
+}
+
+TEST_F(ContractGate, LatencyAloneIsThatOfTheReadinessPath) {
+  const core::RuleResult fast = Rule(Judge("      fast: {latency: {p50: 20s, requests: 10}}\n", "{}"), "fast");
+  EXPECT_EQ(fast.outcome, core::VerdictOutcome::kPass) << fast.message;
+  EXPECT_EQ(fast.sample_size, 10);
+}
+
 TEST_F(ContractGate, ASmallServiceWithLargeChildrenIsLarge) {
   const std::string rule = "      small: {memory: {max: 100MiB}}\n";
   EXPECT_EQ(Rule(Judge(rule, "{}"), "small").outcome, core::VerdictOutcome::kPass);
