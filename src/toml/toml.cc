@@ -222,7 +222,7 @@ class TomlParams : public PipelineParser {
     return IsToml(file) ? Read(text, file) : others_->ParseParams(text, file);
   }
   absl::StatusOr<Value> ParseDocument(std::string_view text, std::string_view file) const override {
-    return others_->ParseDocument(text, file);
+    return IsToml(file) ? Read(text, file) : others_->ParseDocument(text, file);
   }
   absl::StatusOr<std::string> WriteParams(const Value& params, std::string_view text,
                                           std::string_view file) const override {

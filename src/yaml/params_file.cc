@@ -28,7 +28,7 @@ absl::StatusOr<Format> FormatOf(std::string_view file) {
   if (file.ends_with(".yaml") || file.ends_with(".yml") || IsOfDvc(file)) return Format::kYaml;
   if (file.ends_with(".json")) return Format::kJson;
   return absl::InvalidArgumentError(std::string(file) +
-                                    ": such files end in .yaml, .yml, .json or, for parameters, .toml");
+                                    ": such files end in .yaml, .yml, .json or .toml");
 }
 
 // Returns whether some reader of YAML takes `text` for true, false or null.

@@ -76,7 +76,7 @@ TEST(ParamsFile, ReadsJsonAndKnowsFormatsByName) {
   EXPECT_THAT(Json("{\"a.b\": 1}", "p.json"), HasSubstr("a dot in \"a.b\""));
   EXPECT_EQ(Json("a: 1", "p.yml"), R"({"a":1})");
   EXPECT_THAT(Json("a=1", "p.ini"),
-              HasSubstr("p.ini: such files end in .yaml, .yml, .json or, for parameters, .toml"));
+              HasSubstr("p.ini: such files end in .yaml, .yml, .json or .toml"));
 }
 
 Value Awkward() {
