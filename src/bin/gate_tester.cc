@@ -1,4 +1,5 @@
-// The rules of one gate on files: found by the names that the rules have for them, and judged by what judges on an agent.
+// The rules of one gate on files: found by the names that the rules have for them, and judged by what judges on an
+// agent.
 #include "gate_tester.h"
 
 #include <algorithm>
@@ -18,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kFileMax = 64 << 20;
-constexpr char kBaselineTable[] = "baseline of the test";   // No table of a definition is called so.
+constexpr char kBaselineTable[] = "baseline of the test";  // No table of a definition is called so.
 
 // One test; lives as long as it takes.
 class Tester {
@@ -27,28 +28,40 @@ class Tester {
       : test_(test), stage_(*test.pipeline.FindStage(test.stage)), engine_(std::move(engine)) {}
 
   absl::StatusOr<TestedGate> Judge() {
+    engine_->SetNow(test_.now);
     CD4ML_RETURN_IF_ERROR(ReadBaseline());
     const absl::Status measured = ReadMetrics();
+    metrics_.goals = stage_.goals;
+    for (const core::Rule& rule : stage_.rules) {
+      const auto* metric = std::get_if<core::MetricRule>(&rule.body);
+      if (metric != nullptr && !metric->versus.empty() && !baseline_metrics_.overall.empty()) {
+        metrics_.baselines[metric->versus] = {test_.baseline, baseline_metrics_.overall};
+      }
+    }
     std::vector<core::RuleResult> results;
     for (const core::Rule& rule : stage_.rules) {
       const bool is_data = !core::Subject(rule.body).empty();
-      results.push_back(is_data         ? JudgeTable(rule)
-                        : measured.ok() ? agent::JudgeModelRule(rule, metrics_, stage_.kind)
-                                        : core::CannotJudge(rule, std::string(core::RuleForm(rule.body)), Message(measured)));
+      results.push_back(is_data ? JudgeTable(rule)
+                        : measured.ok()
+                            ? agent::JudgeModelRule(rule, metrics_, stage_.kind)
+                            : core::CannotJudge(rule, std::string(core::RuleForm(rule.body)), Message(measured)));
     }
     AddOwn(results);
     TestedGate tested{.verdict = core::Conclude(std::move(results)), .evidence = {}};
     for (const core::Rule& rule : stage_.rules) {
       const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
       if (segments == nullptr || !Add(segments->of).ok()) continue;
-      CD4ML_ASSIGN_OR_RETURN(tested.verdict.segments, engine_->QualifyingSegments(*segments));
+      // That they cannot be told is an error of the rule.
+      tested.verdict.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
     }
     if (test_.with_evidence) AddEvidence(tested.evidence);
     return tested;
   }
 
  private:
-  std::string Path(const std::string& path) const { return fs::path(path).is_absolute() ? path : test_.dir + "/" + path; }
+  std::string Path(const std::string& path) const {
+    return fs::path(path).is_absolute() ? path : test_.dir + "/" + path;
+  }
 
   // A profile is JSON that says so; everything else is a table.
   absl::Status ReadBaseline() {
@@ -62,6 +75,9 @@ class Tester {
         if (!profile.ok()) return Annotate(profile.status(), test_.baseline);
         baseline.profile = *std::move(profile);
         return Use(std::move(baseline));
+      }
+      if (stage_.kind == core::StageKind::kModelGate) {
+        return Annotate(agent::AddJsonMetrics(text, baseline_metrics_), test_.baseline);
       }
     }
     CD4ML_RETURN_IF_ERROR(Annotate(engine_->AddTable({kBaselineTable, path, FormatOf("")}), test_.baseline));
@@ -118,8 +134,9 @@ class Tester {
     const auto [entry, is_new] = added_.try_emplace(name);
     if (!is_new) return entry->second;
     const std::string path = PathOf(name);
-    entry->second = path.empty() ? absl::NotFoundError("no file was given for \"" + name + "\"; say --data " + name + "=PATH")
-                                 : engine_->AddTable({name, path, FormatOf(name)});
+    entry->second = path.empty()
+                        ? absl::NotFoundError("no file was given for \"" + name + "\"; say --data " + name + "=PATH")
+                        : engine_->AddTable({name, path, FormatOf(name)});
     return entry->second;
   }
 
@@ -128,7 +145,8 @@ class Tester {
     if (const auto* share = std::get_if<core::ShareRule>(&rule.body)) tables.push_back(share->share_of);
     if (const auto* key = std::get_if<core::KeyRule>(&rule.body)) tables.push_back(key->other);
     for (const std::string& table : tables) {
-      if (const absl::Status& added = Add(table); !added.ok()) return core::CannotJudge(rule, tables[0], Message(added));
+      if (const absl::Status& added = Add(table); !added.ok())
+        return core::CannotJudge(rule, tables[0], Message(added));
     }
     return engine_->Judge(rule, baselines_);
   }
@@ -153,8 +171,9 @@ class Tester {
     }
     if (!stage_.predictions) return absl::OkStatus();
     const std::string& file = test_.predictions.empty() ? stage_.predictions->file : test_.predictions;
-    if (!agent::Exists(Path(file))) return absl::NotFoundError("there is no predictions file " + file + "; say --predictions FILE");
-    CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, engine_->RegressionMetrics(Path(file), *stage_.predictions));
+    if (!agent::Exists(Path(file)))
+      return absl::NotFoundError("there is no predictions file " + file + "; say --predictions FILE");
+    CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, engine_->PredictionMetrics(Path(file), *stage_.predictions));
     computed.overall.merge(metrics_.overall);
     computed.slices.merge(metrics_.slices);
     metrics_ = std::move(computed);
@@ -167,7 +186,10 @@ class Tester {
     const core::VerdictSpec& spec = *stage_.verdict;
     if (spec.kind == core::VerdictSpec::Kind::kExitCode) {
       if (!results.empty()) return;
-      return core::AddOwnResults({core::UnreadableVerdict(spec.kind, "", "the gate is judged by the exit code of its command alone, which a test does not run")}, results);
+      return core::AddOwnResults(
+          {core::UnreadableVerdict(
+              spec.kind, "", "the gate is judged by the exit code of its command alone, which a test does not run")},
+          results);
     }
     absl::StatusOr<std::vector<core::RuleResult>> own = agent::ReadVerdictFile(test_.dir, spec, xml::ParseXml);
     if (!own.ok()) own = {core::UnreadableVerdict(spec.kind, spec.file, Message(own.status()))};
@@ -176,6 +198,7 @@ class Tester {
 
   void AddEvidence(core::GateEvidence& evidence) {
     evidence.slices = core::SlicesOf(stage_.rules, metrics_);
+    core::ShowPredictions(metrics_, evidence);
     for (const auto& [name, added] : added_) {
       if (!added.ok()) continue;
       absl::StatusOr<core::TableProfile> profile = engine_->Profile(name);
@@ -196,6 +219,7 @@ class Tester {
   std::map<std::string, absl::Status> added_;
   std::map<std::string, Baseline> baselines_;
   core::MetricSet metrics_;
+  core::MetricSet baseline_metrics_;  // Of a model gate, where the baseline is a file of metrics.
 };
 
 }  // namespace

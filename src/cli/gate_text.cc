@@ -44,7 +44,8 @@ void PrintRules(const Terminal& out, const core::Verdict& verdict, bool wide) {
   for (const core::RuleResult& rule : verdict.rules) {
     const StateWord word = WordOf(rule.outcome);
     const std::string sample = rule.sample_size ? "n=" + std::to_string(*rule.sample_size) : "";
-    std::vector<Cell> row = {{word.symbol + " " + rule.name, word.style}, rule.observed, rule.bound, sample, BaselineText(rule)};
+    std::vector<Cell> row = {
+        {word.symbol + " " + rule.name, word.style}, rule.observed, rule.bound, sample, BaselineText(rule)};
     if (any_interval) row.push_back(IntervalText(rule));
     table.Add(std::move(row));
   }

@@ -12,7 +12,7 @@ namespace cd4ml::core {
 namespace {
 
 constexpr double kWidth = 320, kHeight = 130;
-constexpr double kLeft = 6, kRight = 314, kTop = 8, kBottom = 108;   // Of what is drawn into.
+constexpr double kLeft = 6, kRight = 314, kTop = 8, kBottom = 108;  // Of what is drawn into.
 constexpr int kHistogramBars = 28;
 
 // A coordinate with one digit, whatever the locale.
@@ -32,15 +32,15 @@ size_t CharacterSize(std::string_view text) {
     if ((static_cast<uint8_t>(text[i]) & 0xC0) != 0x80) return 0;
   }
   const auto second = static_cast<uint8_t>(text[1]);
-  const bool is_wrong = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||   // Too long; a surrogate.
+  const bool is_wrong = (lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||  // Too long; a surrogate.
                         (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F) ||
-                        (lead == 0xC2 && second < 0xA0) ||                                      // A control character.
+                        (lead == 0xC2 && second < 0xA0) ||  // A control character.
                         (lead == 0xEF && second == 0xBF && static_cast<uint8_t>(text[2]) >= 0xBE);
   // What turns the direction of writing could make a text say something else than it is.
-  const bool is_turning = lead == 0xE2 && ((second == 0x80 && static_cast<uint8_t>(text[2]) >= 0xAA &&
-                                            static_cast<uint8_t>(text[2]) <= 0xAE) ||
-                                           (second == 0x81 && static_cast<uint8_t>(text[2]) >= 0xA6 &&
-                                            static_cast<uint8_t>(text[2]) <= 0xA9));
+  const bool is_turning =
+      lead == 0xE2 &&
+      ((second == 0x80 && static_cast<uint8_t>(text[2]) >= 0xAA && static_cast<uint8_t>(text[2]) <= 0xAE) ||
+       (second == 0x81 && static_cast<uint8_t>(text[2]) >= 0xA6 && static_cast<uint8_t>(text[2]) <= 0xA9));
   return is_wrong || is_turning ? 0 : size;
 }
 
@@ -55,11 +55,13 @@ std::string Rect(std::string_view style, double x, double y, double width, doubl
 }
 
 std::string Line(std::string_view style, double x1, double y1, double x2, double y2) {
-  return "<path class=\"" + std::string(style) + "\" d=\"M" + Px(x1) + " " + Px(y1) + "L" + Px(x2) + " " + Px(y2) + "\"/>";
+  return "<path class=\"" + std::string(style) + "\" d=\"M" + Px(x1) + " " + Px(y1) + "L" + Px(x2) + " " + Px(y2) +
+         "\"/>";
 }
 
 std::string Label(double x, double y, std::string_view anchor, const std::string& text) {
-  return "<text x=\"" + Px(x) + "\" y=\"" + Px(y) + "\" text-anchor=\"" + std::string(anchor) + "\">" + Escaped(text) + "</text>";
+  return "<text x=\"" + Px(x) + "\" y=\"" + Px(y) + "\" text-anchor=\"" + std::string(anchor) + "\">" + Escaped(text) +
+         "</text>";
 }
 
 // From values to places between two edges of the drawing.
@@ -165,7 +167,7 @@ std::string Escaped(std::string_view text) {
 std::string Rounded(double number) {
   const double size = std::abs(number);
   if (!std::isfinite(number) || size >= 1e15 || (size > 0 && size < 1e-4)) return FormatNumber(number);
-  if (size < 1000) {   // Three digits that count.
+  if (size < 1000) {  // Three digits that count.
     const double unit = size == 0 ? 1 : std::pow(10, std::floor(std::log10(size)) - 2);
     return FormatNumber(std::round(number / unit) * unit);
   }
@@ -207,8 +209,11 @@ std::string BarChart(const std::vector<Bar>& bars, std::optional<double> limit) 
   std::string out = "<ul class=\"bars\">";
   for (const Bar& bar : bars) {
     out += "<li><span class=\"name\">" + Escaped(bar.label) +
-           (bar.note.empty() ? "" : " <span class=\"note\">" + Escaped(bar.note) + "</span>") + "</span><span class=\"value\">" + Escaped(bar.value) + "</span><svg viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" aria-hidden=\"true\">";
-    out += Rect("rail", 0, 0, 100, 8) + Rect(bar.is_bad ? "bad" : "now", 0, 0, x(std::isfinite(bar.size) ? bar.size : 0), 8);
+           (bar.note.empty() ? "" : " <span class=\"note\">" + Escaped(bar.note) + "</span>") +
+           "</span><span class=\"value\">" + Escaped(bar.value) +
+           "</span><svg viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" aria-hidden=\"true\">";
+    out += Rect("rail", 0, 0, 100, 8) +
+           Rect(bar.is_bad ? "bad" : "now", 0, 0, x(std::isfinite(bar.size) ? bar.size : 0), 8);
     if (bar.mark) out += Rect("mark", std::min(99.0, x(*bar.mark)), 0, 1, 8);
     if (limit) out += Rect("cut", std::min(99.2, x(*limit)), 0, 0.8, 8);
     out += "</svg></li>";
@@ -255,7 +260,7 @@ std::string LatencyChart(std::vector<double> latencies_ms) {
     const double up = y(static_cast<double>(counts[i]));
     if (counts[i] > 0) svg += Rect("now", kLeft + step * i + 0.5, up, step - 1, kBottom - up);
   }
-  double line = kTop + 4;   // Percentiles may lie close together: each has a line of its own.
+  double line = kTop + 4;  // Percentiles may lie close together: each has a line of its own.
   for (const auto& [name, share] : {std::pair("p50", 0.5), std::pair("p95", 0.95), std::pair("p99", 0.99)}) {
     const double ms = Percentile(latencies_ms, share);
     const double at = x(std::log10(std::max(0.01, ms)));
@@ -264,7 +269,8 @@ std::string LatencyChart(std::vector<double> latencies_ms) {
            Label(at + (is_left ? 3 : -3), line, is_left ? "start" : "end", std::string(name) + " " + Milliseconds(ms));
     line += 14;
   }
-  svg += Line("axis", kLeft, kBottom, kRight, kBottom) + Label(kLeft, kHeight - 8, "start", Milliseconds(std::pow(10, low))) +
+  svg += Line("axis", kLeft, kBottom, kRight, kBottom) +
+         Label(kLeft, kHeight - 8, "start", Milliseconds(std::pow(10, low))) +
          Label(kRight, kHeight - 8, "end", Milliseconds(std::pow(10, high)));
   return svg + "</svg>";
 }
@@ -275,7 +281,8 @@ std::string IntervalChart(const Interval& interval) {
   const Axis x{low - margin, high + margin, kLeft, kRight};
   return Open("interval from " + FormatNumber(interval.low) + " to " + FormatNumber(interval.high), 44) +
          Line("axis", x(0), 4, x(0), 26) + Line("interval", x(interval.low), 15, x(interval.high), 15) +
-         Label(x(0), 38, "middle", "0") + Label(x(interval.low), 38, interval.low < 0 ? "end" : "start", Rounded(interval.low)) +
+         Label(x(0), 38, "middle", "0") +
+         Label(x(interval.low), 38, interval.low < 0 ? "end" : "start", Rounded(interval.low)) +
          Label(kRight, 38, "end", Rounded(interval.high)) + "</svg>";
 }
 

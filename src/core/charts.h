@@ -24,8 +24,8 @@ std::string HistogramChart(const std::string& label, const ColumnProfile& now, c
 // One line of a chart of bars.
 struct Bar {
   std::string label, value, note;
-  double size = 0;                         // From 0 on.
-  std::optional<double> mark;              // Where the baseline is.
+  double size = 0;             // From 0 on.
+  std::optional<double> mark;  // Where the baseline is.
   bool is_bad = false;
 };
 // Bars that lie, with texts beside them; `limit` is drawn through all of them.

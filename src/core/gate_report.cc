@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cd4ml/core/metrics.h"
 #include "core/charts.h"
 
 namespace cd4ml::core {
@@ -102,8 +103,8 @@ Word WordOf(VerdictOutcome outcome) {
 
 std::string Badge(VerdictOutcome outcome) {
   const Word word = WordOf(outcome);
-  return "<span class=\"badge " + std::string(word.style) + "\">" + std::string(word.symbol) + " " + std::string(word.text) +
-         "</span>";
+  return "<span class=\"badge " + std::string(word.style) + "\">" + std::string(word.symbol) + " " +
+         std::string(word.text) + "</span>";
 }
 
 // "data_gate" -> "data gate"
@@ -139,21 +140,23 @@ std::string Tile(int64_t count, const std::string& what) {
 
 std::string Header(const GateReport& report) {
   const Verdict& verdict = report.verdict;
-  std::string out = "<header><p class=\"over\">" + Escaped(report.title) + " · " + Escaped(Spaced(report.kind)) + "</p><h1>" +
-                    Escaped(report.gate) + "</h1>" + Badge(verdict.outcome);
+  std::string out = "<header><p class=\"over\">" + Escaped(report.title) + " · " + Escaped(Spaced(report.kind)) +
+                    "</p><h1>" + Escaped(report.gate) + "</h1>" + Badge(verdict.outcome);
   if (const std::string why = BlockingReason(verdict); !why.empty()) out += "<p class=\"why\">" + Escaped(why) + "</p>";
   for (const Override& one : verdict.overrides) {
     out += "<p class=\"override\"><b>Overridden: " + Escaped(one.rule) + "</b> by " + Escaped(one.by) + " on " +
-           FormatTime(one.at).substr(0, 10) + ", until " + FormatTime(one.expires).substr(0, 10) + ": " + Escaped(one.reason) +
-           "</p>";
+           FormatTime(one.at).substr(0, 10) + ", until " + FormatTime(one.expires).substr(0, 10) + ": " +
+           Escaped(one.reason) + "</p>";
   }
   int64_t counts[4] = {};
   for (const RuleResult& rule : verdict.rules) ++counts[static_cast<size_t>(rule.outcome)];
   out += "<div class=\"tiles\">" + Tile(static_cast<int64_t>(verdict.rules.size()), "rules");
-  for (const VerdictOutcome outcome : {VerdictOutcome::kPass, VerdictOutcome::kWarn, VerdictOutcome::kFail, VerdictOutcome::kError}) {
+  for (const VerdictOutcome outcome :
+       {VerdictOutcome::kPass, VerdictOutcome::kWarn, VerdictOutcome::kFail, VerdictOutcome::kError}) {
     const int64_t count = counts[static_cast<size_t>(outcome)];
     const bool is_shown = count > 0 || outcome == VerdictOutcome::kPass;
-    if (is_shown) out += Tile(count, outcome == VerdictOutcome::kWarn ? "with a warning" : std::string(WordOf(outcome).text));
+    if (is_shown)
+      out += Tile(count, outcome == VerdictOutcome::kWarn ? "with a warning" : std::string(WordOf(outcome).text));
   }
   if (!verdict.segments.empty()) out += Tile(static_cast<int64_t>(verdict.segments.size()), "segments qualify");
   return out + "</div></header>\n";
@@ -165,12 +168,14 @@ std::string RuleCard(const RuleResult& rule) {
   std::string interval;
   if (rule.interval) interval = FormatNumber(rule.interval->low) + " .. " + FormatNumber(rule.interval->high);
   std::string out = "<section class=\"rule\"><div>" + Badge(rule.outcome) + "<h3>" + Escaped(rule.name) + "</h3>" +
-                    Note(rule.form + (rule.subject.empty() || rule.subject == rule.name ? "" : " · " + rule.subject)) + "</div>";
+                    Note(rule.form + (rule.subject.empty() || rule.subject == rule.name ? "" : " · " + rule.subject)) +
+                    "</div>";
   out += "<dl class=\"facts\">" + Fact("observed", rule.observed) + Fact("must be", rule.bound) +
          Fact("rows", rule.sample_size ? Count(*rule.sample_size) : "") + Fact("compared with", baseline) +
          Fact(rule.confidence ? "interval at " + Percent(*rule.confidence) : "interval", interval) + "</dl>";
   std::string more;
-  if (rule.interval && std::isfinite(rule.interval->low) && std::isfinite(rule.interval->high)) more += IntervalChart(*rule.interval);
+  if (rule.interval && std::isfinite(rule.interval->low) && std::isfinite(rule.interval->high))
+    more += IntervalChart(*rule.interval);
   if (!rule.message.empty() && rule.outcome != VerdictOutcome::kPass) more += "<p>" + Escaped(rule.message) + "</p>";
   if (!rule.rows.empty()) {
     more += "<ul class=\"rows\">";
@@ -195,10 +200,13 @@ std::string Rules(const Verdict& verdict) {
 std::string Legend(const ReportTable& table) {
   if (!table.reference) return "";
   return "<p class=\"note\"><span class=\"key\"></span>now, " + Count(table.profile.rows) +
-         " rows &#160; <span class=\"key old\"></span>" + Escaped(table.baseline) + ", " + Count(table.reference->rows) + " rows</p>";
+         " rows &#160; <span class=\"key old\"></span>" + Escaped(table.baseline) + ", " +
+         Count(table.reference->rows) + " rows</p>";
 }
 
-double ShareOf(int64_t count, int64_t rows) { return static_cast<double>(count) / static_cast<double>(std::max<int64_t>(1, rows)); }
+double ShareOf(int64_t count, int64_t rows) {
+  return static_cast<double>(count) / static_cast<double>(std::max<int64_t>(1, rows));
+}
 
 std::string TopValues(const ColumnProfile& now, const ColumnProfile* before) {
   std::vector<std::pair<int64_t, std::string>> values;
@@ -206,7 +214,12 @@ std::string TopValues(const ColumnProfile& now, const ColumnProfile* before) {
   std::sort(values.begin(), values.end());
   std::vector<Bar> bars;
   for (size_t i = 0; i < std::min(values.size(), kValuesMax); ++i) {
-    Bar bar{values[i].second, Percent(ShareOf(-values[i].first, now.rows)), "", ShareOf(-values[i].first, now.rows), std::nullopt, false};
+    Bar bar{values[i].second,
+            Percent(ShareOf(-values[i].first, now.rows)),
+            "",
+            ShareOf(-values[i].first, now.rows),
+            std::nullopt,
+            false};
     if (before != nullptr) {
       const auto found = before->top.find(values[i].second);
       bar.mark = found == before->top.end() ? 0 : ShareOf(found->second, before->rows);
@@ -220,7 +233,8 @@ std::string ColumnCard(const std::string& name, const ColumnProfile& now, const 
   if (before != nullptr && before->numeric != now.numeric) before = nullptr;
   std::string about = (now.type.empty() ? "" : now.type + ", ") + Percent(ShareOf(now.nulls, now.rows)) + " empty";
   if (now.distinct > 0) about += ", " + Count(now.distinct) + " different";
-  if (now.numeric && now.nulls < now.rows) about += ", " + Rounded(now.min) + " .. " + Rounded(now.max) + ", mean " + Rounded(now.mean);
+  if (now.numeric && now.nulls < now.rows)
+    about += ", " + Rounded(now.min) + " .. " + Rounded(now.max) + ", mean " + Rounded(now.mean);
   std::string out = "<section class=\"card\"><h3>" + Escaped(name) + "</h3>" + Note(about);
   const bool has_before = before != nullptr && before->nulls < before->rows;
   if (now.nulls >= now.rows) {
@@ -228,7 +242,8 @@ std::string ColumnCard(const std::string& name, const ColumnProfile& now, const 
   } else if (now.numeric) {
     out += HistogramChart("distribution of " + name, now, has_before ? before : nullptr);
   } else {
-    out += TopValues(now, has_before ? before : nullptr) + More(now.top.size() + (now.other > 0 ? 1 : 0), kValuesMax, "values");
+    out += TopValues(now, has_before ? before : nullptr) +
+           More(now.top.size() + (now.other > 0 ? 1 : 0), kValuesMax, "values");
   }
   return out + "</section>\n";
 }
@@ -247,11 +262,15 @@ std::string Drift(const ReportTable& table) {
   for (size_t i = 0; i < std::min(moved.size(), kSlicesMax); ++i) {
     const double psi = -moved[i].first;
     bars.push_back({moved[i].second, FormatNumber(std::round(1000 * psi) / 1000),
-                    psi > kDriftLarge ? "has moved" : psi > kDriftNoted ? "has moved a little" : "", psi, std::nullopt, psi > kDriftLarge});
+                    psi > kDriftLarge   ? "has moved"
+                    : psi > kDriftNoted ? "has moved a little"
+                                        : "",
+                    psi, std::nullopt, psi > kDriftLarge});
   }
   if (bars.empty()) return "";
   return "<section class=\"card\"><h3>Drift by column</h3>" +
-         Note("population stability index, estimated from the two profiles; the line is at " + FormatNumber(kDriftLarge)) +
+         Note("population stability index, estimated from the two profiles; the line is at " +
+              FormatNumber(kDriftLarge)) +
          BarChart(bars, kDriftLarge) + More(moved.size(), kSlicesMax, "columns") + "</section>\n";
 }
 
@@ -283,13 +302,15 @@ std::string Slices(const ReportSlices& slices) {
   std::vector<ReportSlices::Slice> sorted = slices.slices;
   // What is outside first, then the largest: NaN does not compare.
   const auto key = [&](const ReportSlices::Slice& slice) {
-    return std::pair(!IsOutside(slice.number, slices), std::isfinite(slice.number) ? -std::abs(slice.number) : -HUGE_VAL);
+    return std::pair(!IsOutside(slice.number, slices),
+                     std::isfinite(slice.number) ? -std::abs(slice.number) : -HUGE_VAL);
   };
   std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
   std::vector<Bar> bars;
   for (size_t i = 0; i < std::min(sorted.size(), kSlicesMax); ++i) {
     const bool is_bad = IsOutside(sorted[i].number, slices);
-    bars.push_back({sorted[i].value, Rounded(sorted[i].number), "n=" + Count(sorted[i].count), std::abs(sorted[i].number), std::nullopt, is_bad});
+    bars.push_back({sorted[i].value, Rounded(sorted[i].number), "n=" + Count(sorted[i].count),
+                    std::abs(sorted[i].number), std::nullopt, is_bad});
   }
   const std::optional<double> limit = slices.max && *slices.max >= 0 ? slices.max : std::nullopt;
   return "<section class=\"card\"><h3>" + Escaped(slices.metric + " by " + slices.column) + "</h3>" +
@@ -306,7 +327,8 @@ std::string Scatter(const GateEvidence& evidence) {
   if (!any) return "";
   const int64_t all = std::max(evidence.predictions, static_cast<int64_t>(points.size()));
   return "<section class=\"card\"><h3>Prediction and truth</h3>" +
-         Note("a sample of " + Count(static_cast<int64_t>(points.size())) + " of " + Count(all) + " rows; on the dashed line, both are the same") +
+         Note("a sample of " + Count(static_cast<int64_t>(points.size())) + " of " + Count(all) +
+              " rows; on the dashed line, both are the same") +
          ScatterChart(points) + "</section>\n";
 }
 
@@ -324,24 +346,41 @@ std::vector<ReportSlices> SlicesOf(const std::vector<Rule>& rules, const MetricS
   for (const Rule& rule : rules) {
     const auto* metric = std::get_if<MetricRule>(&rule.body);
     if (metric == nullptr || metric->slice.empty()) continue;
-    const auto found = metrics.slices.find(metric->slice);
-    if (found == metrics.slices.end()) continue;
-    ReportSlices slices{.column = metric->slice, .metric = metric->metric, .bound = "", .min = metric->value.min, .max = metric->value.max, .slices = {}};
+    const std::optional<std::vector<SliceMetrics>> found = FindSlices(metrics, metric->slice, metric->metric);
+    if (!found) continue;
+    ReportSlices slices{.column = metric->slice,
+                        .metric = metric->metric,
+                        .bound = "",
+                        .min = metric->value.min,
+                        .max = metric->value.max,
+                        .slices = {}};
     if (metric->value.is_set()) slices.bound = FormatBounds(metric->value, "");
-    for (const SliceMetrics& slice : found->second) {
+    for (const SliceMetrics& slice : *found) {
       const auto number = slice.metrics.find(metric->metric);
-      if (number != slice.metrics.end() && slice.count >= metric->min_samples) slices.slices.push_back({slice.value, slice.count, number->second});
+      if (number != slice.metrics.end() && slice.count >= metric->min_samples)
+        slices.slices.push_back({slice.value, slice.count, number->second});
     }
     all.push_back(std::move(slices));
   }
   return all;
 }
 
+void ShowPredictions(const MetricSet& metrics, GateEvidence& evidence) {
+  if (metrics.predictions == nullptr || metrics.predictions->task != PredictionTask::kRegression) return;
+  const Predictions& predictions = *metrics.predictions;
+  const size_t rows = std::min(predictions.truth.size(), predictions.candidate.numbers.size());
+  const size_t step = std::max<size_t>(1, rows / kPointsMax);
+  for (size_t i = 0; i < rows && evidence.points.size() < kPointsMax; i += step) {
+    evidence.points.push_back({predictions.truth[i], predictions.candidate.numbers[i]});
+  }
+  evidence.predictions = static_cast<int64_t>(rows);
+}
+
 std::string GateReportHtml(const GateReport& report) {
   const GateEvidence& evidence = report.evidence;
   std::string out = kHead;
-  out += "<title>" + Escaped(report.gate + " · " + report.title) + "</title>\n" + kStyle + "</head><body><main>\n" + Header(report) +
-         Rules(report.verdict);
+  out += "<title>" + Escaped(report.gate + " · " + report.title) + "</title>\n" + kStyle + "</head><body><main>\n" +
+         Header(report) + Rules(report.verdict);
   std::string predictions = Scatter(evidence);
   for (const ReportSlices& slices : evidence.slices) predictions += Slices(slices);
   if (!predictions.empty()) out += "<h2>Predictions</h2><div class=\"grid\">" + predictions + "</div>\n";
@@ -351,7 +390,8 @@ std::string GateReportHtml(const GateReport& report) {
   for (const ReportTable& table : evidence.tables) out += Table(table);
   if (!report.verdict.segments.empty()) {
     out += "<h2>Segments that qualify</h2><ul class=\"rows\">";
-    for (size_t i = 0; i < std::min(report.verdict.segments.size(), kRulesMax); ++i) out += "<li>" + Escaped(report.verdict.segments[i]) + "</li>";
+    for (size_t i = 0; i < std::min(report.verdict.segments.size(), kRulesMax); ++i)
+      out += "<li>" + Escaped(report.verdict.segments[i]) + "</li>";
     out += "</ul>" + More(report.verdict.segments.size(), kRulesMax, "segments");
   }
   return out + "</main></body></html>\n";

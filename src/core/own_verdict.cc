@@ -105,9 +105,11 @@ RuleResult ReadOwnRule(const Value& value, size_t position) {
   };
   if (name.empty()) return refuse("rule " + std::to_string(position + 1) + " of the verdict has no \"name\"");
   const Value* outcome = value.Find("outcome");
-  const auto parsed = outcome != nullptr && outcome->is_string() ? ParseVerdictOutcome(outcome->string()) : std::nullopt;
+  const auto parsed =
+      outcome != nullptr && outcome->is_string() ? ParseVerdictOutcome(outcome->string()) : std::nullopt;
   if (!parsed) {
-    return refuse("rule \"" + name + "\" has " + (outcome == nullptr ? "no \"outcome\"" : "the outcome " + Text(*outcome, 60)) +
+    return refuse("rule \"" + name + "\" has " +
+                  (outcome == nullptr ? "no \"outcome\"" : "the outcome " + Text(*outcome, 60)) +
                   "; it is pass, warn, fail or error");
   }
   result.outcome = *parsed;
@@ -121,7 +123,7 @@ RuleResult ReadOwnRule(const Value& value, size_t position) {
   result.observed_number = NumberAt(value, "observed_number");
   if (!result.observed_number) result.observed_number = NumberAt(value, "observed");
   if (const Value* number = value.Find("observed_number"); number != nullptr && *number == Value("NaN")) {
-    result.observed_number = std::nan("");   // As the record itself writes it.
+    result.observed_number = std::nan("");  // As the record itself writes it.
   }
   result.baseline_number = NumberAt(value, "baseline_number");
   result.sample_size = CountAt(value, "sample_size");
@@ -135,7 +137,8 @@ RuleResult ReadOwnRule(const Value& value, size_t position) {
 std::vector<RuleResult> ReadOwn(const Value& value) {
   const Value* rules = value.Find("rules");
   if (!value.is_map() || rules == nullptr || !rules->is_list()) {
-    return Refuse(Kind::kFile, R"(no verdict: it must be {"rules": [{"name": …, "outcome": "pass"|"warn"|"fail"|"error"}]})");
+    return Refuse(Kind::kFile,
+                  R"(no verdict: it must be {"rules": [{"name": …, "outcome": "pass"|"warn"|"fail"|"error"}]})");
   }
   if (rules->list().empty()) return Refuse(Kind::kFile, "the verdict has no rules, so nothing was judged");
   std::vector<RuleResult> results;
@@ -148,8 +151,8 @@ std::vector<RuleResult> ReadOwn(const Value& value) {
   if (stated == nullptr) return results;
   const auto outcome = stated->is_string() ? ParseVerdictOutcome(stated->string()) : std::nullopt;
   if (!outcome) {
-    results.push_back(UnreadableVerdict(Kind::kFile, "", "the verdict has the outcome " + Text(*stated, 60) +
-                                                             "; it is pass, warn, fail or error"));
+    results.push_back(UnreadableVerdict(
+        Kind::kFile, "", "the verdict has the outcome " + Text(*stated, 60) + "; it is pass, warn, fail or error"));
   } else if (*outcome > worst) {
     RuleResult whole = Begin(Kind::kFile, "verdict", "");
     whole.outcome = *outcome;
@@ -243,8 +246,8 @@ void ReadMeasured(const Value& measured, RuleResult& result) {
 }
 
 RuleResult ReadExpectation(const Value& expectation) {
-  std::string type = FirstText(expectation, {"expectation_config.type", "expectation_config.expectation_type",
-                                             "expectation_type", "type"});
+  std::string type = FirstText(
+      expectation, {"expectation_config.type", "expectation_config.expectation_type", "expectation_type", "type"});
   const Value* kwargs = expectation.FindPath("expectation_config.kwargs");
   if (kwargs == nullptr) kwargs = expectation.Find("kwargs");
   const std::string subject = SubjectOf(kwargs);
@@ -272,7 +275,8 @@ std::vector<RuleResult> ReadGreatExpectations(const Value& value) {
   constexpr Kind kKind = Kind::kGreatExpectations;
   std::vector<const Value*> suites;
   FindSuites(value, suites);
-  if (suites.empty()) return Refuse(kKind, "no result of Great Expectations: it has neither \"results\" nor \"run_results\"");
+  if (suites.empty())
+    return Refuse(kKind, "no result of Great Expectations: it has neither \"results\" nor \"run_results\"");
   std::vector<RuleResult> results;
   VerdictOutcome worst = kPass;
   for (const Value* suite : suites) {
@@ -280,8 +284,9 @@ std::vector<RuleResult> ReadGreatExpectations(const Value& value) {
     const Value* list = suite->Find("results");
     if (list == nullptr || !list->is_list()) list = suite->Find("expectations");
     if (list->list().empty()) {
-      results.push_back(UnreadableVerdict(kKind, name, "the suite " + (name.empty() ? "" : "\"" + name + "\" ") +
-                                                           "has no expectations, so nothing was judged"));
+      results.push_back(UnreadableVerdict(
+          kKind, name,
+          "the suite " + (name.empty() ? "" : "\"" + name + "\" ") + "has no expectations, so nothing was judged"));
     }
     for (const Value& expectation : list->list()) results.push_back(ReadExpectation(expectation));
   }
@@ -298,7 +303,8 @@ std::vector<RuleResult> ReadGreatExpectations(const Value& value) {
   return results;
 }
 
-// --- pandera: the error report of SchemaErrors, or its failure cases as JSON; empty when the data is as the schema says ---
+// --- pandera: the error report of SchemaErrors, or its failure cases as JSON; empty when the data is as the schema
+// says ---
 
 // One check of one column, with the cases that break it.
 struct PanderaCheck {
@@ -306,7 +312,7 @@ struct PanderaCheck {
   std::string message;
   std::vector<std::string> rows;
 };
-using PanderaChecks = std::map<std::pair<std::string, std::string>, PanderaCheck>;   // By column and check.
+using PanderaChecks = std::map<std::pair<std::string, std::string>, PanderaCheck>;  // By column and check.
 
 void AddCase(const Value& failure, PanderaChecks& checks) {
   std::string column = FirstText(failure, {"column", "schema"});
@@ -357,13 +363,15 @@ bool ReadPanderaReport(const Value& report, PanderaChecks& checks) {
 std::vector<RuleResult> ReadPandera(const Value& value) {
   constexpr Kind kKind = Kind::kPandera;
   PanderaChecks checks;
-  const std::optional<Value::List> records =
-      value.is_list() ? std::optional(value.list()) : value.is_map() ? Records(value) : std::nullopt;
-  const bool is_read = records ? std::all_of(records->begin(), records->end(),
-                                             [](const Value& one) {
-                                               return one.Find("check") != nullptr && one.Find("failure_case") != nullptr;
-                                             })
-                               : value.is_map() && ReadPanderaReport(value, checks);
+  const std::optional<Value::List> records = value.is_list()  ? std::optional(value.list())
+                                             : value.is_map() ? Records(value)
+                                                              : std::nullopt;
+  const bool is_read = records
+                           ? std::all_of(records->begin(), records->end(),
+                                         [](const Value& one) {
+                                           return one.Find("check") != nullptr && one.Find("failure_case") != nullptr;
+                                         })
+                           : value.is_map() && ReadPanderaReport(value, checks);
   if (!is_read) {
     return Refuse(kKind, "no result of pandera: it is neither the error report nor the failure cases of SchemaErrors");
   }
@@ -381,7 +389,8 @@ std::vector<RuleResult> ReadPandera(const Value& value) {
     const auto& [column, name] = key;
     RuleResult result = Begin(kKind, Cut((column.empty() ? "" : column + " ") + name, 200), column);
     result.outcome = kFail;
-    result.observed = std::to_string(check.cases) + (records ? " failure case" : " error") + (check.cases == 1 ? "" : "s");
+    result.observed =
+        std::to_string(check.cases) + (records ? " failure case" : " error") + (check.cases == 1 ? "" : "s");
     result.observed_number = static_cast<double>(check.cases);
     result.bound = name;
     result.message = std::move(check.message);
@@ -395,7 +404,7 @@ std::vector<RuleResult> ReadPandera(const Value& value) {
 
 std::optional<VerdictOutcome> EvidentlyOutcome(std::string status) {
   for (char& c : status) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  if (const size_t dot = status.rfind('.'); dot != std::string::npos) status.erase(0, dot + 1);   // "TestStatus.FAIL"
+  if (const size_t dot = status.rfind('.'); dot != std::string::npos) status.erase(0, dot + 1);  // "TestStatus.FAIL"
   if (status == "SUCCESS") return kPass;
   if (status == "WARNING" || status == "SKIPPED") return kWarn;
   if (status == "FAIL") return kFail;
@@ -432,17 +441,20 @@ std::vector<RuleResult> ReadEvidently(const Value& value) {
   constexpr Kind kKind = Kind::kEvidently;
   const Value* tests = value.Find("tests");
   if (!IsFilledList(tests)) {
-    return Refuse(kKind, "it holds no tests of Evidently: a report alone judges nothing; run it with tests and save its JSON");
+    return Refuse(kKind,
+                  "it holds no tests of Evidently: a report alone judges nothing; run it with tests and save its JSON");
   }
   std::vector<RuleResult> results;
   size_t skipped = 0;
   for (const Value& test : tests->list()) {
     const std::string status = FirstText(test, {"status", "status.value"});
-    RuleResult result = Begin(kKind, FirstText(test, {"name", "id"}), FirstText(test, {"parameters.column_name", "group"}));
+    RuleResult result =
+        Begin(kKind, FirstText(test, {"name", "id"}), FirstText(test, {"parameters.column_name", "group"}));
     const std::optional<VerdictOutcome> outcome = EvidentlyOutcome(status);
     skipped += outcome == kWarn && status.ends_with("SKIPPED") ? 1 : 0;
     result.outcome = outcome.value_or(kError);
-    result.message = outcome ? TextAt(test, "description") : "the test has the status \"" + status + "\", which is none";
+    result.message =
+        outcome ? TextAt(test, "description") : "the test has the status \"" + status + "\", which is none";
     result.observed = status;
     result.bound = BoundOfTest(test, result.name);
     if (result.bound.empty()) result.bound = "SUCCESS";
@@ -451,7 +463,8 @@ std::vector<RuleResult> ReadEvidently(const Value& value) {
     if (result.outcome == kPass) RefuseNaN(result);
     results.push_back(std::move(result));
   }
-  if (skipped == results.size()) results.push_back(UnreadableVerdict(kKind, "", "every test was skipped, so nothing was judged"));
+  if (skipped == results.size())
+    results.push_back(UnreadableVerdict(kKind, "", "every test was skipped, so nothing was judged"));
   return results;
 }
 
@@ -608,8 +621,9 @@ std::vector<RuleResult> ReadJunit(const XmlElement& root) {
   JudgeSuites(root, results, sum);
   const bool nothing_ran = sum.tests == sum.skipped && sum.failed == 0 && sum.broken == 0;
   if (nothing_ran) {
-    results.push_back(UnreadableVerdict(kKind, "", sum.tests == 0 ? "the report holds no tests, so nothing was judged"
-                                                                  : "every test was skipped, so nothing was judged"));
+    results.push_back(UnreadableVerdict(kKind, "",
+                                        sum.tests == 0 ? "the report holds no tests, so nothing was judged"
+                                                       : "every test was skipped, so nothing was judged"));
   }
   return Bounded(kKind, std::move(results));
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 
+#include "cd4ml/core/metrics.h"
 #include "cd4ml/xml/parse_xml.h"
 #include "core/charts.h"
 
@@ -195,6 +196,29 @@ TEST(GateReport, DrawsExtremeNumbersWithoutNaN) {
 
   ASSERT_TRUE(Parse(page).ok());
   for (const char* text : {"\"nan", " nan", "\"inf", "Mnan", "-nan"}) EXPECT_EQ(Occurrences(page, text), 0) << text;
+}
+
+TEST(ShowPredictions, TakesEvenlySpacedRowsOfARegression) {
+  auto predictions = std::make_shared<Predictions>();
+  for (int i = 0; i < 10'000; ++i) {
+    predictions->truth.push_back(i);
+    predictions->candidate.numbers.push_back(i + 0.5);
+  }
+  MetricSet metrics;
+  metrics.predictions = predictions;
+  GateEvidence evidence;
+  ShowPredictions(metrics, evidence);
+
+  ASSERT_EQ(evidence.points.size(), 2'000u);
+  EXPECT_EQ(evidence.predictions, 10'000);
+  EXPECT_EQ(evidence.points[1].truth, 5);
+  EXPECT_EQ(evidence.points[1].prediction, 5.5);
+
+  predictions->task = PredictionTask::kClassification;
+  GateEvidence none;
+  ShowPredictions(metrics, none);
+  ShowPredictions(MetricSet(), none);
+  EXPECT_TRUE(none.points.empty());
 }
 
 TEST(HistogramChart, BarsHoldTheSharesOfTheRows) {

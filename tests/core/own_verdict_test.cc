@@ -86,6 +86,7 @@ TEST(GreatExpectations, ASuiteWithoutExpectationsIsAnErrorAlthoughItSaysSuccess)
   const auto results = ReadOwnVerdict(Kind::kGreatExpectations, empty);
 
   EXPECT_EQ(OutcomeOf(results), kError);
+  ASSERT_EQ(results.size(), 1u);
   EXPECT_EQ(results[0].message, "the suite \"empty\" has no expectations, so nothing was judged");
 }
 

@@ -30,10 +30,12 @@ stages:
     needs: [data]
     run: cp "$CD4ML_PARAMS" p.json; cp given.csv predictions.csv; echo '{"r2": 0.9}' > metrics.json
     metrics: [metrics.json]
+    goals: {mae: min}
     predictions: {file: predictions.csv, truth: y, prediction: y_hat, slices: [brand]}
     rules:
       mae: {metric: mae, max: 5}
       r2: {metric: r2, min: 0.8}
+      steady: {metric: mae, versus: last_passed, worse_by: {rel: 0.1}}
       by-brand: {metric: mae, max: 5, slice: brand, min_samples: 2}
   tests:
     kind: model_gate
@@ -123,6 +125,11 @@ class Offline(unittest.TestCase):
     def test_model_rules_are_judged_on_metrics_and_predictions(self):
         rules = self.rules("--stage", "model", expect=0)
         self.assertEqual(rules["mae"]["observed_number"], 1.25)
+        self.write({"before.json": '{"mae": 1.0}'})
+        rules = self.rules("--stage", "model", "--baseline", "before.json", "--report", "gate.html", expect=11)
+        self.assertEqual(rules["steady"]["outcome"], "VERDICT_OUTCOME_FAIL")
+        self.assertEqual(rules["steady"]["baseline"], "before.json")
+        self.assertIn("a sample of 4 of 4 rows", (self.dir / "gate.html").read_text())
         self.write({"other.csv": PREDICTIONS.replace("40,40", "40,60")})
         rules = self.rules("--stage", "model", "--predictions", "other.csv", expect=11)
         self.assertEqual(rules["by-brand"]["outcome"], "VERDICT_OUTCOME_FAIL")

@@ -16,9 +16,9 @@ namespace cd4ml::core {
 
 // A table as it was measured, beside what it is compared with.
 struct ReportTable {
-  std::string name;                        // "clean"
+  std::string name;  // "clean"
   TableProfile profile;
-  std::string baseline;                    // Identity; empty: there is none.
+  std::string baseline;  // Identity; empty: there is none.
   std::optional<TableProfile> reference;
 };
 
@@ -27,10 +27,10 @@ struct ReportSlices {
   struct Slice {
     std::string value;
     int64_t count = 0;
-    double number = 0;                     // May be NaN.
+    double number = 0;  // May be NaN.
   };
-  std::string column, metric;              // "model", "mae"
-  std::string bound;                       // "<= 1200"; empty: none.
+  std::string column, metric;  // "model", "mae"
+  std::string bound;           // "<= 1200"; empty: none.
   std::optional<double> min, max;
   std::vector<Slice> slices;
 };
@@ -43,15 +43,15 @@ struct ReportPoint {
 struct GateEvidence {
   std::vector<ReportTable> tables;
   std::vector<ReportSlices> slices;
-  std::vector<ReportPoint> points;         // A sample of the predictions.
-  int64_t predictions = 0;                 // Of how many.
-  std::vector<double> latencies_ms;        // Of every request that was measured.
+  std::vector<ReportPoint> points;   // A sample of the predictions.
+  int64_t predictions = 0;           // Of how many.
+  std::vector<double> latencies_ms;  // Of every request that was measured.
 };
 
 struct GateReport {
-  std::string title;                       // "used-car-price/12"
-  std::string gate;                        // "error-gate"
-  std::string kind;                        // "model_gate"
+  std::string title;  // "used-car-price/12"
+  std::string gate;   // "error-gate"
+  std::string kind;   // "model_gate"
   Verdict verdict;
   GateEvidence evidence;
 };
@@ -62,6 +62,9 @@ std::string GateReportHtml(const GateReport& report);
 
 // Returns what `metrics` holds of every slice that a rule speaks of.
 std::vector<ReportSlices> SlicesOf(const std::vector<Rule>& rules, const MetricSet& metrics);
+
+// Adds a sample of the predictions that metrics were computed from: of a regression, evenly spaced rows.
+void ShowPredictions(const MetricSet& metrics, GateEvidence& evidence);
 
 // The name of the output that holds the report of a gate's attempt. It is no version: nothing is made from it, and what
 // compares results leaves it out.

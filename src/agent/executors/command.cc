@@ -116,6 +116,7 @@ class Harvest {
     core::GateEvidence evidence;
     evidence.tables = tables_.Shown(core::Blocks(outcome.verdict->outcome));
     evidence.slices = core::SlicesOf(stage_.rules, metrics_);
+    core::ShowPredictions(metrics_, evidence);
     AttachGatePage(attempt_, stage_, std::move(evidence), outcome);
   }
 

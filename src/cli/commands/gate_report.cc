@@ -1,8 +1,9 @@
 // `cd4ml gate report`: the page that was kept with a gate's verdict.
+#include "cd4ml/core/gate_report.h"
+
 #include <algorithm>
 
 #include "cd4ml/base/status.h"
-#include "cd4ml/core/gate_report.h"
 #include "cli/commands/commands.h"
 #include "cli/invocation.h"
 #include "cli/text.h"
@@ -16,9 +17,10 @@ constexpr int64_t kPageMax = 64 << 20;
 const core::ProducedOutput* PageOf(const core::StageRun& stage) {
   const core::Outcome* result = stage.result();
   if (result == nullptr) return nullptr;
-  const auto page = std::find_if(result->outputs.begin(), result->outputs.end(), [](const core::ProducedOutput& output) {
-    return output.name == core::kGateReportOutput && !output.artifact.is_tree;
-  });
+  const auto page =
+      std::find_if(result->outputs.begin(), result->outputs.end(), [](const core::ProducedOutput& output) {
+        return output.name == core::kGateReportOutput && !output.artifact.is_tree;
+      });
   return page == result->outputs.end() ? nullptr : &*page;
 }
 
@@ -33,7 +35,8 @@ absl::StatusOr<const core::StageRun*> ChooseGate(const core::Run& run, const std
   std::vector<const core::StageRun*> judged;
   for (const core::StageRun& stage : run.stages) {
     if (PageOf(stage) == nullptr) continue;
-    if (core::Blocks(stage.result()->verdict.value_or(core::Verdict{.outcome = core::VerdictOutcome::kPass}).outcome)) return &stage;
+    if (core::Blocks(stage.result()->verdict.value_or(core::Verdict{.outcome = core::VerdictOutcome::kPass}).outcome))
+      return &stage;
     judged.push_back(&stage);
   }
   if (judged.size() == 1) return judged.front();
@@ -46,7 +49,8 @@ absl::StatusOr<const core::StageRun*> ChooseGate(const core::Run& run, const std
 absl::StatusOr<std::string> ReadPage(Invocation& invocation, const core::Run& run, const core::StageRun& stage) {
   const core::ProducedOutput* page = PageOf(stage);
   if (page == nullptr) {
-    return absl::NotFoundError("gate \"" + stage.plan.name + "\" of run " + run.id + " has no report: it has not been judged");
+    return absl::NotFoundError("gate \"" + stage.plan.name + "\" of run " + run.id +
+                               " has no report: it has not been judged");
   }
   absl::StatusOr<std::string> text = invocation.ReadArtifact(page->artifact.digest, kPageMax);
   if (absl::IsNotFound(text.status())) {
@@ -64,7 +68,8 @@ int Perform(Invocation& invocation) {
   const absl::StatusOr<RunView> view = invocation.Query().GetRun(invocation.arguments.One("RUN"));
   if (!view.ok()) return invocation.Fail(view.status(), IfNotFound(view.status(), {"Runs", "cd4ml run list"}));
   const auto gate = ChooseGate(view->run, invocation.arguments.One("GATE"));
-  if (!gate.ok()) return invocation.Fail(gate.status(), IfNotFound(gate.status(), {"Its stages", "cd4ml run show " + view->run.id}));
+  if (!gate.ok())
+    return invocation.Fail(gate.status(), IfNotFound(gate.status(), {"Its stages", "cd4ml run show " + view->run.id}));
   const absl::StatusOr<std::string> page = ReadPage(invocation, view->run, **gate);
   if (!page.ok()) return invocation.Fail(page.status());
   if (file.empty()) {
@@ -83,7 +88,8 @@ Command GateReport() {
   return {.path = "gate report",
           .group = "Gates",
           .summary = "write a gate's verdict as a page for a browser",
-          .examples = {"gate report used-car-price/2 --out gate.html", "gate report used-car-price/latest error-gate --out g.html"},
+          .examples = {"gate report used-car-price/2 --out gate.html",
+                       "gate report used-car-price/latest error-gate --out g.html"},
           .operands = {{"RUN", "a run, like used-car-price/2 (cd4ml help refs)"},
                        {"GATE", "a gate of it; without it the one that rejected, else the only one", false}},
           .options = {{"--out", "FILE", "where the page goes; without it, to standard output"}},

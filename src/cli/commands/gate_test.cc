@@ -22,7 +22,8 @@ absl::StatusOr<Texts> Pairs(const Invocation& invocation, const std::string& fla
   Texts pairs;
   for (const std::string& text : invocation.arguments.Many(flag)) {
     const size_t equals = text.find('=');
-    if (equals == 0 || equals == std::string::npos) return absl::InvalidArgumentError("--" + flag + " takes " + form + ", not \"" + text + '"');
+    if (equals == 0 || equals == std::string::npos)
+      return absl::InvalidArgumentError("--" + flag + " takes " + form + ", not \"" + text + '"');
     if (!pairs.emplace(text.substr(0, equals), text.substr(equals + 1)).second) {
       return absl::InvalidArgumentError("--" + flag + " says " + text.substr(0, equals) + " twice");
     }
@@ -51,7 +52,8 @@ absl::StatusOr<ParsedPipeline> Resolved(const Invocation& invocation, const std:
   // Whoever tries something out may set anything: the file's word about lanes is for runs.
   core::ParamsSpec params = draft.spec.params;
   params.experiment_only = false;
-  CD4ML_ASSIGN_OR_RETURN(const core::EffectiveParams effective, core::ResolveParams(params, contents, overrides, kLane));
+  CD4ML_ASSIGN_OR_RETURN(const core::EffectiveParams effective,
+                         core::ResolveParams(params, contents, overrides, kLane));
   const core::Scope scope = core::ScopeOfRun(effective.values, kLane, core::TriggerKind::kDispatch);
   CD4ML_ASSIGN_OR_RETURN(const std::string text, invocation.ports.read_file(file));
   ParsedPipeline parsed = invocation.ports.parser.Parse(text, file, &scope);
@@ -74,16 +76,19 @@ absl::StatusOr<const core::StageSpec*> ChooseGate(const core::PipelineSpec& pipe
   }
   if (name.empty()) {
     if (names.size() == 1) return only;
-    return absl::InvalidArgumentError(names.empty() ? "the file has no data gate and no model gate"
-                                                    : "the file has several gates; say which with --stage: " + Join(names, ", "));
+    return absl::InvalidArgumentError(names.empty()
+                                          ? "the file has no data gate and no model gate"
+                                          : "the file has several gates; say which with --stage: " + Join(names, ", "));
   }
   const core::StageSpec* stage = pipeline.FindStage(name);
   if (stage == nullptr) return absl::NotFoundError("the file has no stage \"" + name + '"' + DidYouMean(name, names));
   if (IsTestable(*stage)) return stage;
   if (stage->kind == core::StageKind::kContractGate) {
-    return absl::InvalidArgumentError("stage \"" + name + "\" is a contract gate: it starts a service, which takes an agent; run the pipeline");
+    return absl::InvalidArgumentError(
+        "stage \"" + name + "\" is a contract gate: it starts a service, which takes an agent; run the pipeline");
   }
-  return absl::InvalidArgumentError("stage \"" + name + "\" is no gate" + (names.empty() ? "" : "; the gates are " + Join(names, ", ")));
+  return absl::InvalidArgumentError("stage \"" + name + "\" is no gate" +
+                                    (names.empty() ? "" : "; the gates are " + Join(names, ", ")));
 }
 
 // Returns the names that a table of the gate may be given by: as rules call it, and where inputs come from.
@@ -95,7 +100,8 @@ std::vector<std::string> TableNames(const core::StageSpec& stage) {
 }
 
 absl::StatusOr<GateTest> Request(Invocation& invocation, ParsedPipeline parsed) {
-  GateTest test{.pipeline = std::move(parsed.spec), .stage = "", .dir = invocation.ports.working_dir, .data = {}, .metrics = {}};
+  GateTest test{
+      .pipeline = std::move(parsed.spec), .stage = "", .dir = invocation.ports.working_dir, .data = {}, .metrics = {}};
   CD4ML_ASSIGN_OR_RETURN(const core::StageSpec* stage, ChooseGate(test.pipeline, invocation.arguments.One("stage")));
   test.stage = stage->name;
   CD4ML_ASSIGN_OR_RETURN(test.data, Pairs(invocation, "data", "NAME=PATH"));
@@ -108,7 +114,8 @@ absl::StatusOr<GateTest> Request(Invocation& invocation, ParsedPipeline parsed) 
   test.metrics = invocation.arguments.Many("metrics");
   test.predictions = invocation.arguments.One("predictions");
   if (!test.predictions.empty() && !stage->predictions) {
-    return absl::InvalidArgumentError("gate \"" + stage->name + "\" says nothing of predictions; add `predictions` to it");
+    return absl::InvalidArgumentError("gate \"" + stage->name +
+                                      "\" says nothing of predictions; add `predictions` to it");
   }
   test.baseline = invocation.arguments.One("baseline");
   test.now = invocation.ports.clock.Now();
@@ -120,8 +127,11 @@ int Answer(Invocation& invocation, const GateTest& test, const TestedGate& teste
   const core::Verdict& verdict = tested.verdict;
   if (const std::string file = invocation.arguments.One("report"); !file.empty()) {
     const core::StageSpec& stage = *test.pipeline.FindStage(test.stage);
-    const core::GateReport report{.title = test.pipeline.name + ", tested on files", .gate = test.stage,
-                                  .kind = std::string(core::ToText(stage.kind)), .verdict = verdict, .evidence = tested.evidence};
+    const core::GateReport report{.title = test.pipeline.name + ", tested on files",
+                                  .gate = test.stage,
+                                  .kind = std::string(core::ToText(stage.kind)),
+                                  .verdict = verdict,
+                                  .evidence = tested.evidence};
     const absl::Status written = invocation.ports.write_file(file, core::GateReportHtml(report));
     if (!written.ok()) return invocation.Fail(written);
     invocation.Note("report written to " + SafeLine(file));
@@ -150,22 +160,24 @@ int Perform(Invocation& invocation) {
 }  // namespace
 
 Command GateTestCommand() {
-  return {.path = "gate test",
-          .group = "Gates",
-          .summary = "judge a gate's rules on local files; needs no daemon",
-          .examples = {"gate test cars.cd4ml.yaml --stage data-gate --data listings=autos.csv",
-                       "gate test cars.cd4ml.yaml --stage error-gate --metrics metrics.json"},
-          .operands = {{"FILE", "a pipeline file"}},
-          .options = {{"--stage", "GATE", "a data or model gate; without it the only one"},
-                      {"--data", "NAME=PATH", "a table that rules speak of: a file or a folder", true},
-                      {"--metrics", "FILE", "metrics in place of the files that the gate names", true},
-                      {"--predictions", "FILE", "predictions in place of the file that the gate names"},
-                      {"--baseline", "FILE", "what is compared with: a profile, or a table; without it there is none yet"},
-                      {"-p,--param", "NAME=VALUE", "a parameter in place of what the files say", true},
-                      {"--report", "FILE", "also write the verdict as a page for a browser"}},
-          .perform = Perform,
-          .details = "Rules are judged as an agent judges them; the gate's command is not run. Files that are not given are "
-                     "looked for where the gate names them, below the working directory. Exit code 11: the verdict blocks."};
+  return {
+      .path = "gate test",
+      .group = "Gates",
+      .summary = "judge a gate's rules on local files; needs no daemon",
+      .examples = {"gate test cars.cd4ml.yaml --stage data-gate --data listings=autos.csv",
+                   "gate test cars.cd4ml.yaml --stage error-gate --metrics metrics.json"},
+      .operands = {{"FILE", "a pipeline file"}},
+      .options = {{"--stage", "GATE", "a data or model gate; without it the only one"},
+                  {"--data", "NAME=PATH", "a table that rules speak of: a file or a folder", true},
+                  {"--metrics", "FILE", "metrics in place of the files that the gate names", true},
+                  {"--predictions", "FILE", "predictions in place of the file that the gate names"},
+                  {"--baseline", "FILE", "what is compared with: a profile, or a table; without it there is none yet"},
+                  {"-p,--param", "NAME=VALUE", "a parameter in place of what the files say", true},
+                  {"--report", "FILE", "also write the verdict as a page for a browser"}},
+      .perform = Perform,
+      .details =
+          "Rules are judged as an agent judges them; the gate's command is not run. Files that are not given are "
+          "looked for where the gate names them, below the working directory. Exit code 11: the verdict blocks."};
 }
 
 }  // namespace cd4ml::cli
