@@ -341,8 +341,9 @@ std::map<std::string, std::string> Orchestrator::ComparedNow(const core::Run& ru
 
 std::map<std::string, std::string> Orchestrator::WhatWouldBeReused(const core::StartRun& command) const {
   core::StartRun start = command;
-  start.number = 1;
-  start.id = command.pipeline + "/1";
+  const auto last = last_number_.find(command.pipeline);
+  start.number = last == last_number_.end() ? 1 : last->second + 1;   // Gates are compared with the runs before it.
+  start.id = command.pipeline + "/" + std::to_string(start.number);
   std::map<std::string, std::string> would;
   core::Run run;
   const absl::StatusOr<std::vector<core::Event>> events = core::Decide(run, start, now_);

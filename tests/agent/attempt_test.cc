@@ -811,6 +811,29 @@ TEST_F(AttemptTest, AModelGateJudgesFairnessFromSlicesOfTheStagesOwn) {
   EXPECT_THAT(Run(gate).message, HasSubstr("fair: ratio 0.8, must be ratio >= 0.9"));
 }
 
+TEST_F(AttemptTest, AnOverriddenRuleOnlyWarnsAndTheLogSaysWhoseDoingThatIs) {
+  const core::Override override{.rule = "mae", .by = "ana", .reason = "a new tax", .at = UtcTime{5}, .expires = UtcTime{9}};
+  Task task = world_.TaskOf(ModelGate("echo '{\"mae\": 6, \"r2\": 1}' > m.json", "{mae: {metric: mae, max: 5}, fit: {metric: r2, min: 0}}"), "train");
+  task.overrides = {override, {.rule = "fit", .by = "bo", .reason = "not needed", .at = UtcTime{5}, .expires = UtcTime{9}}};
+
+  const core::Outcome outcome = world_.Perform(task);
+
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded);
+  EXPECT_EQ(outcome.verdict->outcome, core::VerdictOutcome::kWarn);
+  EXPECT_EQ(outcome.verdict->overrides, std::vector<core::Override>{override});
+  EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("rule mae is overridden by ana until"));
+}
+
+TEST_F(AttemptTest, AMaterialWhoseRuleIsOverriddenLetsTheCommandRun) {
+  const std::string ran = world_.dir.At("ran");
+  Task task = world_.TaskOf(DataGate("touch " + ran + "; cp inputs/sales clean.csv; cp inputs/sales r.csv", "{in: {of: sales, rows: {min: 3}}}"), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  task.overrides = {{.rule = "in", .by = "ana", .reason = "holidays", .at = UtcTime{5}, .expires = UtcTime{9}}};
+
+  EXPECT_EQ(world_.Perform(task).verdict->overrides, task.overrides);
+  EXPECT_TRUE(fs::exists(ran));
+}
+
 TEST_F(AttemptTest, ManyAttemptsAtOnceEachEndOnce) {
   world_.Start();
   std::vector<core::AttemptId> ids;

@@ -31,7 +31,10 @@ TEST(Codec, ATaskReadsBackAsItWasWritten) {
   task.timeout = Duration(90'000);
   task.inputs["listings"] = {Artifact("a"), "", "data:shop/listings@1", std::nullopt};
   task.inputs["train.model"] = {Artifact("b"), "model/m.bin", "id", Artifact("c")};
-  task.baselines["champion.train_data"] = {"shop/1 data", Artifact("d")};
+  task.baselines["champion.train_data"] = {"shop/1 data", Artifact("d"), {}};
+  task.baselines["last_passed"] = {"shop/2 judge", {}, {{"mae", 0.1 + 0.2}, {"r2", std::nan("")}}};
+  task.overrides = {{.rule = "mae", .by = "ana", .reason = "a new tax", .at = UtcTime{5}, .expires = UtcTime{9}}};
+  task.created_at = UtcTime{3};
   task.champion = Artifact("e");
   task.champion_deployment = "shop/1/release";
   task.deployment = "shop/12/release";
@@ -47,6 +50,10 @@ TEST(Codec, ATaskReadsBackAsItWasWritten) {
   EXPECT_EQ(read->timeout, task.timeout);
   EXPECT_EQ(read->inputs.at("train.model").profile, Artifact("c"));
   EXPECT_EQ(read->champion, Artifact("e"));
+  EXPECT_EQ(read->baselines.at("last_passed").metrics.at("mae"), 0.1 + 0.2);
+  EXPECT_TRUE(std::isnan(read->baselines.at("last_passed").metrics.at("r2")));
+  EXPECT_EQ(read->overrides, task.overrides);
+  EXPECT_EQ(read->created_at, task.created_at);
 }
 
 TEST(Codec, AnOutcomeReadsBackWithNaNMetricsAndItsVerdict) {

@@ -346,7 +346,7 @@ TEST(Gate, AnOverrideSaysWhoWhyAndForHowLong) {
 TEST(Gate, HistoryFitsEightyColumnsAndShowsARuleAlone) {
   FakeWorld world = FullWorld();
 
-  for (const std::vector<std::string> words : {std::vector<std::string>{"gate", "history", "used-car-price", "model-gate"},
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"gate", "history", "used-car-price", "model-gate"},
                                                {"gate", "history", "used-car-price", "model-gate", "--rule", "mae"}}) {
     for (const std::string& line : SplitLines(world.Run(words).out)) EXPECT_LE(DisplayWidth(line), 80u) << line;
   }

@@ -135,7 +135,7 @@ constexpr Duration kLasting{24 * 3'600'000};
 std::string StateText(const OverrideView& view) {
   const core::OverrideRecord& record = view.record;
   if (view.state == "revoked") return "revoked by " + record.revoked_by;
-  return view.state + (view.state == "expired" ? "" : " until " + MinuteText(record.expires) + " UTC");
+  return view.state + (view.state == "in force" ? " until " + MinuteText(record.expires) : "");
 }
 
 int Answer(Invocation& invocation, const absl::StatusOr<OverrideView>& view, const Hint& where) {
@@ -147,7 +147,7 @@ int Answer(Invocation& invocation, const absl::StatusOr<OverrideView>& view, con
   const core::OverrideRecord& record = view->record;
   invocation.out.Line(invocation.out.Paint("✔", Style::kGood) + " " +
                       SafeLine("override " + std::to_string(record.id) + " of " + record.gate + "." + record.rule + " in " +
-                               record.pipeline + " by " + record.by + ": " + StateText(*view)));
+                               record.pipeline + " by " + record.by + ": " + StateText(*view) + (view->state == "in force" ? " UTC" : "")));
   if (view->state == "in force") {
     invocation.Hints({{"Judge it again", "cd4ml run retry " + record.run},
                       {"Take it back", "cd4ml gate revoke " + std::to_string(record.id)}});
@@ -187,7 +187,7 @@ int Overrides(Invocation& invocation) {
   const std::string pipeline = invocation.arguments.One("PIPELINE");
   const auto views = invocation.Gates().ListOverrides(pipeline);
   if (!views.ok()) return invocation.Fail(views.status(), IfNotFound(views.status(), {"Pipelines", "cd4ml pipeline list"}));
-  Table table({{"ID", 0}, {"PIPELINE", 2}, {"RULE", 0}, {"STATE", 0}, {"BY", 1}, {"REASON", 3}, {"RUN", 4}, {"SINCE (UTC)", kOnlyWide}});
+  Table table({{"ID", 0}, {"PIPELINE", 3}, {"RULE", 0}, {"STATE (UTC)", 0}, {"BY", 1}, {"REASON", 2}, {"RUN", 4}, {"SINCE (UTC)", kOnlyWide}});
   for (const OverrideView& view : *views) {
     const core::OverrideRecord& record = view.record;
     const bool counts = view.state != "expired" && view.state != "revoked";
@@ -220,7 +220,7 @@ Command GateOverride() {
   return {.path = "gate override",
           .group = kGroup,
           .summary = "take it upon yourself that a rule does not block",
-          .examples = {"gate override used-car-price/12 model-gate mae --reason \"new tax, agreed with sales\""},
+          .examples = {"gate override used-car-price/12 model-gate mae --reason \"new tax\""},
           .operands = {{"RUN", "a run that was judged, like used-car-price/2"},
                        {"STAGE", "the gate's stage"},
                        {"RULE", "the rule, as the verdict names it"}},
