@@ -23,13 +23,20 @@ std::vector<double> Bins(const ColumnProfile& column) {
 namespace {
 
 Value ToValue(const ColumnProfile& column) {
-  Value::Map map = {{"numeric", column.numeric}, {"rows", column.rows}, {"nulls", column.nulls}};
+  Value::Map map = {{"numeric", column.numeric},
+                    {"rows", column.rows},
+                    {"nulls", column.nulls},
+                    {"distinct", column.distinct}};
+  if (!column.type.empty()) map["type"] = column.type;
   if (column.numeric) {
     map["edges"] = Value::List(column.edges.begin(), column.edges.end());
     map["counts"] = Value::List(column.counts.begin(), column.counts.end());
     map["min"] = column.min;
     map["max"] = column.max;
     map["mean"] = column.mean;
+    map["std"] = column.std;
+    if (!column.quantiles.empty())
+      map["quantiles"] = Value::List(column.quantiles.begin(), column.quantiles.end());
   } else {
     map["top"] = Value::Map(column.top.begin(), column.top.end());
     map["other"] = column.other;
@@ -74,6 +81,30 @@ absl::Status ReadHistogram(const Value& value, ColumnProfile& column) {
   return absl::OkStatus();
 }
 
+// Profiles of before have none of these; zero and empty say so.
+absl::Status ReadLaterMembers(const Value& value, ColumnProfile& column) {
+  if (const Value* type = value.Find("type")) {
+    if (!type->is_string()) return Malformed("type");
+    column.type = type->string();
+  }
+  if (const Value* distinct = value.Find("distinct")) {
+    CD4ML_ASSIGN_OR_RETURN(column.distinct, ReadCount(distinct, "distinct"));
+  }
+  if (const Value* std = value.Find("std")) {
+    CD4ML_ASSIGN_OR_RETURN(column.std, ReadNumber(std, "std"));
+  }
+  const Value* quantiles = value.Find("quantiles");
+  if (quantiles == nullptr) return absl::OkStatus();
+  if (!quantiles->is_list() || quantiles->list().size() != std::size(kProfileQuantiles))
+    return Malformed("quantiles");
+  for (const Value& item : quantiles->list()) {
+    CD4ML_ASSIGN_OR_RETURN(const double quantile, ReadNumber(&item, "quantiles"));
+    column.quantiles.push_back(quantile);
+  }
+  return std::is_sorted(column.quantiles.begin(), column.quantiles.end()) ? absl::OkStatus()
+                                                                          : Malformed("quantiles");
+}
+
 absl::Status ReadCategories(const Value& value, ColumnProfile& column) {
   const Value* top = value.Find("top");
   if (top == nullptr || !top->is_map()) return Malformed("top");
@@ -99,6 +130,7 @@ absl::StatusOr<ColumnProfile> ColumnFromValue(const Value& value) {
   CD4ML_ASSIGN_OR_RETURN(column.nulls, ReadCount(value.Find("nulls"), "nulls"));
   CD4ML_RETURN_IF_ERROR(column.numeric ? ReadHistogram(value, column)
                                        : ReadCategories(value, column));
+  CD4ML_RETURN_IF_ERROR(ReadLaterMembers(value, column));
   if (Sum(Bins(column)) != static_cast<double>(column.rows)) return Malformed("rows");
   return column;
 }

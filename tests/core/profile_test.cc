@@ -165,5 +165,46 @@ TEST(ProfileJson, RefusesEdgesThatDoNotAscend) {
   EXPECT_FALSE(ProfileFromValue(ToValue(profile)).ok());
 }
 
+TEST(ProfileJson, KeepsWhatLaterProfilesHave) {
+  TableProfile profile = SampleProfile();
+  ColumnProfile& price = profile.columns["price"];
+  price.std = 1.5;
+  price.distinct = 7;
+  price.type = "DOUBLE";
+  price.quantiles = {1, 2, 3, 4, 5, 6, 7};
+  profile.columns["brand"].distinct = 4;
+
+  const absl::StatusOr<TableProfile> back = ProfileFromValue(ToValue(profile));
+
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->columns.at("price").std, 1.5);
+  EXPECT_EQ(back->columns.at("price").distinct, 7);
+  EXPECT_EQ(back->columns.at("price").type, "DOUBLE");
+  EXPECT_EQ(back->columns.at("price").quantiles, price.quantiles);
+  EXPECT_EQ(back->columns.at("brand").distinct, 4);
+
+  const std::string good = ToJson(ToValue(profile));
+  for (const auto& [from, to] : std::map<std::string, std::string>{{"[1.0,2.0,3.0,4.0", "[1.0,2.0,3.0,2.5"},
+                                                                   {"[1.0,2.0,", "[1.0,"},
+                                                                   {"\"std\":1.5", "\"std\":\"x\""},
+                                                                   {"\"distinct\":7", "\"distinct\":-7"},
+                                                                   {"\"type\":\"DOUBLE\"", "\"type\":3"}}) {
+    std::string text = good;
+    ASSERT_NE(text.find(from), std::string::npos) << from;
+    EXPECT_FALSE(ProfileFromValue(*ParseJson(text.replace(text.find(from), from.size(), to))).ok()) << to;
+  }
+}
+
+TEST(ProfileJson, ReadsProfilesOfBefore) {
+  const absl::StatusOr<TableProfile> back = ProfileFromValue(*ParseJson(
+      R"({"rows":3,"columns":{"a":{"numeric":true,"rows":3,"nulls":1,"edges":[1.0],"counts":[1,1],"min":1.0,"max":2.0,"mean":1.5},)"
+      R"("b":{"numeric":false,"rows":3,"nulls":0,"top":{"x":2},"other":1}}})"));
+
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->columns.at("a").std, 0);
+  EXPECT_TRUE(back->columns.at("a").quantiles.empty());
+  EXPECT_EQ(back->columns.at("b").distinct, 0);
+}
+
 }  // namespace
 }  // namespace cd4ml::core
