@@ -106,6 +106,28 @@ absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& pre
   return engine_->PredictionMetrics(workspace_.dir() + "/" + predictions.file, predictions);
 }
 
+absl::Status Tables::WriteQuarantine() {
+  absl::Status first;
+  for (const core::OutputSpec& output : stage_.outputs) {
+    if (output.quarantine.empty()) continue;
+    CD4ML_RETURN_IF_ERROR(Open());
+    absl::Status written = Add(output.quarantine);
+    if (written.ok())
+      written = engine_->WriteBadRows(output.quarantine, stage_.rules, workspace_.dir() + "/" + output.path);
+    // One table that is not there keeps no other from being written.
+    first.Update(Annotate(written, "quarantine of " + output.quarantine));
+  }
+  return first;
+}
+
+bool Tables::IsProfiled(const core::ProducedOutput& output, bool mentioned) const {
+  const auto spec = std::find_if(stage_.outputs.begin(), stage_.outputs.end(),
+                                 [&](const core::OutputSpec& declared) { return declared.name == output.name; });
+  // What was put into quarantine is not what was accepted.
+  if (output.type != core::OutputType::kDataset || spec == stage_.outputs.end() || !spec->quarantine.empty()) return false;
+  return mentioned || stage_.kind == core::StageKind::kDataGate;
+}
+
 absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) {
   for (core::ProducedOutput& output : outputs) {
     const bool mentioned =
@@ -113,9 +135,15 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
           const std::vector<std::string> tables = TablesOf(rule);
           return std::find(tables.begin(), tables.end(), output.name) != tables.end();
         });
-    if (output.type != core::OutputType::kDataset || !mentioned) continue;
+    if (!IsProfiled(output, mentioned)) continue;
     CD4ML_RETURN_IF_ERROR(Open());
-    CD4ML_RETURN_IF_ERROR(Add(output.name));
+    if (const absl::Status& added = Add(output.name); absl::IsInvalidArgument(added) && !mentioned) {
+      // A dataset may also be pictures, and no rule has said otherwise.
+      attempt_.Say("output \"" + output.name + "\" gets no profile: " + Message(added));
+      continue;
+    } else {
+      CD4ML_RETURN_IF_ERROR(added);
+    }
     CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(output.name));
     if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
       // A rule that only warns may have been one that cannot be judged.

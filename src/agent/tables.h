@@ -30,13 +30,17 @@ class Tables {
   // where that could not be judged, which the rule's own result says.
   std::vector<std::string> Segments();
   absl::StatusOr<core::MetricSet> Metrics(const core::PredictionsSpec& predictions);
-  // Stores a profile of each dataset output that a rule mentions, with the segments that qualify.
+  // Writes the outputs that take the bad rows of a table, as far as that table is there.
+  absl::Status WriteQuarantine();
+  // Stores a profile of each dataset output, with the segments that qualify: of a data gate all that are tables, of others
+  // what a rule mentions.
   absl::Status AttachProfiles(std::vector<core::ProducedOutput>& outputs);
   // Returns the tables of the rules as they can be shown: with the profiles that there are, and where the gate blocks, and
   // so leaves none, with profiles made for this.
   std::vector<core::ReportTable> Shown(bool blocks);
 
  private:
+  bool IsProfiled(const core::ProducedOutput& output, bool mentioned) const;
   // Returns the rule that says which segments of a table qualify, or null.
   const core::SegmentsRule* SegmentsOf(const std::string& table) const;
   // Makes a table known to the engine, once.

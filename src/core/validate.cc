@@ -286,6 +286,7 @@ class Validator {
     for (const MetricsSpec& metrics : stage.metrics) {
       CheckPath(metrics.file, "file of metrics " + Quoted(metrics.file), metrics.place);
     }
+    for (const OutputSpec& output : stage.outputs) CheckQuarantine(stage, output);
     if (stage.predictions) {
       CheckPath(stage.predictions->file, "file of predictions", stage.predictions->place);
     }
@@ -300,6 +301,26 @@ class Validator {
     for (const Rule& rule : stage.rules) CheckRule(stage, rule);
     CheckCondition(stage);
     if (stage.monitor) CheckMonitor(stage);
+  }
+
+  void CheckQuarantine(const StageSpec& stage, const OutputSpec& output) {
+    if (output.quarantine.empty()) return;
+    const Place place = stage.PlaceOf("outputs." + output.name + ".quarantine");
+    std::vector<std::string> judged;   // Tables whose rows some rule judges one by one.
+    for (const Rule& rule : stage.rules) {
+      if (std::holds_alternative<ColumnRule>(rule.body) || std::holds_alternative<SqlRule>(rule.body))
+        judged.emplace_back(Subject(rule.body));
+    }
+    if (std::find(judged.begin(), judged.end(), output.quarantine) == judged.end()) {
+      Error(code::kUnknownSubject, place,
+            "no rule of stage " + Quoted(stage.name) + " judges single rows of " + Quoted(output.quarantine),
+            Suggest(output.quarantine, judged), "rows are judged by rules of the forms column and sql");
+    }
+    const bool known_path = !HasTemplate(output.path);
+    if (known_path && !output.path.ends_with(".csv") && !output.path.ends_with(".parquet")) {
+      Error(code::kBadPath, output.place,
+            "bad rows cannot be written to " + Quoted(output.path), "", "its path ends in .csv or .parquet");
+    }
   }
 
   void CheckInputs(const StageSpec& stage) {

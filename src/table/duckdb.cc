@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <mutex>
 #include <unordered_map>
 
@@ -172,6 +173,14 @@ absl::StatusOr<const DuckDbApi*> Load(const std::vector<std::string>& libraries)
       (tried.empty() ? "nothing" : tried) + ")");
 }
 
+// What lies in `work_folder` beside the tables must not run out of room because of them.
+int64_t DiskMax(const TableEngineOptions& options) {
+  if (options.disk_max > 0) return options.disk_max;
+  std::error_code error;
+  const std::filesystem::space_info space = std::filesystem::space(options.work_folder, error);
+  return error ? int64_t{1} << 30 : static_cast<int64_t>(space.available / 2);
+}
+
 std::string FirstLine(const char* error) {
   const std::string_view text(error == nullptr ? "unknown error" : error);
   return std::string(text.substr(0, text.find('\n')));
@@ -209,6 +218,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOption
   if (api->connect(database->database_, &database->connection_) != kSuccess) {
     return absl::InternalError("the table library gives no connection");
   }
+  // Only of an open database is this heard.
+  CD4ML_RETURN_IF_ERROR(database->Execute("SET max_temp_directory_size = '" + std::to_string(DiskMax(options)) + "B'"));
   return database;
 }
 

@@ -41,9 +41,21 @@ Format FormatOf(const fs::path& path) {
   return text[0] == '{' ? Format::kLines : text[0] == '[' ? Format::kArray : Format::kCsv;
 }
 
+// Returns why an entry of a folder cannot be passed over although it is no file, or "".
+std::string WhyNotPassedOver(const fs::directory_entry& entry) {
+  std::error_code error;
+  const std::string name = "\"" + entry.path().filename().string() + "\"";
+  const bool is_link = entry.is_symlink(error);
+  if (entry.is_directory(error)) return is_link ? name + " is a link to a folder, which is not followed" : "";
+  if (!FormatOfEnding(entry.path())) return "";
+  return name + (is_link ? " is a link that leads to no file" : " is neither a file nor a folder");
+}
+
 absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
+  if (error && error != std::errc::no_such_file_or_directory)
+    return absl::InvalidArgumentError("\"" + path.string() + "\" cannot be looked at: " + error.message());
   if (!fs::exists(status))
     return absl::InvalidArgumentError("there is no file \"" + path.string() + "\"");
   if (fs::is_regular_file(status)) return std::vector<fs::path>{path};
@@ -53,9 +65,15 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
   fs::recursive_directory_iterator entry(path, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const bool hidden = entry->path().filename().native().starts_with(".");
-    if (hidden && entry->is_directory(error)) entry.disable_recursion_pending();
-    if (!hidden && entry->is_regular_file(error) && FormatOfEnding(entry->path()))
+    std::error_code ignored;   // A link that leads nowhere is no reason to stop, but has to be said.
+    if (hidden && entry->is_directory(ignored)) entry.disable_recursion_pending();
+    if (hidden) continue;
+    if (!entry->is_regular_file(ignored)) {
+      if (const std::string why = WhyNotPassedOver(*entry); !why.empty())
+        return absl::InvalidArgumentError("\"" + path.string() + "\": " + why);
+    } else if (FormatOfEnding(entry->path())) {
       files.push_back(entry->path());
+    }
   }
   if (error)
     return absl::InvalidArgumentError("\"" + path.string() +
@@ -74,31 +92,23 @@ class TableWriter {
  public:
   TableWriter(Database& database, Table& table) : database_(database), table_(table) {}
 
-  // Makes the table when it has no rows yet, which is quick also for thousands of columns; changes
-  // it else.
+  // Makes the table when it has no rows yet, which is quick also for thousands of columns. Later it gets room for twice
+  // as many at a time: a file may bring a new one in every line.
   absl::Status AddColumns(const std::vector<std::string>& names) {
     if (table_.columns.size() + names.size() > kColumnsMax) {
       return absl::InvalidArgumentError("more than " + std::to_string(kColumnsMax) + " columns");
     }
+    table_.columns.insert(table_.columns.end(), names.begin(), names.end());
+    if (table_.columns.size() <= room_) return absl::OkStatus();
     CD4ML_RETURN_IF_ERROR(Finish());
-    std::string columns = "file BIGINT, line BIGINT, bad VARCHAR";
-    for (const std::string& name : names) {
-      const std::string column = "c" + std::to_string(table_.columns.size()) + " VARCHAR";
-      table_.columns.push_back(name);
-      columns += ", " + column;
-      if (written_)
-        CD4ML_RETURN_IF_ERROR(
-            database_.Execute("ALTER TABLE " + table_.sql + " ADD COLUMN " + column));
-    }
-    return written_
-               ? absl::OkStatus()
-               : database_.Execute("CREATE OR REPLACE TABLE " + table_.sql + " (" + columns + ")");
+    const size_t had = room_;
+    room_ = written_ ? std::min(kColumnsMax, std::max(table_.columns.size(), 2 * room_)) : table_.columns.size();
+    return written_ ? Widen(had) : Create();
   }
 
   void BeginRow(int64_t line) {
     if (!appender_) {
-      appender_ = std::make_unique<Appender>(database_, table_.sql, /*numbers=*/2,
-                                             1 + table_.columns.size());
+      appender_ = std::make_unique<Appender>(database_, table_.sql, /*numbers=*/2, 1 + room_);
     }
     written_ = true;
     appender_->Set(0, static_cast<int64_t>(table_.files.size()) - 1);
@@ -121,9 +131,25 @@ class TableWriter {
   }
 
  private:
+  absl::Status Create() {
+    std::string columns = "file BIGINT, line BIGINT, bad VARCHAR";
+    for (size_t i = 0; i < room_; ++i) columns += ", c" + std::to_string(i) + " VARCHAR";
+    return database_.Execute("CREATE OR REPLACE TABLE " + table_.sql + " (" + columns + ")");
+  }
+  absl::Status Widen(size_t had) {
+    std::string columns = "*";
+    for (size_t i = had; i < room_; ++i) columns += ", CAST(NULL AS VARCHAR) AS c" + std::to_string(i);
+    const std::string wide = table_.sql + "_wide";
+    CD4ML_RETURN_IF_ERROR(
+        database_.Execute("CREATE OR REPLACE TABLE " + wide + " AS SELECT " + columns + " FROM " + table_.sql));
+    CD4ML_RETURN_IF_ERROR(database_.Execute("DROP TABLE " + table_.sql));
+    return database_.Execute("ALTER TABLE " + wide + " RENAME TO " + table_.sql);
+  }
+
   Database& database_;
   Table& table_;
   std::unique_ptr<Appender> appender_;
+  size_t room_ = 0;   // Columns that the table has in SQL; those behind `table_.columns` are not used yet.
   bool written_ = false;
 };
 
@@ -160,7 +186,25 @@ class Loader {
 
   absl::Status Finish() { return writer_.Finish(); }
 
+  // Lets the table be what its Parquet files say, where it is made of such: they are read where and when a rule asks for
+  // some of their columns, which is quicker than to copy all of them.
+  absl::Status Close() {
+    if (parquet_.empty()) return absl::OkStatus();
+    for (const std::string& type : parquet_types_) table_.natives.push_back(NativeOf(type));
+    std::string selects;
+    for (size_t i = 0; i < parquet_.size(); ++i) selects += (i == 0 ? "" : " UNION ALL ") + SelectOf(parquet_[i], i);
+    CD4ML_RETURN_IF_ERROR(database_.Execute("DROP TABLE " + table_.sql));
+    table_.is_view = true;
+    return database_.Execute("CREATE VIEW " + table_.sql + " AS " + selects);
+  }
+
  private:
+  struct ParquetFile {
+    std::string literal;              // The path in SQL.
+    std::vector<std::string> names;   // Of its columns, in the table's order.
+  };
+  static constexpr char kUnknownType[] = "?";
+
   absl::Status LoadCsv(RecordReader& reader) {
     Record record;
     CD4ML_RETURN_IF_ERROR(reader.Next(record).status());
@@ -300,20 +344,41 @@ class Loader {
     const std::string file = ParquetPattern(path.string());
     CD4ML_ASSIGN_OR_RETURN(
         const std::vector<Row> described,
-        database_.Query("SELECT column_name FROM (DESCRIBE SELECT * FROM read_parquet(" + file +
+        database_.Query("SELECT column_name, column_type FROM (DESCRIBE SELECT * FROM read_parquet(" + file +
                         "))"));
     std::vector<std::string> names;
     for (const Row& row : described) names.push_back(row[0].value_or(""));
     CD4ML_RETURN_IF_ERROR(MatchColumns(names));
     CD4ML_RETURN_IF_ERROR(writer_.Finish());
-    std::string into = "file, line";
-    std::string from = std::to_string(table_.files.size() - 1) + ", file_row_number + 1";
+    ParquetFile& added = parquet_.emplace_back(ParquetFile{file, std::vector<std::string>(names.size())});
+    parquet_types_.resize(names.size(), described.empty() ? "" : kUnknownType);
     for (size_t i = 0; i < names.size(); ++i) {
-      into += ", c" + std::to_string(targets_[i]);
-      from += ", nullif(CAST(" + Identifier(names[i]) + " AS VARCHAR), '')";
+      added.names[targets_[i]] = names[i];
+      // Where two files disagree, only the text is the same kind of thing.
+      std::string& type = parquet_types_[targets_[i]];
+      const std::string own = described[i][1].value_or("");
+      type = type == kUnknownType || type == own ? own : "";
     }
-    return database_.Execute("INSERT INTO " + table_.sql + " (" + into + ") SELECT " + from +
-                             " FROM read_parquet(" + file + ", file_row_number = true)");
+    return absl::OkStatus();
+  }
+
+  static Native NativeOf(const std::string& type) {
+    for (const char* integer : {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}) {
+      if (type == integer) return Native::kInteger;
+    }
+    if (type == "DOUBLE") return Native::kNumber;
+    return type == "TIMESTAMP" ? Native::kTime : Native::kText;
+  }
+
+  std::string SelectOf(const ParquetFile& file, size_t number) const {
+    std::string select = "SELECT CAST(" + std::to_string(number) +
+                         " AS BIGINT) AS file, file_row_number + 1 AS line, CAST(NULL AS VARCHAR) AS bad";
+    for (size_t i = 0; i < file.names.size(); ++i) {
+      const std::string name = Identifier(file.names[i]);
+      select += ", nullif(CAST(" + name + " AS VARCHAR), '') AS c" + std::to_string(i);
+      if (table_.natives[i] != Native::kText) select += ", " + name + " AS n" + std::to_string(i);
+    }
+    return select + " FROM read_parquet(" + file.literal + ", file_row_number = true)";
   }
 
   Database& database_;
@@ -326,6 +391,8 @@ class Loader {
   std::vector<size_t> targets_;  // Where the n-th field of this file's rows goes.
   std::map<std::string, size_t> json_columns_;
   std::string json_problem_;
+  std::vector<ParquetFile> parquet_;
+  std::vector<std::string> parquet_types_;  // By column of the table; empty where files differ.
 };
 
 absl::Status TakeStatedTypes(const core::CsvFormat& csv, Table& table) {
@@ -378,6 +445,7 @@ absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, s
     if (absl::IsResourceExhausted(loaded)) return absl::ResourceExhaustedError(message);
     return absl::InvalidArgumentError(message);
   }
+  CD4ML_RETURN_IF_ERROR(loader.Close());
   if (source.csv) CD4ML_RETURN_IF_ERROR(TakeStatedTypes(*source.csv, table));
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> counts,
                          database.Query("SELECT count(*), count(bad) FROM " + table.sql));

@@ -1,6 +1,11 @@
 // Histograms, frequent values and error metrics, computed by the engine over all rows.
 #include "table/measure.h"
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::table {
@@ -18,7 +23,13 @@ std::string Join(const std::vector<std::string>& texts) {
 }
 
 int64_t Integer(const std::optional<std::string>& text) { return text ? std::stoll(*text) : 0; }
-double Number(const std::optional<std::string>& text) { return text ? std::stod(*text) : 0; }
+
+// Not std::stod, which throws for the smallest numbers that there are.
+double Number(const std::optional<std::string>& text) {
+  double number = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), number);
+  return number;
+}
 
 // Counts the numbers of a column into `column.edges`, with their extent. `numbers` is a table or
 // subquery with the one column v.
@@ -71,59 +82,192 @@ absl::Status CountCategories(Database& database, const Table& table, const std::
   return absl::OkStatus();
 }
 
-// Sets quantiles as the borders of the bins; equal ones are one border.
-absl::Status FindEdges(Database& database, const std::string& numbers, ColumnProfile& column) {
-  std::vector<std::string> shares;
-  for (int i = 1; i < core::kProfileBins; ++i) {
-    shares.push_back(std::to_string(i) + ".0 / " + std::to_string(core::kProfileBins));
-  }
-  CD4ML_ASSIGN_OR_RETURN(
-      const std::vector<Row> rows,
-      database.Query("SELECT unnest(quantile_disc(v, [" + Join(shares) + "])) FROM " + numbers));
-  for (const Row& row : rows) {
-    if (row[0] && (column.edges.empty() || Number(row[0]) > column.edges.back()))
-      column.edges.push_back(Number(row[0]));
+// Columns of numbers that are measured together: with thousands of columns, the statements themselves take the time.
+constexpr size_t kBatch = 16;
+// Of a table with more columns than this, some are copied before they are looked at one by one.
+constexpr size_t kWide = 256;
+
+struct Measured {
+  std::string sql;           // The column.
+  ColumnProfile* profile;
+};
+
+// Returns `, ` between what `make(i)` says of every column.
+template <typename Make>
+std::string ForEach(const std::vector<Measured>& columns, const Make& make) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < columns.size(); ++i) parts.push_back(make("v" + std::to_string(i), i));
+  return Join(parts);
+}
+
+// Returns "quantile_disc(v0, [0.1, 0.2])": a list.
+std::string Quantiles(const std::string& function_of, const std::vector<double>& shares) {
+  std::vector<std::string> literals;
+  for (const double share : shares) literals.push_back(Literal(share));
+  return function_of + ", [" + Join(literals) + "])";
+}
+
+// Sets what the order of the numbers says: quantiles, also as the borders of the bins, where equal ones are one border.
+absl::Status FindQuantiles(Database& database, const std::vector<Measured>& columns) {
+  std::vector<double> borders;
+  for (int i = 1; i < core::kProfileBins; ++i) borders.push_back(static_cast<double>(i) / core::kProfileBins);
+  const std::vector<double> shares(std::begin(core::kProfileQuantiles), std::end(core::kProfileQuantiles));
+  // Of halves, whose differences are always numbers.
+  const std::string lists = ForEach(columns, [&](const std::string& v, size_t) {
+    return "unnest(list_concat(" + Quantiles("quantile_disc(" + v, borders) + ", " +
+           Quantiles("quantile_cont(" + v + " / 2", shares) + "))";
+  });
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, database.Query("SELECT " + lists + " FROM cd4ml_numbers"));
+  for (size_t i = 0; i < rows.size(); ++i) {
+    for (size_t c = 0; c < columns.size(); ++c) {
+      if (!rows[i][c]) continue;   // There are no numbers.
+      ColumnProfile& column = *columns[c].profile;
+      const double value = Number(rows[i][c]);
+      if (i >= borders.size()) {
+        column.quantiles.push_back(2 * value);
+      } else if (column.edges.empty() || value > column.edges.back()) {
+        column.edges.push_back(value);
+      }
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status FindCategories(Database& database, const Table& table, const std::string& sql,
-                            ColumnProfile& column) {
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         database.Query("SELECT " + sql + " FROM " + table.sql + " WHERE strlen(" +
-                                        sql + ") <= " + std::to_string(kCategoryMax) +
-                                        " GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT " +
-                                        std::to_string(core::kTopValues)));
-  for (const Row& row : rows) column.top[*row[0]] = 0;
+// Sets the extent, the rows without a number, those of every bin, how many numbers differ, and the type.
+absl::Status CountBatch(Database& database, const std::vector<Measured>& columns) {
+  const std::string counts = ForEach(columns, [&](const std::string& v, size_t c) {
+    std::string part = "count(" + v + "), min(" + v + "), max(" + v + "), count(DISTINCT " + v +
+                       "), CAST(coalesce(bool_and(i" + std::to_string(c) + ") FILTER (WHERE " + v + " IS NOT NULL), FALSE) AS VARCHAR)";
+    for (const double edge : columns[c].profile->edges)
+      part += ", count(*) FILTER (WHERE " + v + " <= " + Literal(edge) + ")";
+    return part;
+  });
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, database.Query("SELECT " + counts + " FROM cd4ml_numbers"));
+  size_t at = 0;
+  for (const Measured& measured : columns) {
+    ColumnProfile& column = *measured.profile;
+    const int64_t numbers = Integer(rows[0][at]);
+    column.nulls = column.rows - numbers;
+    column.min = Number(rows[0][at + 1]);
+    column.max = Number(rows[0][at + 2]);
+    column.distinct = Integer(rows[0][at + 3]);
+    column.type = *rows[0][at + 4] == "true" ? "BIGINT" : "DOUBLE";
+    at += 5;
+    int64_t below = 0;
+    for (size_t i = 0; i < column.edges.size(); ++i, ++at) {
+      const int64_t up_to = Integer(rows[0][at]);
+      column.counts.push_back(up_to - below);
+      below = up_to;
+    }
+    column.counts.push_back(numbers - below);
+  }
   return absl::OkStatus();
+}
+
+// Sets mean and deviation. What is too large to be squared is measured in a larger unit.
+absl::Status FindMoments(Database& database, const std::vector<Measured>& columns) {
+  constexpr double kSquaredMax = 1e150;
+  std::vector<double> units;
+  for (const Measured& measured : columns) {
+    const double size = std::max(std::abs(measured.profile->min), std::abs(measured.profile->max));
+    units.push_back(size > kSquaredMax ? size : 1);
+  }
+  const auto in_units = [&units](const std::string& v, size_t c) { return units[c] == 1 ? v : v + " / " + Literal(units[c]); };
+  const std::string averages =
+      ForEach(columns, [&](const std::string& v, size_t c) { return "favg(" + in_units(v, c) + ")"; });
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> means, database.Query("SELECT " + averages + " FROM cd4ml_numbers"));
+  // From the differences to the mean: of numbers that lie close together far from zero, nothing else is exact.
+  const std::string squares = ForEach(columns, [&](const std::string& v, size_t c) {
+    return "fsum(power(" + in_units(v, c) + " - " + Literal(Number(means[0][c])) + ", 2))";
+  });
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> sums, database.Query("SELECT " + squares + " FROM cd4ml_numbers"));
+  for (size_t c = 0; c < columns.size(); ++c) {
+    ColumnProfile& column = *columns[c].profile;
+    const auto numbers = static_cast<double>(column.rows - column.nulls);
+    column.mean = std::clamp(Number(means[0][c]) * units[c], column.min, column.max);
+    const double deviation = numbers < 2 ? 0 : std::sqrt(Number(sums[0][c]) / (numbers - 1));
+    column.std = std::min(deviation * units[c], std::numeric_limits<double>::max());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ProfileNumbers(Database& database, const Table& table, const std::vector<Measured>& columns) {
+  if (columns.empty()) return absl::OkStatus();
+  // Reading text as numbers costs more than all the rest: it is done once.
+  const std::string numbers = ForEach(columns, [&](const std::string& v, size_t c) {
+    const std::string& sql = columns[c].sql;
+    return table.Number(sql) + " AS " + v + ", " + table.IsInt(sql) + " AS i" + std::to_string(c);
+  });
+  CD4ML_RETURN_IF_ERROR(database.Execute("CREATE OR REPLACE TEMP TABLE cd4ml_numbers AS SELECT " + numbers + " FROM " + table.sql));
+  CD4ML_RETURN_IF_ERROR(FindQuantiles(database, columns));
+  CD4ML_RETURN_IF_ERROR(CountBatch(database, columns));
+  CD4ML_RETURN_IF_ERROR(FindMoments(database, columns));
+  return database.Execute("DROP TABLE cd4ml_numbers");
+}
+
+// Groups the texts of a column once: first a row about all of them, then the most frequent.
+absl::Status ProfileTexts(Database& database, const std::string& from, const Measured& measured, ColumnKind kind) {
+  CD4ML_ASSIGN_OR_RETURN(
+      const std::vector<Row> rows,
+      database.Query("WITH groups AS MATERIALIZED (SELECT " + measured.sql + " AS v, count(*) AS n FROM " + from +
+                     " GROUP BY 1) SELECT v, n, empty FROM (SELECT CAST(coalesce(bool_or(contains(v, ':')), FALSE) AS VARCHAR) "
+                     "AS v, count(v) AS n, CAST(coalesce(sum(n) FILTER (WHERE v IS NULL), 0) AS BIGINT) AS empty, 0 AS rank "
+                     "FROM groups UNION ALL SELECT * FROM (SELECT v, n, 0, 1 FROM groups WHERE strlen(v) <= " +
+                     std::to_string(kCategoryMax) + " ORDER BY n DESC, v LIMIT " + std::to_string(core::kTopValues) +
+                     ")) ORDER BY rank"));
+  ColumnProfile& column = *measured.profile;
+  column.distinct = Integer(rows[0][1]);
+  column.nulls = Integer(rows[0][2]);
+  column.type = kind != ColumnKind::kTimestamp ? "VARCHAR" : *rows[0][0] == "true" ? "TIMESTAMP" : "DATE";
+  column.other = column.rows - column.nulls;
+  for (size_t i = 1; i < rows.size(); ++i) column.other -= column.top[*rows[i][0]] = Integer(rows[i][1]);
+  return absl::OkStatus();
+}
+
+// Profiles the columns from `first` to before `end`.
+absl::Status ProfileBatch(Database& database, const Table& table, size_t first, size_t end, core::TableProfile& profile) {
+  const std::vector<std::string> names(table.columns.begin() + static_cast<ptrdiff_t>(first),
+                                       table.columns.begin() + static_cast<ptrdiff_t>(end));
+  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(database, table, names));
+  std::vector<Measured> numbers;
+  for (size_t i = first; i < end; ++i) {
+    const ColumnKind kind = kinds.at(table.columns[i]);
+    ColumnProfile& column = profile.columns[table.columns[i]];
+    column.rows = table.rows;
+    column.numeric = kind == ColumnKind::kNumber;
+    const Measured measured{"c" + std::to_string(i), &column};
+    if (column.numeric) {
+      numbers.push_back(measured);
+    } else {
+      CD4ML_RETURN_IF_ERROR(ProfileTexts(database, table.sql, measured, kind));
+    }
+  }
+  return ProfileNumbers(database, table, numbers);
 }
 
 }  // namespace
 
 absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Table& table) {
-  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(database, table, table.columns));
   const SingleThread single(database);
   CD4ML_RETURN_IF_ERROR(single.status());
   core::TableProfile profile;
   profile.rows = table.rows;
-  for (const std::string& name : table.columns) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(name));
-    ColumnProfile& column = profile.columns[name];
-    column.rows = table.rows;
-    column.numeric = kinds.at(name) == ColumnKind::kNumber;
-    if (column.numeric) {
-      // Reading text as numbers costs more than all the rest: it is done once.
-      CD4ML_RETURN_IF_ERROR(
-          database.Execute("CREATE OR REPLACE TEMP TABLE cd4ml_numbers AS SELECT cd4ml_number(" +
-                           sql + ") AS v FROM " + table.sql));
-      CD4ML_RETURN_IF_ERROR(FindEdges(database, "cd4ml_numbers", column));
-      CD4ML_RETURN_IF_ERROR(CountNumbers(database, "cd4ml_numbers", column));
-    } else {
-      CD4ML_RETURN_IF_ERROR(FindCategories(database, table, sql, column));
-      CD4ML_RETURN_IF_ERROR(CountCategories(database, table, sql, column));
+  for (size_t first = 0; first < table.columns.size(); first += kBatch) {
+    const size_t end = std::min(first + kBatch, table.columns.size());
+    Table part = table;   // The same, or a copy of these columns alone.
+    if (table.columns.size() > kWide) {
+      part.sql = "cd4ml_narrow";
+      std::vector<std::string> copied = {"line"};
+      for (size_t i = first; i < end; ++i) {
+        copied.push_back("c" + std::to_string(i));
+        if (i < table.natives.size() && table.natives[i] != Native::kText) copied.push_back("n" + std::to_string(i));
+      }
+      CD4ML_RETURN_IF_ERROR(database.Execute("CREATE OR REPLACE TEMP TABLE cd4ml_narrow AS SELECT " + Join(copied) +
+                                             " FROM " + table.sql));
     }
+    CD4ML_RETURN_IF_ERROR(ProfileBatch(database, part, first, end, profile));
   }
-  CD4ML_RETURN_IF_ERROR(database.Execute("DROP TABLE IF EXISTS cd4ml_numbers"));
+  CD4ML_RETURN_IF_ERROR(database.Execute("DROP TABLE IF EXISTS cd4ml_narrow"));
   return profile;
 }
 

@@ -162,17 +162,23 @@ Judged Judge(const Case& it, const core::UniqueRule& unique) {
   CD4ML_ASSIGN_OR_RETURN(Compared compared, ComparedBy(*table, unique));
   CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
   if (grouping.is_set()) return JudgeUniqueBy(it, *table, grouping, unique, compared);
-  const std::string keys = Join(compared.sql, ", ");
-  const std::string groups =
-      "(SELECT " + keys + ", count(*) AS n, min(file * 1000000000000 + line) AS place FROM " +
-      table->sql + " WHERE bad IS NULL GROUP BY " + keys + " HAVING count(*) > 1)";
-  compared.sql.resize(std::min<size_t>(compared.sql.size(), 5));
+  std::vector<std::string> compact;
+  for (const std::string& column : compared.sql) compact.push_back(table->Key(column));
+  const std::string from = " FROM " + table->sql + " WHERE bad IS NULL GROUP BY ";
   CD4ML_ASSIGN_OR_RETURN(
-      const std::vector<Row> rows,
-      it.database.Query("SELECT CAST(sum(n - 1) OVER () AS BIGINT), place, n, " +
-                        Join(compared.sql, ", ") + " FROM " + groups + " ORDER BY place LIMIT " +
-                        std::to_string(core::kOffendingRowsMax)));
-  const int64_t copies = rows.empty() ? 0 : Integer(rows[0][0]);
+      const std::vector<Row> counts,
+      it.database.Query("SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n" + from + Join(compact, ", ") +
+                        " HAVING count(*) > 1)"));
+  const int64_t copies = Integer(counts[0][0]);
+  const std::string keys = Join(compared.sql, ", ");
+  compared.sql.resize(std::min<size_t>(compared.sql.size(), 5));
+  std::vector<Row> rows;   // Where they are is asked only when there are some: it costs twice as much as counting them.
+  if (copies > 0) {
+    CD4ML_ASSIGN_OR_RETURN(
+        rows, it.database.Query("SELECT '', place, n, " + Join(compared.sql, ", ") + " FROM (SELECT " + keys +
+                                ", count(*) AS n, min(file * 1000000000000 + line) AS place" + from + keys +
+                                " HAVING count(*) > 1) ORDER BY place LIMIT " + std::to_string(core::kOffendingRowsMax)));
+  }
   RuleResult result = Begin(it, table->rows);
   result.observed = ShareObserved(copies, table->rows, "are copies");
   result.observed_number = Share(copies, table->rows);

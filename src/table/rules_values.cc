@@ -6,6 +6,7 @@
 #include "cd4ml/base/status.h"
 #include "table/judge.h"
 #include "table/predicate.h"
+#include "table/rules.h"
 
 namespace cd4ml::table {
 namespace {
@@ -33,12 +34,12 @@ struct ColumnCounts {
   std::vector<int64_t> broken;  // By demand.
 };
 
-Demand TypeDemand(core::ColumnType type, const std::string& sql) {
+Demand TypeDemand(const Table& table, core::ColumnType type, const std::string& sql) {
   switch (type) {
     case core::ColumnType::kInt:
-      return {"cd4ml_is_int(" + sql + ")", "are no int"};
+      return {table.IsInt(sql), "are no int"};
     case core::ColumnType::kFloat:
-      return {"cd4ml_is_number(" + sql + ")", "are no float"};
+      return {table.IsNumber(sql), "are no float"};
     case core::ColumnType::kText:
       return {"TRUE", "are no text"};
     case core::ColumnType::kBool:
@@ -47,20 +48,19 @@ Demand TypeDemand(core::ColumnType type, const std::string& sql) {
       return {"cd4ml_timestamp(" + sql + ") IS NOT NULL AND NOT contains(" + sql + ", ':')",
               "are no date (2016-03-26)"};
     case core::ColumnType::kTimestamp:
-      return {"cd4ml_timestamp(" + sql + ") IS NOT NULL",
+      return {table.Time(sql) + " IS NOT NULL",
               "are no timestamp (2016-03-26 17:47:46)"};
   }
   return {"FALSE", "have an unknown type"};
 }
 
-std::vector<Demand> Demands(const ColumnRule& column, const std::string& sql) {
+std::vector<Demand> Demands(const Table& table, const ColumnRule& column, const std::string& sql) {
   std::vector<Demand> demands;
-  if (column.type) demands.push_back(TypeDemand(*column.type, sql));
+  if (column.type) demands.push_back(TypeDemand(table, *column.type, sql));
   if (column.value.is_set()) {
     constexpr double kMost = std::numeric_limits<double>::max();
-    const std::string within = "cd4ml_within(" + sql + ", " +
-                               Literal(column.value.min.value_or(-kMost)) + ", " +
-                               Literal(column.value.max.value_or(kMost)) + ")";
+    const std::string within = table.Within(sql, Literal(column.value.min.value_or(-kMost)),
+                                            Literal(column.value.max.value_or(kMost)));
     demands.push_back({within, "are not " + core::FormatBounds(column.value, "")});
   }
   if (!column.in.empty()) {
@@ -142,18 +142,18 @@ absl::StatusOr<std::string> AddOutliers(const Case& it, const Table& table,
 absl::StatusOr<ColumnView> ViewOf(const Case& it, const Table& table, const Grouping& grouping,
                                   const ColumnRule& column, const std::string& sql) {
   ColumnView view;
-  view.demands = Demands(column, sql);
+  view.demands = Demands(table, column, sql);
   std::string from = table.sql;
   if (column.outliers) {
     CD4ML_ASSIGN_OR_RETURN(
         from, AddOutliers(it, table, grouping, *column.outliers, sql, view.demands));
   }
   // Every demand is evaluated once for each row.
-  view.sql = "(SELECT *, bad IS NULL AND " + sql + " IS NULL AS " + kEmpty;
+  view.sql = "(SELECT *, bad IS NULL AND " + table.Value(sql) + " IS NULL AS " + kEmpty;
   view.any_bad = "bad IS NOT NULL";
   for (size_t i = 0; i < view.demands.size(); ++i) {
     const std::string broken = "broken" + std::to_string(i);
-    view.sql += ", " + sql + " IS NOT NULL AND (" + view.demands[i].fulfilled +
+    view.sql += ", " + table.Value(sql) + " IS NOT NULL AND (" + view.demands[i].fulfilled +
                 ") IS NOT TRUE AS " + broken;
     view.any_bad += " OR " + broken;
   }
@@ -244,10 +244,10 @@ absl::StatusOr<std::string> TypedView(const Case& it, const Table& table,
         selected += sql;
         break;
       case ColumnKind::kNumber:
-        selected += "cd4ml_number(" + sql + ")";
+        selected += table.Number(sql);
         break;
       case ColumnKind::kTimestamp:
-        selected += "cd4ml_timestamp(" + sql + ")";
+        selected += table.Time(sql);
         break;
     }
     selected += " AS " + Identifier(column);
@@ -342,6 +342,41 @@ Judged Judge(const Case& it, const core::SqlRule& sql) {
   std::string message = result.observed + ": " + sql.predicate;
   return Ended(it, std::move(result), Exceeds(bad_rows, sql.max_bad_share, table->rows),
                std::move(message));
+}
+
+// --- rows that are broken by themselves ---
+
+namespace {
+
+absl::StatusOr<std::string> SelectBroken(const Case& it, const ColumnRule& column) {
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, column.of));
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column.column));
+  CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
+  CD4ML_ASSIGN_OR_RETURN(const ColumnView view, ViewOf(it, *table, grouping, column, sql));
+  std::vector<std::string> broken;
+  for (size_t i = 0; i < view.demands.size(); ++i) broken.push_back("broken" + std::to_string(i));
+  // Where some values may be empty, an empty one is not bad.
+  if (column.max_nulls == 0.0) broken.emplace_back(kEmpty);
+  if (broken.empty()) return "";
+  return "SELECT file, line FROM " + view.sql + " WHERE " + Join(broken, " OR ");
+}
+
+absl::StatusOr<std::string> SelectBroken(const Case& it, const core::SqlRule& sql) {
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, sql.of));
+  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns, CheckPredicate(it.database, sql.predicate));
+  CD4ML_RETURN_IF_ERROR(SpellAsInTable(*table, columns));
+  Grouping all;
+  CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, columns, all));
+  return "SELECT cd4ml_file AS file, cd4ml_line AS line FROM " + view + " WHERE cd4ml_bad IS NULL AND ((" +
+         sql.predicate + "\n) IS NOT TRUE)";
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> SelectBroken(const Case& it) {
+  if (const auto* column = std::get_if<ColumnRule>(&it.rule.body)) return SelectBroken(it, *column);
+  if (const auto* sql = std::get_if<core::SqlRule>(&it.rule.body)) return SelectBroken(it, *sql);
+  return "";
 }
 
 Judged Judge(const Case& it, const core::BalanceRule& balance) {

@@ -13,6 +13,7 @@ namespace {
 // them.
 constexpr double kKindShare = 0.9;
 constexpr int64_t kKindRows = 10'000;
+constexpr size_t kKindColumns = 4;   // Looked at by one statement.
 
 ColumnKind KindOf(core::ColumnType type) {
   switch (type) {
@@ -29,6 +30,28 @@ ColumnKind KindOf(core::ColumnType type) {
   return ColumnKind::kText;
 }
 
+// Says what the values of `columns` are, of rows that are spread evenly over the table.
+absl::Status AddKinds(Database& database, const Table& table, const std::vector<std::string>& columns,
+                      std::map<std::string, ColumnKind>& kinds) {
+  std::string counts;
+  for (const std::string& column : columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(" + table.Number(sql) + "), count(" + table.Time(sql) + ")");
+  }
+  const std::string step = std::to_string(1 + table.rows / kKindRows);
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query("SELECT " + counts + " FROM " + table.sql +
+                                        " WHERE line % " + step + " = 0"));
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const auto count = [&](size_t k) { return std::stod(*rows[0][3 * i + k]); };
+    const double enough = std::max(1.0, kKindShare * count(0));
+    kinds[columns[i]] = count(1) >= enough   ? ColumnKind::kNumber
+                        : count(2) >= enough ? ColumnKind::kTimestamp
+                                             : ColumnKind::kText;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> Table::Column(const std::string& column) const {
@@ -42,32 +65,73 @@ absl::StatusOr<std::string> Table::Column(const std::string& column) const {
                              (near.empty() ? known : near));
 }
 
+Native Table::NativeOf(const std::string& column) const {
+  const size_t at = std::stoul(column.substr(1));   // "c4"
+  return at < natives.size() ? natives[at] : Native::kText;
+}
+
+namespace {
+
+std::string NativeName(const std::string& column) { return "n" + column.substr(1); }
+
+}  // namespace
+
+std::string Table::Number(const std::string& column) const {
+  const std::string native = NativeName(column);
+  switch (NativeOf(column)) {
+    case Native::kInteger: return "CAST(" + native + " AS DOUBLE)";
+    case Native::kNumber: return "CASE WHEN isfinite(" + native + ") THEN " + native + " END";
+    case Native::kTime: return "CAST(NULL AS DOUBLE)";
+    case Native::kText: break;
+  }
+  return "cd4ml_number(" + column + ")";
+}
+
+std::string Table::IsInt(const std::string& column) const {
+  return NativeOf(column) == Native::kInteger ? NativeName(column) + " IS NOT NULL" : "cd4ml_is_int(" + column + ")";
+}
+
+std::string Table::IsNumber(const std::string& column) const {
+  return NativeOf(column) == Native::kText ? "cd4ml_is_number(" + column + ")" : Number(column) + " IS NOT NULL";
+}
+
+std::string Table::Within(const std::string& column, const std::string& low, const std::string& high) const {
+  if (NativeOf(column) == Native::kText) return "cd4ml_within(" + column + ", " + low + ", " + high + ")";
+  return Number(column) + " BETWEEN " + low + " AND " + high;
+}
+
+std::string Table::Time(const std::string& column) const {
+  if (NativeOf(column) != Native::kTime) return "cd4ml_timestamp(" + column + ")";
+  return "CASE WHEN isfinite(" + NativeName(column) + ") THEN " + NativeName(column) + " END";
+}
+
+std::string Table::Key(const std::string& column) const {
+  const Native native = NativeOf(column);
+  // Of 0.0 and -0.0 the texts differ, and the numbers do not.
+  return native == Native::kInteger || native == Native::kTime ? NativeName(column) : column;
+}
+
+std::string Table::Value(const std::string& column) const {
+  return NativeOf(column) == Native::kText ? column : NativeName(column);
+}
+
 absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
     Database& database, const Table& table, const std::vector<std::string>& columns) {
   std::map<std::string, ColumnKind> kinds;
   std::vector<std::string> unknown;
-  std::string counts;
   for (const std::string& column : columns) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    CD4ML_RETURN_IF_ERROR(table.Column(column).status());
     if (const auto stated = table.stated.find(column); stated != table.stated.end()) {
       kinds[column] = KindOf(stated->second);
-      continue;
+    } else {
+      unknown.push_back(column);
     }
-    unknown.push_back(column);
-    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(cd4ml_number(" + sql +
-                                              ")), count(cd4ml_timestamp(" + sql + "))");
   }
-  if (unknown.empty()) return kinds;
-  const std::string step = std::to_string(1 + table.rows / kKindRows);
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         database.Query("SELECT " + counts + " FROM " + table.sql +
-                                        " WHERE rowid % " + step + " = 0"));
-  for (size_t i = 0; i < unknown.size(); ++i) {
-    const auto count = [&](size_t k) { return std::stod(*rows[0][3 * i + k]); };
-    const double enough = std::max(1.0, kKindShare * count(0));
-    kinds[unknown[i]] = count(1) >= enough   ? ColumnKind::kNumber
-                        : count(2) >= enough ? ColumnKind::kTimestamp
-                                             : ColumnKind::kText;
+  // A statement about thousands of columns takes a time that grows with their square.
+  for (size_t first = 0; first < unknown.size(); first += kKindColumns) {
+    const size_t end = std::min(first + kKindColumns, unknown.size());
+    CD4ML_RETURN_IF_ERROR(AddKinds(database, table, {unknown.begin() + static_cast<ptrdiff_t>(first),
+                                                     unknown.begin() + static_cast<ptrdiff_t>(end)}, kinds));
   }
   return kinds;
 }

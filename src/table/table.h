@@ -18,6 +18,9 @@ namespace cd4ml::table {
 constexpr size_t kColumnsMax = 4096;
 constexpr size_t kHiddenColumns = 3;
 
+// What a column is in a file that has types, as far as its text need not be made to read it as that.
+enum class Native { kText, kInteger, kNumber, kTime };
+
 struct Table {
   std::string name;  // As rules call it.
   std::string sql;   // As SQL calls it.
@@ -27,6 +30,25 @@ struct Table {
   std::string row_word = "line";  // What `line` counts: "line" or "row".
   int64_t rows = 0;
   int64_t bad_rows = 0;
+  bool is_view = false;  // Of files that are read anew by every statement.
+
+  // By column, empty where all are text; a column c4 that is no text has its value as n4 too.
+  std::vector<Native> natives;
+
+  // Each returns an SQL expression over a column, given by its SQL name: whether it is written as such, whether it is a
+  // number between the bounds (SQL too), the number or time or else NULL, what differs exactly where the text does, and what
+  // is NULL exactly where the text is.
+  std::string IsInt(const std::string& sql) const;
+  std::string IsNumber(const std::string& sql) const;
+  std::string Within(const std::string& sql, const std::string& low, const std::string& high) const;
+  std::string Number(const std::string& sql) const;
+  std::string Time(const std::string& sql) const;
+  std::string Key(const std::string& sql) const;
+  std::string Value(const std::string& sql) const;
+  Native NativeOf(const std::string& sql) const;
+
+  // Returns the statement that takes it away.
+  std::string Drop() const { return std::string(is_view ? "DROP VIEW " : "DROP TABLE ") + sql; }
 
   // Returns the SQL name of a column.
   absl::StatusOr<std::string> Column(const std::string& column) const;

@@ -7,6 +7,7 @@
 #include "table/load.h"
 #include "table/measure.h"
 #include "table/predictions.h"
+#include "table/quarantine.h"
 #include "table/rules.h"
 
 namespace cd4ml::table {
@@ -20,7 +21,7 @@ class DuckDbTableEngine : public TableEngine {
     absl::StatusOr<Table> table = Load(source);
     if (!table.ok()) return Annotate(table.status(), "table \"" + source.name + "\"");
     if (const auto old = tables_.find(source.name); old != tables_.end()) {
-      CD4ML_RETURN_IF_ERROR(database_->Execute("DROP TABLE " + old->second.sql));
+      CD4ML_RETURN_IF_ERROR(database_->Execute(old->second.Drop()));
     }
     tables_[source.name] = *std::move(table);
     return absl::OkStatus();
@@ -41,6 +42,17 @@ class DuckDbTableEngine : public TableEngine {
   absl::StatusOr<core::TableProfile> Profile(const std::string& table) override {
     CD4ML_ASSIGN_OR_RETURN(const Table* found, FindTable(tables_, table));
     return MeasureProfile(*database_, *found);
+  }
+
+  absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLike(
+      const std::string& table, const core::TableProfile& reference) override {
+    CD4ML_ASSIGN_OR_RETURN(const Table* found, FindTable(tables_, table));
+    return CountLikeReference(*database_, *found, reference, found->columns);
+  }
+
+  absl::Status WriteBadRows(const std::string& table, const std::vector<core::Rule>& rules,
+                            const std::string& path) override {
+    return table::WriteBadRows(*database_, tables_, table, rules, path);
   }
 
   absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,

@@ -7,6 +7,13 @@
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::table {
+namespace {
+
+// Compressed, real tables shrink to a tenth and at best to a hundredth; what is made to fill a disk, to a thousandth.
+constexpr int64_t kExpansionMax = 300;
+constexpr int64_t kExpandedFree = int64_t{64} << 20;
+
+}  // namespace
 
 absl::StatusOr<TextFile> TextFile::Open(const std::string& path, const std::string& encoding) {
   CD4ML_ASSIGN_OR_RETURN(Decoder decoder, Decoder::For(encoding));
@@ -26,6 +33,11 @@ absl::StatusOr<bool> TextFile::Read(size_t bytes, std::string& out) {
   if (read < 0 || code != Z_OK) {
     return absl::InvalidArgumentError(std::string("cannot be read to its end: ") +
                                       (code == Z_ERRNO ? std::strerror(errno) : reason));
+  }
+  text_bytes_ += read;
+  if (text_bytes_ > kExpandedFree && text_bytes_ / kExpansionMax > gzoffset(file_.get())) {
+    return absl::InvalidArgumentError("expands to more than " + std::to_string(kExpansionMax) +
+                                      " times its size, as no table does; if this one does, unpack it first");
   }
   ended_ = static_cast<size_t>(read) < bytes;
   raw.resize(static_cast<size_t>(read));

@@ -27,6 +27,7 @@ class TextFile {
   std::unique_ptr<gzFile_s, Close> file_;
   Decoder decoder_;
   bool ended_ = false;
+  int64_t text_bytes_ = 0;   // Read so far, as they were before they were compressed.
 };
 
 }  // namespace cd4ml::table

@@ -212,6 +212,15 @@ void ReadOutputs(Reader& reader, Node& node, core::StageSpec& stage) {
     word.clear();
     fields.ReadWord("when", word, {"success", "always"});
     output.always = word == "always";
+    if (Node* quarantine = fields.Take("quarantine")) {
+      if (stage.kind != StageKind::kDataGate) {
+        reader.Error(code::kKeyOfOtherKind, quarantine->place,
+                     "\"quarantine\" cannot stand in a " + std::string(core::ToText(stage.kind)),
+                     "", "the rules of a data_gate say which rows are bad");
+      }
+      reader.ReadLiteral(*quarantine, output.quarantine);
+      stage.places.emplace("outputs." + name + ".quarantine", quarantine->place);
+    }
     fields.Finish();
     stage.outputs.push_back(std::move(output));
   });

@@ -733,6 +733,69 @@ TEST_F(AttemptTest, ADataGateThatRejectsSaysWhyInOneLineAndKeepsOnlyWhatIsAlways
   EXPECT_EQ(outcome.outputs[1].name, "gate-report");
 }
 
+TEST_F(AttemptTest, ADataGateProfilesEveryDatasetThatIsATable) {
+  Task task = world_.TaskOf(
+      std::string(kHead) + "materials: {sales: {data: sales.csv}}\nstages:\n  train:\n    kind: data_gate\n"
+      "    inputs: {sales: sales}\n    run: cp inputs/sales more.csv; touch pictures; echo x > notes.csv\n"
+      "    outputs: {more: {path: more.csv, type: dataset}, pictures: {path: pictures, type: dataset}, notes: {path: notes.csv}}\n"
+      "    rules: {in: {of: sales, rows: {min: 1}}}\n",
+      "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  std::map<std::string, bool> profiled;
+  for (const core::ProducedOutput& output : outcome.outputs) profiled[output.name] = output.profile.has_value();
+  EXPECT_EQ(profiled, (std::map<std::string, bool>{{"more", true}, {"pictures", false}, {"notes", false}}));
+  EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("output \"pictures\" gets no profile: "));
+}
+
+// A gate that puts bad rows of its material `sales` and of its output `clean` into quarantine.
+std::string QuarantiningGate(const std::string& script, const std::string& rules) {
+  return std::string(kHead) + "materials: {sales: {data: sales.csv}}\nstages:\n  train:\n    kind: data_gate\n" +
+         "    inputs: {sales: sales}\n    run: " + ToJson(Value(script)) +
+         "\n    outputs:\n      clean: {path: clean.csv, type: dataset}\n      report: {path: report.txt, when: always}\n"
+         "      bad-in: {path: bad/in.csv, type: dataset, when: always, quarantine: sales}\n"
+         "      bad-out: {path: bad/out.csv, type: dataset, when: always, quarantine: clean}\n    rules:\n"
+         "      in: {of: sales, column: price, min: 0, severity: warn}\n"
+         "      out: {of: clean, sql: \"price > 0\", severity: warn}\n" + rules;
+}
+
+TEST_F(AttemptTest, AGateThatPassesKeepsItsBadRowsWithoutAProfile) {
+  Task task = world_.TaskOf(QuarantiningGate("cp inputs/sales clean.csv; echo fine > report.txt", ""), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  std::map<std::string, std::string> kept;
+  for (const core::ProducedOutput& output : outcome.outputs) {
+    kept[output.name] = world_.Bytes(output.artifact);
+    EXPECT_EQ(output.profile.has_value(), output.name == "clean") << output.name;
+  }
+  EXPECT_EQ(kept.at("bad-in"), "sales 2 rows, 2 rules\n");
+  EXPECT_EQ(kept.at("bad-out"), "clean 2 rows, 2 rules\n");
+  EXPECT_EQ(kept.size(), 4u);
+}
+
+TEST_F(AttemptTest, AMaterialThatIsRejectedLeavesItsBadRowsAndNothingOfTheRepository) {
+  world_.repos.files = {{"report.txt", "from git\n"}};
+  Task task = world_.TaskOf(QuarantiningGate("exit 1", "      many: {of: sales, rows: {min: 3}}\n"), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kGateRejected) << outcome.message;
+  ASSERT_EQ(outcome.outputs.size(), 1u);
+  EXPECT_EQ(outcome.outputs[0].name, "bad-in");
+  EXPECT_EQ(world_.Bytes(outcome.outputs[0].artifact), "sales 2 rows, 3 rules\n");
+}
+
+TEST_F(AttemptTest, AGateWhoseCommandFailsKeepsTheBadRowsOfWhatItWasGiven) {
+  Task task = world_.TaskOf(QuarantiningGate("exit 7", ""), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
+  const core::Outcome outcome = world_.Perform(task);
+  EXPECT_EQ(outcome.reason, core::Reason::kExitCode);
+  EXPECT_EQ(outcome.exit_code, 7);
+  ASSERT_EQ(outcome.outputs.size(), 1u);
+  EXPECT_EQ(outcome.outputs[0].name, "bad-in");
+}
+
 TEST_F(AttemptTest, AMaterialThatIsRejectedKeepsTheCommandFromRunning) {
   const std::string ran = world_.dir.At("ran");
   Task task = world_.TaskOf(DataGate("touch " + ran, "{in: {of: sales, rows: {min: 3}}}"), "train");

@@ -105,6 +105,16 @@ class FakeTables : public TableEngine {
     profile.rows = rows_.at(table);
     return profile;
   }
+  absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLike(const std::string&,
+                                                                       const core::TableProfile&) override {
+    return std::map<std::string, core::ColumnProfile>{};
+  }
+  // Every row is bad, which is enough to see what is kept when.
+  absl::Status WriteBadRows(const std::string& table, const std::vector<core::Rule>& rules,
+                            const std::string& path) override {
+    std::ofstream(path) << table << " " << rows_.at(table) << " rows, " << rules.size() << " rules\n";
+    return absl::OkStatus();
+  }
   absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
                                                     const core::PredictionsSpec&) override {
     core::MetricSet metrics;

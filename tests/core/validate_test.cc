@@ -40,6 +40,29 @@ TEST(Validate, AcceptsAChain) {
   EXPECT_THAT(Codes(pipeline), IsEmpty());
 }
 
+TEST(Validate, QuarantineNamesATableWhoseRowsAreJudged) {
+  PipelineSpec pipeline;
+  StageSpec gate = Stage("gate");
+  gate.kind = StageKind::kDataGate;
+  gate.outputs = {{.name = "clean", .path = "clean.csv"}, {.name = "bad", .path = "bad.csv", .quarantine = "clean"}};
+  ColumnRule column;
+  column.of = "clean";
+  gate.rules = {{.name = "price", .body = column}};
+  pipeline.stages = {gate};
+  EXPECT_THAT(Codes(pipeline), IsEmpty());
+
+  pipeline.stages[0].outputs[1].path = "bad.xlsx";
+  EXPECT_EQ(Messages(pipeline), "bad rows cannot be written to \"bad.xlsx\"\n");
+
+  pipeline.stages[0].outputs[1].path = "bad.parquet";
+  pipeline.stages[0].outputs[1].quarantine = "claen";
+  EXPECT_EQ(Messages(pipeline), "no rule of stage \"gate\" judges single rows of \"claen\"did you mean \"clean\"?\n");
+
+  pipeline.stages[0].outputs[1].quarantine = "clean";
+  pipeline.stages[0].rules = {{.name = "rows", .body = RowsRule{"clean", {1, std::nullopt}}}};
+  EXPECT_THAT(Codes(pipeline), ElementsAre(code::kUnknownSubject));
+}
+
 TEST(Validate, ShowsACycleAsThePathThatClosesIt) {
   PipelineSpec pipeline;
   pipeline.stages = {Stage("a", {"b"}), Stage("b", {"c"}), Stage("c", {"b"})};

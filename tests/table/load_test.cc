@@ -239,6 +239,67 @@ TEST_F(Load, ReadsParquetWhateverItsNameIs) {
   EXPECT_THAT(Values("n")[5], "b.parquet row 3: n = 2");
 }
 
+// A file that has types is read as such, and must say the same as its text.
+TEST_F(Load, JudgesParquetAsItsText) {
+  auto database = Database::Open(
+      {.libraries = LibraryCandidates("", CD4ML_SOURCE_DIR), .work_folder = folder_});
+  ASSERT_TRUE(database.ok()) << database.status();
+  const std::string select =
+      "SELECT i::INTEGER AS n, CASE WHEN i % 7 = 0 THEN 'nan'::DOUBLE WHEN i % 5 = 0 THEN -0.0::DOUBLE WHEN i % 3 = 0 THEN 0.0 "
+      "ELSE i / 10 END AS f, (i / 10)::FLOAT AS half, i::UBIGINT + 9223372036854775807::UBIGINT AS huge, CASE WHEN i = 3 THEN "
+      "'infinity'::TIMESTAMP WHEN i % 2 = 0 THEN TIMESTAMP '2025-01-01' + to_days(i::INTEGER) END AS t, DATE '2025-01-01' + "
+      "i::INTEGER AS d, CASE WHEN i % 4 > 0 THEN (i % 4)::BIGINT END AS k, '' || i AS text, i / 4.0 AS dec FROM range(100) r(i)";
+  ASSERT_TRUE((*database)->Execute("COPY (" + select + ") TO " + Literal(folder_ + "/t.parquet") + " (FORMAT parquet)").ok());
+  ASSERT_TRUE((*database)->Execute("COPY (SELECT COLUMNS(*)::VARCHAR FROM (" + select + ")) TO " +
+                                   Literal(folder_ + "/t.csv") + " (FORMAT csv, HEADER)").ok());
+  const auto say = [this](const std::string& file) {
+    std::string said;
+    EXPECT_TRUE(Add(folder_ + "/" + file).ok());
+    const auto add = [&](const core::RuleResult& result) {
+      said += std::string(core::ToText(result.outcome)) + " " + result.observed + "; " + result.message + "\n";
+    };
+    for (const char* column : {"n", "f", "half", "huge", "t", "d", "k", "text", "dec"}) {
+      for (int what = 0; what < 5; ++what) {
+        core::ColumnRule rule;
+        rule.of = "t";
+        rule.column = column;
+        rule.max_nulls = 0.5;
+        if (what < 4) rule.type = std::vector{core::ColumnType::kInt, core::ColumnType::kFloat, core::ColumnType::kDate, core::ColumnType::kTimestamp}[what];
+        if (what == 4) rule.value = {0.3, 50};
+        add(Judge(rule));
+      }
+      core::UniqueRule unique;
+      unique.of = "t";
+      unique.columns = {column};
+      add(Judge(unique));
+      core::SqlRule sql;
+      sql.of = "t";
+      sql.predicate = std::string(column) + " IS NOT NULL";
+      add(Judge(sql));
+    }
+    const auto profile = engine_->Profile("t");
+    EXPECT_TRUE(profile.ok()) << profile.status();
+    return said + ToJson(core::ToValue(*profile));
+  };
+
+  EXPECT_EQ(say("t.parquet"), say("t.csv"));
+}
+
+TEST_F(Load, TakesFilesWhoseTypesDifferByTheirText) {
+  auto database = Database::Open(
+      {.libraries = LibraryCandidates("", CD4ML_SOURCE_DIR), .work_folder = folder_});
+  ASSERT_TRUE(database.ok()) << database.status();
+  std::filesystem::create_directory(folder_ + "/f");
+  for (const std::string select : {"SELECT 1 AS a, 2.5::DOUBLE AS b", "SELECT 'text' AS b, 2::BIGINT AS a"}) {
+    ASSERT_TRUE((*database)->Execute("COPY (" + select + ") TO " + Literal(folder_ + "/f/" + std::to_string(select.size()) +
+                                     ".parquet") + " (FORMAT parquet)").ok());
+  }
+  ASSERT_TRUE(Add(folder_ + "/f").ok());
+  EXPECT_EQ(Rows(), 2);
+  EXPECT_THAT(Column("b", [](core::ColumnRule& rule) { rule.type = core::ColumnType::kFloat; }).message, HasSubstr("1 are no float"));
+  EXPECT_EQ(Column("a", [](core::ColumnRule& rule) { rule.type = core::ColumnType::kInt; }).outcome, VerdictOutcome::kPass);
+}
+
 TEST_F(Load, TellsTheFormatOfANamelessFileByItsFirstBytes) {
   ASSERT_TRUE(Add(Write("listings", "a,b\n1,2\n")).ok());
   EXPECT_EQ(Rows(), 1);

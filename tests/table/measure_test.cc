@@ -29,11 +29,50 @@ TEST_F(Measure, ProfilesNumbersByDeciles) {
   EXPECT_EQ(v.min, 1);
   EXPECT_EQ(v.max, 100);
   EXPECT_DOUBLE_EQ(v.mean, 50.5);
+  EXPECT_DOUBLE_EQ(v.std, std::sqrt(100 * 101 / 12.0));
+  EXPECT_THAT(v.quantiles, ::testing::Pointwise(::testing::DoubleNear(1e-12), {1.99, 5.95, 25.75, 50.5, 75.25, 95.05, 99.01}));
+  EXPECT_EQ(v.distinct, 100);
+  EXPECT_EQ(v.type, "BIGINT");
   const core::ColumnProfile& name = profile->columns.at("name");
   EXPECT_FALSE(name.numeric);
   EXPECT_EQ(name.top, (std::map<std::string, int64_t>{{"x", 100}, {"y", 1}}));
   EXPECT_EQ(name.nulls, 1);
   EXPECT_EQ(name.other, 0);
+  EXPECT_EQ(name.distinct, 2);
+  EXPECT_EQ(name.type, "VARCHAR");
+}
+
+TEST_F(Measure, NamesTheTypeOfEveryColumn) {
+  Table("n,f,whole,day,time,text,empty\n1,1.5,1,2016-03-26,2016-03-26 10:00:00,x,\n2,2,2.0,2016-03-27,2016-03-27,y,\n");
+
+  const core::TableProfile profile = *engine_->Profile("t");
+
+  std::map<std::string, std::string> types;
+  for (const auto& [name, column] : profile.columns) types[name] = column.type;
+  EXPECT_EQ(types, (std::map<std::string, std::string>{{"n", "BIGINT"},
+                                                       {"f", "DOUBLE"},
+                                                       {"whole", "DOUBLE"},
+                                                       {"day", "DATE"},
+                                                       {"time", "TIMESTAMP"},
+                                                       {"text", "VARCHAR"},
+                                                       {"empty", "VARCHAR"}}));
+}
+
+TEST_F(Measure, ProfilesTheLargestAndSmallestNumbersThereAre) {
+  Table("v,tiny,one\n1.7976931348623157e308,4.9e-324,3\n-1.7976931348623157e308,-4.9e-324,\n1e308,0,\n");
+
+  const core::TableProfile profile = *engine_->Profile("t");
+
+  const core::ColumnProfile& v = profile.columns.at("v");
+  EXPECT_TRUE(std::isfinite(v.mean) && std::isfinite(v.std));
+  EXPECT_DOUBLE_EQ(v.mean, 1e308 / 3);
+  for (const double quantile : v.quantiles) EXPECT_TRUE(std::isfinite(quantile));
+  EXPECT_DOUBLE_EQ(v.quantiles[3], 1e308);
+  EXPECT_EQ(profile.columns.at("tiny").distinct, 3);
+  EXPECT_EQ(profile.columns.at("one").std, 0) << "one number has no deviation";
+  const auto again = core::ProfileFromValue(*ParseJson(ToJson(core::ToValue(profile))));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(core::ToValue(*again), core::ToValue(profile));
 }
 
 TEST_F(Measure, ProfilesConstantDirtyEmptyAndForeignColumns) {

@@ -197,6 +197,8 @@ TEST(Parse, ReadsWhatAllStagesShareOverTheDefaults) {
   EXPECT_EQ(data.inputs[1].at, "old/listings.csv");
   EXPECT_TRUE(data.outputs[1].always);
   EXPECT_FALSE(data.outputs[0].always);
+  EXPECT_EQ(data.outputs[1].quarantine, "");
+  EXPECT_EQ(data.outputs[2].quarantine, "clean");
   EXPECT_EQ(train.outputs[1].type, core::OutputType::kProbeSet);
   EXPECT_EQ(train.outputs[3].type, core::OutputType::kFile);
   EXPECT_EQ(train.metrics[0].file, "model/metrics.json");
@@ -496,7 +498,7 @@ std::string Described(const PipelineSpec& spec) {
     for (const auto& input : stage.inputs) out += input.name + input.from + input.at;
     for (const auto& output : stage.outputs) {
       out += output.name + output.path + std::string(core::ToText(output.type)) +
-             (output.always ? "always" : "");
+             (output.always ? "always" : "") + output.quarantine;
     }
     for (const auto& [name, value] : stage.env) out += name + "=" + value;
     for (const auto& metrics : stage.metrics)

@@ -89,6 +89,7 @@ struct OutputSpec {
   std::string path;                  // Relative to the work directory; a file or a folder.
   OutputType type = OutputType::kFile;
   bool always = false;               // `when: always`: also kept when the stage fails.
+  std::string quarantine;            // Data gates: the table whose bad rows cd4ml writes here; empty: the command's output.
   Place place;
 };
 

@@ -56,6 +56,17 @@ class TableEngine {
   // Returns the profile of a table made known by AddTable.
   virtual absl::StatusOr<core::TableProfile> Profile(const std::string& table) = 0;
 
+  // Counts a table into the bins and categories of `reference`. Columns that only one of them has are left out.
+  virtual absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLike(const std::string& table,
+                                                                               const core::TableProfile& reference) = 0;
+
+  // Writes the rows of a table that break one of `rules` by themselves (what a column rule or a predicate says about their
+  // values), and those that do not fit the table, to `path` (.csv or .parquet) in their order: as text, after the columns
+  // cd4ml_line (with several files also cd4ml_file), cd4ml_rules and cd4ml_problem. Rules about other tables and of other
+  // forms do not count. The file is written also when there is no such row.
+  virtual absl::Status WriteBadRows(const std::string& table, const std::vector<core::Rule>& rules,
+                                    const std::string& path) = 0;
+
   // Computes the metrics of the stated task from a predictions file, overall and for each value of each slice column, and
   // of the champion's column where there is one. Rows that lack a truth, a prediction or whatever else is stated make every
   // metric NaN, and the message of the gate says how many.

@@ -15,6 +15,7 @@ struct TableEngineOptions {
   std::vector<std::string> libraries;     // Paths of libduckdb.so in the order to try them.
   std::string work_folder;                // Exists; tables that outgrow memory spill into it.
   int64_t memory_max = int64_t{1} << 30;  // Bytes.
+  int64_t disk_max = 0;                   // Bytes that they may take there; 0: half of what is free.
   int threads = 2;
 };
 

@@ -51,8 +51,14 @@ class Harvest {
   core::Outcome Rejected() {
     core::Verdict verdict = core::Conclude(results_);
     SayVerdict(attempt_, verdict);
-    core::Outcome outcome = OutcomeOf(attempt_, std::move(verdict));
-    AttachPage(outcome);
+    core::Outcome outcome = Keep(OutcomeOf(attempt_, std::move(verdict)));
+    // Whatever else lies where outputs belong is the repository's.
+    std::erase_if(outcome.outputs, [this](const core::ProducedOutput& output) {
+      if (core::IsGateReport(output)) return false;
+      return std::none_of(stage_.outputs.begin(), stage_.outputs.end(), [&](const core::OutputSpec& spec) {
+        return spec.name == output.name && !spec.quarantine.empty();
+      });
+    });
     return outcome;
   }
 
@@ -91,6 +97,11 @@ class Harvest {
   // Stores the outputs of an attempt that ended with `outcome`.
   core::Outcome Keep(core::Outcome outcome) {
     const bool succeeded = outcome.state == core::AttemptState::kSucceeded;
+    if (absl::Status written = tables_.WriteQuarantine(); !written.ok()) {
+      const bool is_theirs = absl::IsInvalidArgument(written) || absl::IsNotFound(written);
+      if (succeeded) return Fail(std::move(outcome), is_theirs ? Reason::kOutputMissing : Reason::kInfra, written);
+      attempt_.Say(Message(written));
+    }
     absl::StatusOr<std::vector<core::ProducedOutput>> outputs = workspace_.Capture(succeeded);
     if (!outputs.ok()) {
       const bool is_theirs = absl::IsInvalidArgument(outputs.status());
