@@ -113,6 +113,7 @@ int main(int argc, char** argv) {
       },
       .check_signature = crypto::CheckSignature,
       .test_gate = bin::MakeGateTester([&spill] { return spill.OpenEngine(); }),
+      .table_engine = [&spill] { return spill.OpenEngine(); },
       .find_definitions = FindDefinitions,
       .terminal_size = AskTerminal,
       .interrupted = [] { return interrupted != 0; },

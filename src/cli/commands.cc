@@ -11,6 +11,7 @@ const std::vector<Command>& AllCommands() {
       PipelineList(), PipelineShow(), Lint(),       Plan(),           ImportDvcCommand(), Explain(),
       GateTestCommand(), GateReport(),
       GateHistory(),  GateOverride(), GateOverrides(), GateRevoke(),
+      DataProfile(),  DataDiff(),
       DeployList(),   DeployHistory(), Lineage(),   ImpactCommand(), MonitorList(),    MonitorShow(),
       ProvenanceExport(), ProvenanceVerify(), ProvenanceCard(), ProvenanceBom(), ProvenanceKey(),
       AgentList(),    AgentDrain(), AgentUndrain(), Gc(),

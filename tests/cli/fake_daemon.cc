@@ -406,6 +406,41 @@ absl::StatusOr<std::string> FakeParser::WriteParams(const Value&, std::string_vi
   return absl::UnimplementedError("not asked by the CLI");
 }
 
+absl::Status FakeTables::AddTable(const TableSource& source) {
+  if (tables_.contains(source.path)) return absl::OkStatus();
+  return absl::InvalidArgumentError("table \"" + source.name + "\": there is no file \"" + source.path + "\"");
+}
+
+core::RuleResult FakeTables::Judge(const core::Rule& rule, const std::map<std::string, Baseline>&) {
+  core::RuleResult result = core::CannotJudge(rule, "", "");
+  if (core::Subject(rule.body) == "ragged.csv") result.rows = {"line 3: 1 of 2 fields: 3"};
+  return result;
+}
+
+absl::StatusOr<std::vector<std::string>> FakeTables::QualifyingSegments(const core::SegmentsRule&) {
+  return absl::UnimplementedError("not asked by the CLI");
+}
+
+absl::StatusOr<core::TableProfile> FakeTables::Profile(const std::string& table) { return tables_.at(table); }
+
+// Tables of these tests have the same bins, so that their own counts are those of the reference's.
+absl::StatusOr<std::map<std::string, core::ColumnProfile>> FakeTables::CountLike(const std::string& table,
+                                                                                 const core::TableProfile& reference) {
+  std::map<std::string, core::ColumnProfile> counted;
+  for (const auto& [name, column] : tables_.at(table).columns) {
+    if (reference.columns.contains(name)) counted[name] = column;
+  }
+  return counted;
+}
+
+absl::Status FakeTables::WriteBadRows(const std::string&, const std::vector<core::Rule>&, const std::string&) {
+  return absl::UnimplementedError("not asked by the CLI");
+}
+
+absl::StatusOr<core::MetricSet> FakeTables::RegressionMetrics(const std::string&, const core::PredictionsSpec&) {
+  return absl::UnimplementedError("not asked by the CLI");
+}
+
 CliResult FakeWorld::Run(const std::vector<std::string>& words) {
   std::ostringstream out, err;
   const CliPorts ports{.connect =
@@ -434,6 +469,10 @@ CliResult FakeWorld::Run(const std::vector<std::string>& words) {
                        .test_gate = [this](const GateTest& test) {
                          tested.push_back(test);
                          return verdict;
+                       },
+                       .table_engine = [this]() -> absl::StatusOr<std::unique_ptr<TableEngine>> {
+                         if (!no_tables.empty()) return absl::FailedPreconditionError(no_tables);
+                         return std::make_unique<FakeTables>(tables);
                        },
                        .find_definitions =
                            [this] {

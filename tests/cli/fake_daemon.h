@@ -82,6 +82,24 @@ class FakeParser : public PipelineParser {
   absl::StatusOr<std::string> WriteParams(const Value&, std::string_view, std::string_view) const override;
 };
 
+// Tables by path, already profiled; a path that is not known is no table.
+class FakeTables : public TableEngine {
+ public:
+  explicit FakeTables(const std::map<std::string, core::TableProfile>& tables) : tables_(tables) {}
+  absl::Status AddTable(const TableSource& source) override;
+  void SetNow(UtcTime) override {}
+  core::RuleResult Judge(const core::Rule& rule, const std::map<std::string, Baseline>& baselines) override;
+  absl::StatusOr<std::vector<std::string>> QualifyingSegments(const core::SegmentsRule&) override;
+  absl::StatusOr<core::TableProfile> Profile(const std::string& table) override;
+  absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLike(const std::string& table,
+                                                                       const core::TableProfile& reference) override;
+  absl::Status WriteBadRows(const std::string&, const std::vector<core::Rule>&, const std::string&) override;
+  absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string&, const core::PredictionsSpec&) override;
+
+ private:
+  const std::map<std::string, core::TableProfile>& tables_;
+};
+
 struct CliResult {
   int code = 0;
   std::string out, err;
@@ -96,6 +114,8 @@ struct FakeWorld {
   std::map<std::string, std::string> files;
   std::vector<GateTest> tested;   // What `gate test` asked for.
   absl::StatusOr<TestedGate> verdict = TestedGate{};
+  std::map<std::string, core::TableProfile> tables;
+  std::string no_tables;  // Why no table engine can be opened; empty: it can.
   bool is_terminal = false;
   TerminalSize size{80, 24};
   std::function<bool()> interrupted = [] { return false; };  // Asked each time round the loop.

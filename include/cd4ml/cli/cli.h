@@ -18,6 +18,7 @@
 #include "cd4ml/ports/query_api.h"
 #include "cd4ml/ports/signer.h"
 #include "cd4ml/ports/storage_api.h"
+#include "cd4ml/ports/table_engine.h"
 
 namespace cd4ml::cli {
 
@@ -78,6 +79,8 @@ struct CliPorts {
   std::function<absl::Status(const std::string& path, const std::string& text)> write_file;
   SignatureCheck check_signature;
   GateTester test_gate;
+  // Opens an engine of its own; FAILED_PRECONDITION: its library is not installed.
+  std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()> table_engine;
   // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
   std::function<std::vector<std::string>()> find_definitions;
   std::function<TerminalSize()> terminal_size;  // Asked again whenever the size may have changed.

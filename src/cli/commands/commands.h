@@ -47,6 +47,8 @@ Command PinRemove();
 Command PinList();
 Command Explain();
 Command ImportDvcCommand();
+Command DataProfile();
+Command DataDiff();
 Command BackupCreate();
 Command Server();
 Command ServerScrub();
