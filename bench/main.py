@@ -17,8 +17,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import measures  # noqa: E402
 import peers  # noqa: E402
+import tables  # noqa: E402
 from processes import end_descendants, exit_on_signals, keep_descendants, undisturbed  # noqa: E402
 
+BENCHMARKS = {**measures.ALL, **tables.ALL}
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -106,10 +108,10 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, help="where the JSON goes; default bench-results.json in the build folder")
     flags = parser.parse_args()
     kinds = {kind.name: kind for kind in peers.ALL}
-    names = chosen(parser, "benchmark", flags.only, measures.ALL)
+    names = chosen(parser, "benchmark", flags.only, BENCHMARKS)
     wanted = [] if flags.no_peers else [kinds[name] for name in chosen(parser, "peer", flags.peers, kinds)]
     if flags.list:
-        for name, measure in measures.ALL.items():
+        for name, measure in BENCHMARKS.items():
             print(f"{name:17} {measure.__doc__}")
         print(f"{'peers':17} {', '.join(kinds)}")
         return 0
@@ -149,7 +151,7 @@ def measure_all(flags: argparse.Namespace, names: list[str], wanted: list, folde
         try:
             began = os.getloadavg()[0]
             context.limits = measure_limits(programs, limit_s)
-            result = measures.ALL[name](context)
+            result = BENCHMARKS[name](context)
         except measures.Skipped as why:
             skipped[name] = str(why)
             print(f"{name:17}skipped: {why}", flush=True)
