@@ -28,13 +28,15 @@ stages:
   model:
     kind: model_gate
     needs: [data]
-    run: cp "$CD4ML_PARAMS" p.json; cp given.csv predictions.csv; echo '{"r2": 0.9}' > metrics.json
+    run: |
+      cp given.csv predictions.csv
+      echo '{"score": 0.9}' > metrics.json
     metrics: [metrics.json]
     goals: {mae: min}
     predictions: {file: predictions.csv, truth: y, prediction: y_hat, slices: [brand]}
     rules:
       mae: {metric: mae, max: 5}
-      r2: {metric: r2, min: 0.8}
+      score: {metric: score, min: 0.8}
       steady: {metric: mae, versus: last_passed, worse_by: {rel: 0.1}}
       by-brand: {metric: mae, max: 5, slice: brand, min_samples: 2}
   tests:
@@ -64,7 +66,7 @@ class Offline(unittest.TestCase):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cd4ml-gate-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.write({"cars.cd4ml.yaml": PIPELINE, "params.yaml": "price_max: 5000\n", "autos.csv": GOOD,
-                    "predictions.csv": PREDICTIONS, "metrics.json": '{"r2": 0.9}', "junit.xml": JUNIT})
+                    "predictions.csv": PREDICTIONS, "metrics.json": '{"score": 0.9}', "junit.xml": JUNIT})
 
     def write(self, files: dict[str, str]) -> None:
         for name, text in files.items():
@@ -133,9 +135,9 @@ class Offline(unittest.TestCase):
         self.write({"other.csv": PREDICTIONS.replace("40,40", "40,60")})
         rules = self.rules("--stage", "model", "--predictions", "other.csv", expect=11)
         self.assertEqual(rules["by-brand"]["outcome"], "VERDICT_OUTCOME_FAIL")
-        self.write({"m.json": '{"r2": NaN}'})
+        self.write({"m.json": '{"score": NaN}'})
         rules = self.rules("--stage", "model", "--metrics", "m.json", expect=11)
-        self.assertEqual(rules["r2"]["outcome"], "VERDICT_OUTCOME_ERROR")
+        self.assertEqual(rules["score"]["outcome"], "VERDICT_OUTCOME_ERROR")
         (self.dir / "predictions.csv").unlink()
         self.assertIn("--predictions FILE", self.rules("--stage", "model", expect=11)["mae"]["message"])
 
