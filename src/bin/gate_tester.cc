@@ -67,6 +67,7 @@ class Tester {
   absl::Status ReadBaseline() {
     if (test_.baseline.empty()) return absl::OkStatus();
     const std::string path = Path(test_.baseline);
+    if (!agent::Exists(path)) return absl::NotFoundError("there is no file " + test_.baseline + " to compare with");
     Baseline baseline{{}, test_.baseline};
     if (path.ends_with(".json")) {
       CD4ML_ASSIGN_OR_RETURN(const std::string text, agent::ReadText(path, kFileMax));
