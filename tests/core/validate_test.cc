@@ -55,8 +55,8 @@ TEST(Validate, QuarantineNamesATableWhoseRowsAreJudged) {
   EXPECT_EQ(Messages(pipeline), "bad rows cannot be written to \"bad.xlsx\"\n");
 
   pipeline.stages[0].outputs[1].path = "bad.parquet";
-  pipeline.stages[0].outputs[1].quarantine = "claen";
-  EXPECT_EQ(Messages(pipeline), "no rule of stage \"gate\" judges single rows of \"claen\"did you mean \"clean\"?\n");
+  pipeline.stages[0].outputs[1].quarantine = "cleam";
+  EXPECT_EQ(Messages(pipeline), "no rule of stage \"gate\" judges single rows of \"cleam\"did you mean \"clean\"?\n");
 
   pipeline.stages[0].outputs[1].quarantine = "clean";
   pipeline.stages[0].rules = {{.name = "rows", .body = RowsRule{"clean", {1, std::nullopt}}}};
