@@ -511,18 +511,24 @@ class Validator {
   void CheckVersus(const StageSpec& stage, const std::string& of, const std::string& versus,
                    const std::vector<std::string>& allowed, const Place& place) {
     if (versus.empty()) return;
-    if (std::find(allowed.begin(), allowed.end(), versus) == allowed.end()) {
+    const auto allows = [&allowed](std::string_view word) {
+      return std::find(allowed.begin(), allowed.end(), word) != allowed.end();
+    };
+    // Whoever may look at what was accepted last may look at what a run has accepted.
+    const bool is_run = allows("last_accepted") && versus.starts_with("run:") && versus.size() > 4;
+    if (!is_run && !allows(versus)) {
       std::string words;
       for (const std::string& word : allowed) words += (words.empty() ? "" : ", ") + word;
+      if (allows("last_accepted")) words += ", run:ID";
       return Error(code::kUnknownBaseline, place, "this cannot be compared with " + Quoted(versus), Suggest(versus, allowed),
                    "allowed here: " + words);
     }
-    if (versus != "last_accepted") return;
+    if (versus != "last_accepted" && !is_run) return;
     const auto output = std::find_if(stage.outputs.begin(), stage.outputs.end(),
                                      [&](const OutputSpec& one) { return one.name == of; });
     if (output != stage.outputs.end() && output->type == OutputType::kDataset) return;
     Error(code::kUnknownBaseline, place, "nothing of " + Quoted(of) + " is kept to compare with", "",
-          "last_accepted is known for outputs of type dataset of the gate itself");
+          "last_accepted and runs are known for outputs of type dataset of the gate itself");
   }
 
   void CheckStat(const StageSpec& stage, const Rule& rule, const StatRule& stat, const Place& place) {

@@ -69,7 +69,8 @@ absl::StatusOr<const Table*> FilledTable(const Case& it, const std::string& name
 }
 
 const Baseline* FindBaseline(const Case& it, const std::string& versus, const std::string& of) {
-  const auto found = it.baselines.find(versus == "last_accepted" ? versus + "." + of : versus);
+  const bool is_of_table = versus == "last_accepted" || versus.starts_with("run:");
+  const auto found = it.baselines.find(is_of_table ? versus + "." + of : versus);
   return found == it.baselines.end() ? nullptr : &found->second;
 }
 

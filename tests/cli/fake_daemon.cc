@@ -437,7 +437,7 @@ absl::Status FakeTables::WriteBadRows(const std::string&, const std::vector<core
   return absl::UnimplementedError("not asked by the CLI");
 }
 
-absl::StatusOr<core::MetricSet> FakeTables::RegressionMetrics(const std::string&, const core::PredictionsSpec&) {
+absl::StatusOr<core::MetricSet> FakeTables::PredictionMetrics(const std::string&, const core::PredictionsSpec&) {
   return absl::UnimplementedError("not asked by the CLI");
 }
 

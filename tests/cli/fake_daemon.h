@@ -94,7 +94,7 @@ class FakeTables : public TableEngine {
   absl::StatusOr<std::map<std::string, core::ColumnProfile>> CountLike(const std::string& table,
                                                                        const core::TableProfile& reference) override;
   absl::Status WriteBadRows(const std::string&, const std::vector<core::Rule>&, const std::string&) override;
-  absl::StatusOr<core::MetricSet> RegressionMetrics(const std::string&, const core::PredictionsSpec&) override;
+  absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string&, const core::PredictionsSpec&) override;
 
  private:
   const std::map<std::string, core::TableProfile>& tables_;

@@ -110,5 +110,15 @@ TEST_F(Drift, IsMeasuredByWassersteinOverTheDeviation) {
   EXPECT_THAT(Measure(DriftMeasure::kWasserstein, "fuel", 0.4).message, HasSubstr("use psi or js"));
 }
 
+TEST_F(Drift, AgainstARunLooksAtItsTableOfTheSameName) {
+  Before(Cars(5000, 250));
+  Table(Cars(5000, 250));
+  baselines_["run:7.t"] = baselines_.at("last_accepted.t");
+  baselines_.erase("last_accepted.t");
+
+  const DriftRule rule{.of = "t", .columns = {"price"}, .versus = "run:7", .max = 0.25};
+  EXPECT_EQ(Judge(rule).baseline, "cars/7");
+}
+
 }  // namespace
 }  // namespace cd4ml::table
