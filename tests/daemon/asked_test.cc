@@ -11,7 +11,7 @@ core::Run Started() {
   core::Run run;
   run.pipeline = "p";
   run.lane = "production";
-  run.pins.params = *ParseJson(R"({"depth": 1.0, "name": "a", "seed": 7})");
+  run.pins.params = *ParseJson(R"({"depth": 1, "name": "a", "seed": 7})");
   run.pins.param_sources = {{"depth", "trigger"}, {"name", "trigger"}, {"seed", "params.yaml"}};
   return run;
 }
@@ -22,7 +22,7 @@ std::string Ask(std::map<std::string, std::string> params, const std::string& la
 
 TEST(Asked, IsTheSameHoweverANumberIsWritten) {
   EXPECT_EQ(Ask({{"depth", "1"}, {"name", "a"}}), "");
-  EXPECT_EQ(Ask({{"depth", "1e0"}, {"name", "a"}}), "");
+  EXPECT_EQ(Ask({{"depth", "1.0"}, {"name", "a"}}), "");
 }
 
 TEST(Asked, IsAnotherWithOtherMoreOrFewerParameters) {

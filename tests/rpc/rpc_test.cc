@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <map>
@@ -340,8 +341,10 @@ TEST_F(Rpc, GrantsASessionAndPushesWhatIsDesired) {
   auto hello = FilledValue<v1::AgentHello>();
   hello.name = "alpha";
   EXPECT_EQ(agents_.asked.Take(), TextOf(hello));
-  EXPECT_EQ(TextOf(agent.desired.Take()), Filled<v1::DesiredState>().DebugString());
   auto next = FilledValue<v1::DesiredState>();
+  // A session keeps leases by the names of their attempts.
+  std::sort(next.leases.begin(), next.leases.end(), [](const TaskPtr& a, const TaskPtr& b) { return a->attempt < b->attempt; });
+  EXPECT_EQ(TextOf(agent.desired.Take()), TextOf(next));
   next.revision += 1;
   next.leases.clear();
   next.services.clear();
