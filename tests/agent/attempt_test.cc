@@ -745,7 +745,7 @@ TEST_F(AttemptTest, ADataGateProfilesEveryDatasetThatIsATable) {
   EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
   std::map<std::string, bool> profiled;
   for (const core::ProducedOutput& output : outcome.outputs) profiled[output.name] = output.profile.has_value();
-  EXPECT_EQ(profiled, (std::map<std::string, bool>{{"more", true}, {"pictures", false}, {"notes", false}}));
+  EXPECT_EQ(profiled, (std::map<std::string, bool>{{"gate-report", false}, {"more", true}, {"pictures", false}, {"notes", false}}));
   EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("output \"pictures\" gets no profile: "));
 }
 
@@ -772,7 +772,7 @@ TEST_F(AttemptTest, AGateThatPassesKeepsItsBadRowsWithoutAProfile) {
   }
   EXPECT_EQ(kept.at("bad-in"), "sales 2 rows, 2 rules\n");
   EXPECT_EQ(kept.at("bad-out"), "clean 2 rows, 2 rules\n");
-  EXPECT_EQ(kept.size(), 4u);
+  EXPECT_EQ(kept.size(), 5u);   // With the page.
 }
 
 TEST_F(AttemptTest, AMaterialThatIsRejectedLeavesItsBadRowsAndNothingOfTheRepository) {
@@ -781,7 +781,8 @@ TEST_F(AttemptTest, AMaterialThatIsRejectedLeavesItsBadRowsAndNothingOfTheReposi
   task.inputs["sales"].artifact = world_.Store("price\n1\n2\n");
   const core::Outcome outcome = world_.Perform(task);
   EXPECT_EQ(outcome.reason, core::Reason::kGateRejected) << outcome.message;
-  ASSERT_EQ(outcome.outputs.size(), 1u);
+  ASSERT_EQ(outcome.outputs.size(), 2u);
+  EXPECT_EQ(outcome.outputs[1].name, "gate-report");
   EXPECT_EQ(outcome.outputs[0].name, "bad-in");
   EXPECT_EQ(world_.Bytes(outcome.outputs[0].artifact), "sales 2 rows, 3 rules\n");
 }

@@ -203,7 +203,7 @@ def main():
         os.abort()
     if mode == "forks-away" and os.fork() != 0:   # The child keeps the port, the command is over.
         os._exit(0)
-    server = socket.create_server(("127.0.0.1", port + 1 if mode == "wrong-port" else port), backlog=128)
+    server = socket.create_server(("127.0.0.1", 0 if mode == "wrong-port" else port), backlog=128)
     if mode == "never-accepts":
         time.sleep(3600)
     if mode == "exits-late":

@@ -72,7 +72,7 @@ class Offline(unittest.TestCase):
         for name, text in files.items():
             (self.dir / name).write_text(text)
 
-    def test_gate(self, *arguments: str, expect: int) -> subprocess.CompletedProcess:
+    def judge(self, *arguments: str, expect: int) -> subprocess.CompletedProcess:
         # No daemon listens there.
         done = subprocess.run([stack.BIN / "cd4ml", "gate", "test", "cars.cd4ml.yaml", *arguments], cwd=self.dir, text=True,
                               capture_output=True, timeout=stack.PATIENCE,
@@ -81,11 +81,11 @@ class Offline(unittest.TestCase):
         return done
 
     def rules(self, *arguments: str, expect: int) -> dict:
-        verdict = json.loads(self.test_gate(*arguments, "-o", "json", expect=expect).stdout)
+        verdict = json.loads(self.judge(*arguments, "-o", "json", expect=expect).stdout)
         return {rule["name"]: rule for rule in verdict["rules"]}
 
     def test_data_rules_are_judged_on_the_files_given(self):
-        done = self.test_gate("--stage", "data", "--data", "raw=autos.csv", "--data", "clean=autos.csv", expect=0)
+        done = self.judge("--stage", "data", "--data", "raw=autos.csv", "--data", "clean=autos.csv", expect=0)
         self.assertIn("GATE data  ✔ passed", done.stdout)
 
         self.write({"bad.csv": GOOD.replace("1007,", "-1,").replace("1011,", "99999,")})
@@ -96,10 +96,10 @@ class Offline(unittest.TestCase):
 
     def test_parameters_come_from_the_files_and_the_command_line(self):
         tables = ("--stage", "data", "--data", "raw=autos.csv", "--data", "clean=autos.csv")
-        self.test_gate(*tables, "-p", "price_max=1100", expect=11)
+        self.judge(*tables, "-p", "price_max=1100", expect=11)
         self.write({"params.yaml": "price_max: 1100\n"})
-        self.test_gate(*tables, expect=11)
-        self.test_gate(*tables, "-p", "price_max=1200", expect=0)
+        self.judge(*tables, expect=11)
+        self.judge(*tables, "-p", "price_max=1200", expect=0)
 
     def test_a_table_that_was_not_given_or_cannot_be_read_blocks(self):
         rules = self.rules("--stage", "data", "--data", "raw=autos.csv", expect=11)
@@ -109,7 +109,7 @@ class Offline(unittest.TestCase):
         self.rules("--stage", "data", "--data", "raw=empty.csv", "--data", "clean=autos.csv", expect=11)
         # What the gate writes itself is found where it writes it.
         self.write({"clean.csv": GOOD})
-        self.test_gate("--stage", "data", "--data", "raw=autos.csv", expect=0)
+        self.judge("--stage", "data", "--data", "raw=autos.csv", expect=0)
 
     def test_a_table_or_its_profile_is_the_baseline(self):
         self.write({"moved.csv": GOOD.replace(",bmw", "00,bmw").replace(",vw", "00,vw")})
@@ -122,7 +122,7 @@ class Offline(unittest.TestCase):
         parse_page(page)
         for text in ("Drift by column", "Table clean", "autos.csv, 200 rows"):
             self.assertIn(text, page)
-        self.test_gate(*tables, "--baseline", "nowhere.csv", expect=4)
+        self.judge(*tables, "--baseline", "nowhere.csv", expect=4)
 
     def test_model_rules_are_judged_on_metrics_and_predictions(self):
         rules = self.rules("--stage", "model", expect=0)
@@ -180,7 +180,10 @@ class Pages(StackTest):
         self.stack.cli("run", "start", "cars", "--wait", expect=11)
         self.stack.cli("run", "start", "cars", "--wait", expect=11)
         self.assertIn("Table clean", self.page("cars/2", "data"))   # Taken over with the result.
-        self.assertIn("reused from cars/1: data, model", self.stack.cli("run", "show", "cars/2"))
+        # The second run's model gate compares with the first's, which compared with nothing.
+        self.assertIn("reused from cars/1: data\n", self.stack.cli("run", "show", "cars/2"))
+        self.stack.cli("run", "start", "cars", "--wait", expect=11)
+        self.assertRegex(self.stack.cli("run", "show", "cars/3"), r"reused from cars/1: data.*\n.*reused from cars/2: model|reused from .*data, model")
         self.assertEqual(self.stack.query("SELECT count(*) FROM version WHERE name LIKE '%gate-report%'"), [(0,)])
         self.assertNotIn("gate-report", self.stack.cli("run", "diff", "cars/1", "cars/2", "--all"))
 

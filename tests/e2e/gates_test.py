@@ -56,7 +56,7 @@ class Gates(stack.unittest.TestCase):
         self.stack = Stack()
         self.addCleanup(self.stack.close)
         self.policy = self.stack.dir / "gates.yaml"
-        self.policy.write_text("format: 1\npolicies: {}\n")
+        self.policy.write_text("format: 1\npolicies: {anybody: {overrides: {approvals: 1}}}\n")
         self.stack.start_daemon("--gate-policy", str(self.policy))
         self.stack.start_agent()
         (self.stack.data / "listings.csv").write_text("price\n1\n2\n3\n")
@@ -113,7 +113,7 @@ class Gates(stack.unittest.TestCase):
         self.stack.kill_daemon()
         self.assertFalse(self.stack.launch_daemon("--gate-policy", str(self.policy)))
         self.assertIn('"train" is no kind of gate', out.read_text())
-        self.policy.write_text("format: 1\npolicies: {}\n")
+        self.policy.write_text("format: 1\npolicies: {anybody: {overrides: {approvals: 1}}}\n")
         self.stack.start_daemon("--gate-policy", str(self.policy))
 
     def test_required_rules_are_judged_whatever_the_file_says(self):

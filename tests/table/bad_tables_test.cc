@@ -331,6 +331,8 @@ TEST_P(BadTablesTest, HasItsVerdict) {
   if (!expected.refusal.empty()) {
     EXPECT_TRUE(absl::IsInvalidArgument(added) || absl::IsResourceExhausted(added)) << added;
     EXPECT_THAT(Message(added), HasSubstr(expected.refusal));
+    // Whoever ran out of memory is of no more use; every gate has an engine of its own.
+    if (absl::IsResourceExhausted(added)) Shared().reset();
     return;
   }
   ASSERT_TRUE(added.ok()) << added;

@@ -28,7 +28,8 @@ class TableTest : public ::testing::Test {
 
   // Opening the library is most of a small test's time; a table of the same name is replaced.
   static TableEngine* SharedEngine() {
-    static const std::unique_ptr<TableEngine> engine = [] {
+    std::unique_ptr<TableEngine>& engine = Shared();
+    if (engine == nullptr) engine = [] {
       const char* stated = std::getenv("CD4ML_DUCKDB");
       auto opened = OpenTableEngine(
           {.libraries = LibraryCandidates(stated == nullptr ? "" : stated, CD4ML_SOURCE_DIR),
@@ -40,6 +41,10 @@ class TableTest : public ::testing::Test {
       return *std::move(opened);
     }();
     return engine.get();
+  }
+  static std::unique_ptr<TableEngine>& Shared() {
+    static std::unique_ptr<TableEngine> engine;
+    return engine;
   }
 
   std::string Write(const std::string& name, std::string_view bytes) {
