@@ -22,7 +22,6 @@ absl::StatusOr<ModelRecord> FindModelRecord(const std::vector<Origin>& origins) 
 }
 
 void AddJudgements(const Run& run, ModelRecord& record) {
-  if (run.id != record.origin.run) return;
   for (const StageRun& stage : run.stages) {
     const bool looks = std::any_of(stage.plan.references.begin(), stage.plan.references.end(), [&](const auto& reference) {
       const std::optional<Version> version = FindVersion(run, reference);
@@ -32,7 +31,10 @@ void AddJudgements(const Run& run, ModelRecord& record) {
     if (!looks || result == nullptr || (result->metrics.empty() && !result->verdict.has_value())) continue;
     const int number = stage.carried.has_value() ? stage.carried->from.number : stage.latest()->number;
     const RunId& made = stage.carried.has_value() ? stage.carried->from.run : run.id;
-    record.judgements.push_back({{made, stage.plan.name, number}, result->metrics, result->verdict});
+    const AttemptId attempt{made, stage.plan.name, number};
+    const bool is_known = std::any_of(record.judgements.begin(), record.judgements.end(),
+                                      [&](const ModelRecord::Judgement& one) { return one.attempt == attempt; });
+    if (!is_known) record.judgements.push_back({attempt, result->metrics, result->verdict});
   }
 }
 

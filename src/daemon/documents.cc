@@ -1,6 +1,8 @@
 // Origins to documents.
 #include "documents.h"
 
+#include <set>
+
 #include "cd4ml/base/status.h"
 #include "cd4ml/core/envelope.h"
 #include "cd4ml/core/origin.h"
@@ -9,6 +11,7 @@ namespace cd4ml::daemon {
 namespace {
 
 constexpr int kLedgerMax = 1'000;
+constexpr size_t kJudgesMax = 20;   // Runs that are asked how they judged a model.
 
 absl::StatusOr<std::string> SignAll(Signer* signer, const std::vector<core::Origin>& origins) {
   if (signer == nullptr) return absl::FailedPreconditionError("this daemon has no key to sign with");
@@ -33,6 +36,13 @@ absl::StatusOr<std::string> MakeDocument(History& history, Signer* signer, const
   core::AddJudgements(run, record);
   CD4ML_ASSIGN_OR_RETURN(const std::vector<core::Deployment> ledger, history.ListDeployments("", {}, kLedgerMax));
   core::AddDeployments(ledger, record);
+  // A retry, or another run that took the model over, may have judged it again before it was deployed.
+  std::set<core::RunId> runs = {record.origin.run};
+  for (const core::Deployment& deployment : record.deployments) {
+    if (runs.size() >= kJudgesMax || !runs.insert(deployment.run).second) continue;
+    const absl::StatusOr<core::Run> deployed = history.GetRun(deployment.run);
+    if (deployed.ok()) core::AddJudgements(*deployed, record);
+  }
   return kind == DocumentKind::kModelCard ? core::ModelCard(record) : core::ModelBom(record) + "\n";
 }
 

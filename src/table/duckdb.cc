@@ -232,7 +232,10 @@ absl::Status Database::Run(const std::string& sql, Result& result) {
   if (sql.find('\0') != std::string::npos)
     return absl::InvalidArgumentError("a zero byte in a name or rule");
   if (api_.query(connection_, sql.c_str(), &result) == kSuccess) return absl::OkStatus();
-  return absl::InvalidArgumentError(FirstLine(api_.result_error(&result)));
+  const std::string error = FirstLine(api_.result_error(&result));
+  // It has run out of memory, and does nothing more.
+  if (error.starts_with("FATAL Error")) return absl::ResourceExhaustedError(error);
+  return absl::InvalidArgumentError(error);
 }
 
 absl::Status Database::Execute(const std::string& sql) {

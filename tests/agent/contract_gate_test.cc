@@ -19,9 +19,12 @@ import http.server, json, os, time
 deviation = json.load(open("deviation"))
 hoard = [bytearray(b"x" * (deviation.get("takes", 0) << 20))]
 for _ in range(deviation.get("children", 0)):
+    has_eaten, eaten = os.pipe()
     if os.fork() == 0:
         hoard.append(bytearray(b"y" * (30 << 20)))
+        os.write(eaten, b".")
         time.sleep(3600)
+    os.read(has_eaten, 1)
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def log_message(self, *args): pass

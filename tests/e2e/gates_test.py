@@ -23,7 +23,8 @@ stages:
     runtime: host
     cache: never
     inputs: {{model: train.model}}
-    run: echo "{{\\"mae\\": $(cat mae.txt)}}" > m.json
+    run: |
+      echo "{{\\"mae\\": $(cat mae.txt)}}" > m.json
     metrics: [m.json]
     rules: {{mae: {{metric: mae, max: 1200{severity}}}}}
   package:
