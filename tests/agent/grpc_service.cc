@@ -60,7 +60,7 @@ class Call : public grpc::ServerGenericBidiReactor {
     for (const grpc::Slice& slice : slices) bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
     if (method_ == "/shop.Prices/Silent") return;  // Until the caller has had enough.
     if (method_ == "/shop.Prices/Refuses") return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no such brand"));
-    if (method_ == "/shop.Prices/Dies") std::exit(3);
+    if (method_ == "/shop.Prices/Dies") std::_Exit(3);
     const std::string answer = method_ == "/shop.Prices/Garbage" ? "\x09\x01 no message" : PriceOf(AgeOf(bytes) * 100);
     grpc::Slice slice(answer);
     response_ = grpc::ByteBuffer(&slice, 1);
