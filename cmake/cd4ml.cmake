@@ -43,6 +43,8 @@ endif()
 # framework for the tests, which are compiled with other flags.
 set(CD4ML_COMMON_HEADERS <algorithm> <chrono> <cstdint> <functional> <map> <memory> <optional> <string> <string_view>
     <utility> <variant> <vector> <absl/status/status.h> <absl/status/statusor.h>)
+# What is tested is optimised; the tests themselves only have to build fast.
+set(CD4ML_TEST_OPTIONS -O0)
 if(CD4ML_PCH)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-fpch-preprocess)   # For ccache.
@@ -51,7 +53,7 @@ if(CD4ML_PCH)
   target_link_libraries(cd4ml_headers PRIVATE absl::statusor cd4ml_warnings)
   target_precompile_headers(cd4ml_headers PRIVATE ${CD4ML_COMMON_HEADERS})
   add_library(cd4ml_test_headers OBJECT EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/cmake/headers.cc)
-  target_compile_options(cd4ml_test_headers PRIVATE $<$<CONFIG:Release>:-O0>)
+  target_compile_options(cd4ml_test_headers PRIVATE ${CD4ML_TEST_OPTIONS})
   target_link_libraries(cd4ml_test_headers PRIVATE absl::statusor GTest::gtest_main GTest::gmock cd4ml_warnings)
   target_precompile_headers(cd4ml_test_headers PRIVATE ${CD4ML_COMMON_HEADERS} <filesystem> <fstream> <gtest/gtest.h>
                             <gmock/gmock.h>)
@@ -88,8 +90,7 @@ function(cd4ml_add_test name)
   cmake_parse_arguments(TEST "" "" "SOURCES;DEPENDS;PRIVATE" ${ARGN})
   add_executable(${name} ${TEST_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR})
-  # What is tested is optimised; the tests themselves only have to build fast.
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O0>)
+  target_compile_options(${name} PRIVATE ${CD4ML_TEST_OPTIONS})
   target_compile_definitions(${name} PRIVATE CD4ML_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   list(TRANSFORM TEST_DEPENDS PREPEND cd4ml_)
   target_link_libraries(${name} PRIVATE ${TEST_DEPENDS} ${TEST_PRIVATE} GTest::gtest_main GTest::gmock
