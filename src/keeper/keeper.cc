@@ -97,14 +97,15 @@ class Server {
  private:
   // Waits for at most `timeout_ms` and serves what is there. Returns whether anything was.
   bool Wait(int timeout_ms) {
-    std::vector<pollfd> polled = {{signals_, POLLIN, 0}, {listener_, POLLIN, 0}};
+    std::vector<pollfd> polled = {{signals_, POLLIN, 0}, {listener_, POLLIN, 0}, {supervisor_.reports(), POLLIN, 0}};
     for (const Connection& connection : connections_) {
       const short events = connection.outbox.empty() ? POLLIN : POLLIN | POLLOUT;
       polled.push_back({connection.fd, events, 0});
     }
     if (poll(polled.data(), polled.size(), timeout_ms) <= 0) return false;
     if (polled[0].revents != 0) TakeSignal();
-    size_t next = 2;
+    if (polled[2].revents != 0) supervisor_.TakeReports();
+    size_t next = 3;
     for (Connection& connection : connections_) {
       const short events = polled[next++].revents;
       if ((events & POLLOUT) != 0) connection.Flush();

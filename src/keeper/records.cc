@@ -31,10 +31,11 @@ std::string AddFrame(const Record& record) {
   return Frame(content);
 }
 
-std::string ChangeFrame(const ProcessStatus& status, uint64_t start_ticks) {
+std::string ChangeFrame(const Record& record) {
   WireWriter content = Begin(Kind::kChange);
-  Write(content, status);
-  content.Number(static_cast<int64_t>(start_ticks));
+  Write(content, record.status);
+  content.Number(static_cast<int64_t>(record.start_ticks));
+  content.Number(record.reaper).Number(static_cast<int64_t>(record.reaper_ticks));
   return Frame(content);
 }
 
@@ -53,12 +54,14 @@ bool Fold(WireReader content, RecordMap& records) {
     }
     case Kind::kChange: {
       ProcessStatus status = ReadStatus(content);
-      const auto start_ticks = static_cast<uint64_t>(content.Number());
-      const auto record = records.find(status.id);
-      if (!content.ok() || record == records.end()) return false;
-      record->second.status = std::move(status);
-      record->second.start_ticks = start_ticks;
-      return true;
+      const auto found = records.find(status.id);
+      if (found == records.end()) return false;
+      Record& record = found->second;
+      record.status = std::move(status);
+      record.start_ticks = static_cast<uint64_t>(content.Number());
+      record.reaper = static_cast<pid_t>(content.Number());
+      record.reaper_ticks = static_cast<uint64_t>(content.Number());
+      return content.ok();
     }
     case Kind::kRemove:
       return records.erase(content.Text()) == 1;
@@ -88,7 +91,7 @@ RecordMap Records::Load() const {
 absl::Status Records::Rewrite(const RecordMap& records) {
   std::string frames;
   for (const auto& [id, record] : records) {
-    frames += AddFrame(record) + ChangeFrame(record.status, record.start_ticks);
+    frames += AddFrame(record) + ChangeFrame(record);
   }
   const std::string next = path_ + ".new";
   unlink(next.c_str());
@@ -126,9 +129,7 @@ void Records::AppendOrLog(std::string_view frames) {
 
 absl::Status Records::Add(const Record& record) { return Append(AddFrame(record)); }
 
-void Records::Change(const ProcessStatus& status, uint64_t start_ticks) {
-  AppendOrLog(ChangeFrame(status, start_ticks));
-}
+void Records::Change(const Record& record) { AppendOrLog(ChangeFrame(record)); }
 
 void Records::Remove(const std::string& id) { AppendOrLog(Frame(Begin(Kind::kRemove).Text(id))); }
 

@@ -7,6 +7,8 @@
 // forgotten, when it has grown.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -24,6 +26,8 @@ struct Record {
   std::string boot_id;       // Of the machine's start that it belongs to.
   ProcessStatus status;      // The last one written.
   uint64_t start_ticks = 0;  // Of status.pid.
+  pid_t reaper = 0;          // The parent of its command, or 0: it has not begun.
+  uint64_t reaper_ticks = 0;
 };
 
 using RecordMap = std::map<std::string, Record>;  // By id.
@@ -42,7 +46,7 @@ class Records {
 
   absl::Status Add(const Record& record);
   // These log when they fail: the keeper still knows, and only its own death would lose the fact.
-  void Change(const ProcessStatus& status, uint64_t start_ticks);
+  void Change(const Record& record);
   void Remove(const std::string& id);
 
  private:

@@ -6,28 +6,25 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <utility>
 #include <vector>
+
+#include "reaper.h"
 
 namespace cd4ml::keeper {
 namespace {
 
-// What the child could not do.
-struct Failure {
-  enum Step { kNone, kLog, kLogKind, kDir, kExec } step;
-  int error;
-};
-
 struct Child {
   const ProcessSpec* spec;
   char** argv;
+  int output;   // -1: it can only end.
+  int born;
   int move_to;  // The cgroup.procs that it must write itself into, or -1.
   Failure* failure;
 };
@@ -42,19 +39,7 @@ std::vector<char*> Pointers(const std::vector<std::string>& texts) {
 // The sanitizers must not follow the child, whose stack is left and used again without a return.
 #define CD4ML_IN_CHILD __attribute__((no_sanitize("address", "thread", "undefined")))
 
-// Opens the log without waiting for anybody: a FIFO in its place must not stop the keeper.
-CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
-  const int fd = open(log, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK, 0644);
-  struct stat facts;
-  if (fd < 0 || fstat(fd, &facts) != 0) return Failure::kLog;
-  if (!S_ISREG(facts.st_mode) && !S_ISCHR(facts.st_mode)) return Failure::kLogKind;
-  fcntl(fd, F_SETFL, O_APPEND);
-  dup2(fd, STDOUT_FILENO);
-  dup2(fd, STDERR_FILENO);
-  return Failure::kNone;
-}
-
-// Runs in the child, which shares the keeper's memory: it may change nothing there but the failure.
+// Runs in the child, which shares the reaper's memory: it may change nothing there but the failure.
 // Standard input is the keeper's own: /dev/null.
 [[noreturn]] CD4ML_IN_CHILD void RunChild(const Child* child) {
   // A child that cannot move is still found by its place in the process tree.
@@ -63,16 +48,19 @@ CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  Failure::Step step = RedirectOutput(child->spec->log.c_str());
-  if (step == Failure::kNone) {
+  const Born born{getpid(), {}};
+  (void)!write(child->born, &born, sizeof born);
+  if (child->output >= 0) {
+    dup2(child->output, STDOUT_FILENO);
+    dup2(child->output, STDERR_FILENO);
     close_range(3, ~0U, 0);
-    step = Failure::kDir;
+    Failure::Step step = Failure::kDir;
     if (chdir(child->spec->dir.c_str()) == 0) {
       step = Failure::kExec;
       execvp(child->argv[0], child->argv);  // With `environ`, which is the child's by now.
     }
+    *child->failure = {step, errno};
   }
-  *child->failure = {step, errno};
   syscall(SYS_exit_group, 127);  // Not _exit, where a sanitizer has its say.
   __builtin_unreachable();
 }
@@ -80,7 +68,7 @@ CD4ML_IN_CHILD Failure::Step RedirectOutput(const char* log) {
 alignas(64) char child_stack[64 * 1024];
 
 // Returns the id of a new process that runs RunChild, when that has become its program or has
-// failed. Nothing of the keeper is copied (CLONE_VM); the child has a stack of its own, and libc
+// failed. Nothing of the reaper is copied (CLONE_VM); the child has a stack of its own, and libc
 // has no function that calls clone3 so.
 pid_t Clone3(int cgroup, const Child* child) {
   clone_args args{};
@@ -142,6 +130,17 @@ pid_t Clone(const std::string& cgroup, Child child) {
   return pid;
 }
 
+// Runs in the reaper.
+Born StartCommand(const ProcessSpec& spec, const std::string& cgroup, int output, int to_tell) {
+  std::vector<char*> argv = Pointers(spec.argv);
+  Born born{-1, {}};
+  born.pid = Clone(cgroup, {&spec, argv.data(), output, to_tell, -1, &born.failure});
+  if (born.pid < 0) born.failure = {Failure::kClone, errno};
+  return born;
+}
+
+}  // namespace
+
 std::string Explain(const Failure& failure, const ProcessSpec& spec) {
   const std::string reason = std::string(": ") + std::strerror(failure.error);
   switch (failure.step) {
@@ -151,6 +150,10 @@ std::string Explain(const Failure& failure, const ProcessSpec& spec) {
       return "cannot open the log \"" + spec.log + "\"" + reason;
     case Failure::kLogKind:
       return "the log \"" + spec.log + "\" is not a regular file";
+    case Failure::kPipe:
+      return "cannot make a pipe" + reason;
+    case Failure::kClone:
+      return "cannot start a process" + reason;
     case Failure::kDir:
       return "cannot enter the folder \"" + spec.dir + "\"" + reason;
     case Failure::kExec:
@@ -159,20 +162,24 @@ std::string Explain(const Failure& failure, const ProcessSpec& spec) {
   return "";
 }
 
-}  // namespace
-
-SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std::string& cgroup) {
+SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std::string& cgroup, int ended) {
   std::vector<std::string> variables = {std::string(kMarker) + "=" + marker};
   for (const auto& [name, value] : spec.env) variables.push_back(name + "=" + value);
-  std::vector<char*> argv = Pointers(spec.argv);
   std::vector<char*> env = Pointers(variables);
-  Failure failure{};
-  char** const own_environment = std::exchange(environ, env.data());
-  const pid_t pid = Clone(cgroup, {&spec, argv.data(), -1, &failure});
-  const int error = errno;
-  environ = own_environment;
-  if (pid < 0) return {-1, std::string("cannot start a process: ") + std::strerror(error)};
-  return {pid, Explain(failure, spec)};
+  int born[2];
+  const pid_t reaper = pipe2(born, O_CLOEXEC) == 0 ? fork() : -1;
+  if (reaper == 0) {
+    environ = env.data();
+    Reap(spec, cgroup, StartCommand, born[1], ended);
+  }
+  Born told{-1, {Failure::kClone, errno}};
+  if (reaper < 0) return {-1, -1, Explain(told.failure, spec)};
+  close(born[1]);
+  if (read(born[0], &told, sizeof told) != sizeof told) kill(reaper, SIGKILL);
+  close(born[0]);
+  if (told.pid >= 0) return {told.pid, reaper, ""};
+  waitpid(reaper, nullptr, 0);
+  return {-1, -1, Explain(told.failure, spec)};
 }
 
 }  // namespace cd4ml::keeper

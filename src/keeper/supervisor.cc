@@ -2,7 +2,7 @@
 // kill there is.
 #include "supervisor.h"
 
-#include <sys/resource.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cgroup.h"
+#include "reaper.h"
 #include "spawn.h"
 
 namespace cd4ml::keeper {
@@ -84,7 +85,14 @@ Supervisor::Supervisor(const std::string& folder, std::string cgroup_root)
     : folder_(folder),
       cgroup_root_(std::move(cgroup_root)),
       boot_id_(BootId()),
-      records_(folder + "/processes") {}
+      records_(folder + "/processes") {
+  if (pipe2(reports_, O_CLOEXEC) == 0) fcntl(reports_[0], F_SETFL, O_NONBLOCK);
+}
+
+Supervisor::~Supervisor() {
+  close(reports_[0]);
+  close(reports_[1]);
+}
 
 absl::Status Supervisor::Load() {
   RecordMap records = records_.Load();
@@ -152,15 +160,17 @@ absl::Status Supervisor::Start(const ProcessSpec& spec) {
 
 absl::Status Supervisor::Launch(Process& process) {
   process.up_ms = process.heard_ms = process.look_ms = SteadyNow();
-  SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup);
-  process.status.message = std::move(result.message);
-  if (result.pid < 0) return absl::UnavailableError(process.status.message);
-  const auto entry = ReadEntry(result.pid);
-  process.start_ticks = entry ? entry->start_ticks : 0;
+  const SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup, reports_[1]);
+  if (result.pid < 0) return absl::UnavailableError(result.message);
+  const auto ticks = [](const std::optional<ProcessEntry>& entry) { return entry ? entry->start_ticks : 0; };
+  process.start_ticks = ticks(ReadEntry(result.pid));
   process.status.pid = result.pid;
-  process.main_alive = true;
+  process.reaper = result.reaper;
+  process.reaper_ticks = ticks(ReadEntry(result.reaper));
+  process.main_alive = process.reaper_alive = true;
+  process.is_all_gone = false;
   process.phase = Phase::kUp;
-  records_.Change(process.status, process.start_ticks);
+  records_.Change(process);
   return absl::OkStatus();
 }
 
@@ -224,21 +234,41 @@ absl::Status Supervisor::Forget(const std::string& id) {
   return absl::OkStatus();
 }
 
+void Supervisor::SetEnded(Process& process, int wait_status, const rusage& usage) const {
+  process.main_alive = false;
+  ProcessStatus& status = process.status;
+  status.signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
+  status.exit_code = status.signal != 0 ? 128 + status.signal : WEXITSTATUS(wait_status);
+  status.max_rss_bytes = std::max(status.max_rss_bytes, int64_t{usage.ru_maxrss} * 1024);
+  status.cpu_seconds += static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                        static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+void Supervisor::TakeReports() {
+  Ended ended{};
+  while (read(reports_[0], &ended, sizeof ended) == sizeof ended) {
+    for (auto& [id, process] : live_) {
+      if (!process.reaper_alive || process.reaper != ended.reaper) continue;
+      SetEnded(process, ended.wait_status, ended.usage);
+      process.status.message = Explain(ended.failure, process.spec);
+      process.is_all_gone = ended.is_all;
+    }
+  }
+}
+
 void Supervisor::Reap() {
+  TakeReports();  // A reaper tells before it ends: one that is waited for and has told nothing was killed.
   int wait_status = 0;
   rusage usage{};
   while (const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage)) {
     if (pid < 0) break;
     for (auto& [id, process] : live_) {
-      if (!process.main_alive || process.status.pid != pid) continue;
-      process.main_alive = false;
-      ProcessStatus& status = process.status;
-      status.signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
-      status.exit_code = status.signal != 0 ? 128 + status.signal : WEXITSTATUS(wait_status);
-      status.max_rss_bytes = std::max(status.max_rss_bytes, int64_t{usage.ru_maxrss} * 1024);
-      status.cpu_seconds +=
-          static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-          static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+      if (process.reaper_alive && process.reaper == pid) {
+        process.reaper_alive = false;
+        process.is_all_gone = process.is_all_gone || WIFEXITED(wait_status);
+      } else if (process.main_alive && process.status.pid == pid) {
+        SetEnded(process, wait_status, usage);
+      }
     }
   }
   Tick();
@@ -328,6 +358,7 @@ void Supervisor::Stop(Process& process) {
 void Supervisor::BeginEnding(Process& process) {
   process.phase = Phase::kEnding;
   process.due_ms = SteadyNow() + process.spec.grace.count();
+  WakeReaper(process);
   for (const ProcessEntry& entry : Members(process, /*freeze=*/false)) {
     Signal(entry, SIGTERM);
     Signal(entry, SIGCONT);  // A stopped process hears nothing.
@@ -347,7 +378,7 @@ void Supervisor::Conclude(Process& process) {
   }
   status.state = ProcessState::kExited;
   status.ended = WallNow();
-  records_.Change(status, process.start_ticks);
+  records_.Change(process);
 }
 
 void Supervisor::Restart(Process& process) {
@@ -370,32 +401,38 @@ void Supervisor::MoveConcluded() {
   }
 }
 
-bool Supervisor::IsMain(pid_t pid) const {
+bool Supervisor::IsKnown(pid_t pid) const {
   return std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
-    return entry.second.main_alive && entry.second.status.pid == pid;
+    const Process& process = entry.second;
+    return process.reaper_alive ? process.reaper == pid : process.main_alive && process.status.pid == pid;
   });
 }
 
 bool Supervisor::IsMember(const Process& process, const ProcessEntry& entry) const {
   const pid_t main = process.status.pid;
   if (main != 0 && entry.session == main && entry.start_ticks >= process.start_ticks) {
-    // The number of a dead session may be in use again, but not among our own descendants by then.
-    const auto leader = process.adopted ? ReadEntry(main) : entry;
-    if (!process.adopted || (leader && leader->start_ticks == process.start_ticks)) return true;
+    // The number of a dead session may be in use again.
+    const auto leader = ReadEntry(main);
+    if (leader && leader->start_ticks == process.start_ticks) return true;
   }
   return Variable(entry.pid, kMarker) == Marker(process);
 }
 
 std::vector<pid_t> Supervisor::Roots(const Process& process) const {
   std::vector<pid_t> roots = CgroupPids(process.cgroup);
-  if (process.main_alive) roots.push_back(process.status.pid);
-  for (const pid_t pid : process.adopted ? AllPids() : Children(getpid())) {
-    if (pid == getpid() || IsMain(pid)) continue;
-    const auto entry = ReadEntry(pid);
-    if (!entry) continue;
-    // An orphan that wiped out every trace of its origin can only be of the last process there is.
-    const bool is_only = live_.size() == 1 && !process.adopted;
-    if (is_only || IsMember(process, *entry)) roots.push_back(pid);
+  const auto reaper = process.reaper != 0 ? ReadEntry(process.reaper) : std::nullopt;
+  if (reaper && reaper->start_ticks == process.reaper_ticks) roots.push_back(process.reaper);
+  if (process.adopted) {
+    for (const pid_t pid : AllPids()) {
+      const auto entry = ReadEntry(pid);
+      if (entry && pid != getpid() && !IsKnown(pid) && IsMember(process, *entry)) roots.push_back(pid);
+    }
+  } else if (!process.reaper_alive && !process.is_all_gone) {
+    if (process.main_alive) roots.push_back(process.status.pid);
+    // Its reaper was killed: what comes to the keeper can only be of such a process.
+    for (const pid_t pid : Children(getpid())) {
+      if (!IsKnown(pid)) roots.push_back(pid);
+    }
   }
   return roots;
 }
@@ -410,8 +447,10 @@ std::vector<ProcessEntry> Supervisor::Members(const Process& process, bool freez
     if (!seen.insert(pid).second) continue;
     const auto entry = ReadEntry(pid);
     if (!entry) continue;
-    if (freeze) Signal(*entry, SIGSTOP);
-    if (!entry->is_dead) members.push_back(*entry);
+    if (pid != process.reaper) {  // It ends by itself, after all others.
+      if (freeze) Signal(*entry, SIGSTOP);
+      if (!entry->is_dead) members.push_back(*entry);
+    }
     for (const pid_t child : Children(pid)) pending.push_back(child);
   }
   return members;
@@ -419,18 +458,16 @@ std::vector<ProcessEntry> Supervisor::Members(const Process& process, bool freez
 
 bool Supervisor::IsAnythingLeft(const Process& process) const {
   if (IsPopulated(process.cgroup)) return true;
-  if (!process.adopted) {
-    // The common end: whatever is left of a process would have become a child of ours, and none
-    // has.
-    const std::vector<pid_t> children = Children(getpid());
-    if (std::all_of(children.begin(), children.end(), [&](pid_t pid) { return IsMain(pid); })) {
-      return false;
-    }
-  }
-  return !Members(process, /*freeze=*/false).empty();
+  if (process.is_all_gone) return false;
+  return process.reaper_alive || !Members(process, /*freeze=*/false).empty();
+}
+
+void Supervisor::WakeReaper(const Process& process) {
+  if (process.reaper_alive) kill(process.reaper, SIGCONT);  // A command may have stopped it.
 }
 
 void Supervisor::KillEverything(const Process& process) const {
+  WakeReaper(process);
   KillCgroup(process.cgroup);
   // Twice, because what was forked just before its parent stopped shows up only then.
   for (int pass = 0; pass < 2; ++pass) {

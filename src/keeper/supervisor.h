@@ -1,11 +1,13 @@
 // The life of every process: started, restarted, timed out, ended with all that it left behind,
 // recorded.
 //
-// A process has ended when nothing of it is left, not when its command exits. What belongs to it is
-// found by its control group where there is one, and otherwise by its place in the process tree
-// (the keeper is a subreaper, so orphans come to it), its session, and the variable CD4ML_PROCESS
-// in its environment.
+// A process has ended when nothing of it is left, not when its command exits. What belongs to it is what lives below its
+// reaper (reaper.h), and what its control group holds where there is one. When a command has killed its reaper, what was
+// below comes to the keeper, which is a subreaper. When the keeper was killed, the next one also looks for the session
+// and for the variable CD4ML_PROCESS in the environment.
 #pragma once
+
+#include <sys/resource.h>
 
 #include <cstdint>
 #include <map>
@@ -25,6 +27,9 @@ class Supervisor {
  public:
   // Keeps its records in `folder` and puts processes into groups below `cgroup_root` ("": none).
   Supervisor(const std::string& folder, std::string cgroup_root);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
 
   // Takes up the records of an earlier keeper: what still lives of its processes is ended, and they
   // are lost.
@@ -41,6 +46,9 @@ class Supervisor {
 
   // Takes in which children have exited. Call after SIGCHLD.
   void Reap();
+  // Takes in which commands have ended. Call when `reports` can be read.
+  void TakeReports();
+  int reports() const { return reports_[0]; }
   // Does what is due now. Call at the latest when `MillisecondsLeft` have passed; -1 is never.
   void Tick();
   int MillisecondsLeft() const;
@@ -57,7 +65,9 @@ class Supervisor {
     kWaiting,  // Nothing runs; a service that is started again at due_ms.
   };
   struct Process : Record {
-    bool main_alive = false;  // The command is a child of ours and not reaped.
+    bool main_alive = false;    // The command runs below a reaper of ours, and its end is not known.
+    bool reaper_alive = false;  // A child of ours that is not waited for.
+    bool is_all_gone = false;   // As its reaper has said.
     bool adopted = false;     // A child of an earlier keeper.
     bool stopping = false;    // Not started again.
     int quick_exits = 0;      // In a row, of a service.
@@ -85,13 +95,17 @@ class Supervisor {
 
   // Returns the value of the variable by which all that `process` starts is known.
   std::string Marker(const Process& process) const { return folder_ + "/" + process.spec.id; }
+  void SetEnded(Process& process, int wait_status, const rusage& usage) const;
+  // Returns whether `entry` is of a process of an earlier keeper.
   bool IsMember(const Process& process, const ProcessEntry& entry) const;
   std::vector<pid_t> Roots(const Process& process) const;
   // Returns all that lives of `process`. With `freeze`, each is stopped before its children are
   // looked for, so that none can fork meanwhile.
   std::vector<ProcessEntry> Members(const Process& process, bool freeze) const;
   bool IsAnythingLeft(const Process& process) const;
-  bool IsMain(pid_t pid) const;
+  // Returns whether a child of the keeper is known for another reason than having lost its reaper.
+  bool IsKnown(pid_t pid) const;
+  static void WakeReaper(const Process& process);
   void KillEverything(const Process& process) const;
   void MoveConcluded();
 
@@ -99,6 +113,7 @@ class Supervisor {
   const std::string cgroup_root_;
   const std::string boot_id_;
   Records records_;
+  int reports_[2] = {-1, -1};  // The pipe in which reapers tell of the ends of their commands.
   std::map<std::string, Process> live_;
   RecordMap ended_;
   std::vector<ProcessStatus> just_ended_;

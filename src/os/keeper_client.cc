@@ -207,7 +207,9 @@ class KeeperClient final : public ProcessRunner {
     warned = false;
     while (true) {
       pollfd polled[] = {{fd.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-      if (poll(polled, 2, -1) < 0) continue;
+      const int ready = poll(polled, 2, kImpatienceMs);
+      if (ready == 0) Wake(fd);  // It may have been stopped, and would end nothing that takes too long.
+      if (ready <= 0) continue;
       if (polled[1].revents != 0) return absl::OkStatus();
       CD4ML_ASSIGN_OR_RETURN(const std::string message, Receive(fd));
       WireReader reader(message);

@@ -273,6 +273,32 @@ TEST_P(KeeperTest, AppendsOutputAndErrorsToTheLog) {
   EXPECT_EQ(Log("both"), "before\nout\nerr\nout again\n");
 }
 
+TEST_P(KeeperTest, WhoeverOpensItsOutputAnewCutsNothingOff) {
+  Run("anew", R"sh(echo one
+echo two > /dev/stderr
+echo three | tee /dev/stderr > /dev/null
+python3 -c "open('/dev/stderr', 'w').write('four\n')"
+echo five >&2)sh");
+
+  EXPECT_EQ(Log("anew"), "one\ntwo\nthree\nfour\nfive\n");
+}
+
+TEST_P(KeeperTest, ALongOutputIsWholeAndInOrder) {
+  Run("long", "seq 1 200000; seq 200001 200010 >&2");
+
+  std::istringstream lines(Log("long"));
+  int64_t expected = 0;
+  for (std::string line; std::getline(lines, line);) ASSERT_EQ(line, std::to_string(++expected));
+  EXPECT_EQ(expected, 200'010);
+}
+
+TEST_P(KeeperTest, ALogThatCannotBeWrittenDoesNotStopTheCommand) {
+  ProcessSpec spec = Script("full", "head -c 1000000 /dev/zero && exit 4");
+  spec.log = "/dev/full";
+
+  EXPECT_EQ(Run(spec).exit_code, 4);
+}
+
 TEST_P(KeeperTest, TheEnvironmentIsTheGivenOneAndTheMark) {
   ProcessSpec spec = Script("env", "");
   spec.argv = {"env"};
@@ -411,6 +437,10 @@ const std::map<std::string, std::string>& HostileScripts() {
       {"bomb",
        "bomb() { test $1 = 0 || { bomb $(($1 - 1)) & bomb $(($1 - 1)) & }; sleep 1000; }; "
        "bomb 6 & echo up > signpost; wait"},
+      {"parentless",
+       "kill -KILL $PPID; (env -i MARK=$MARK setsid sh -c '(sleep 1000 &) ; sleep 1000 & echo up > "
+       "signpost' &); sleep 1000"},
+      {"parent-stopped", "kill -STOP $PPID; setsid sleep 1000 & echo up > signpost; wait"},
       {"hopping",
        "echo '#!/bin/sh\nsetsid \"$0\" & exit' > hop; chmod 755 hop; ./hop; "
        "echo up > signpost; sleep 1000"},
@@ -420,6 +450,9 @@ const std::map<std::string, std::string>& HostileScripts() {
 
 TEST_P(KeeperTest, KillLeavesNothingOfHostileScripts) {
   Signpost signpost(dir_ + "/signpost");
+  ProcessSpec bystander = Script("bystander", "sleep 1000");
+  bystander.env.erase("MARK");
+  ASSERT_TRUE(runner().Start(bystander).ok());
   for (const auto& [id, script] : HostileScripts()) {
     ASSERT_TRUE(runner().Start(Script(id, script)).ok());
     ASSERT_EQ(signpost.Next(), "up") << id;
@@ -428,7 +461,21 @@ TEST_P(KeeperTest, KillLeavesNothingOfHostileScripts) {
 
     EXPECT_TRUE(agent().Await(id).killed) << id;
     EXPECT_THAT(Survivors(), IsEmpty()) << id;
+    EXPECT_EQ(runner().Status("bystander")->state, ProcessState::kRunning) << id;
   }
+}
+
+TEST_P(KeeperTest, ACommandThatAsksItsParentToEndChangesNothing) {
+  for (const std::string signal : {"TERM", "INT", "HUP"}) {
+    EXPECT_EQ(Run("asks-" + signal, "kill -" + signal + " $PPID; exit 6").exit_code, 6);
+  }
+}
+
+TEST_P(KeeperTest, ACommandThatStopsItsParentIsEndedInTime) {
+  ProcessSpec spec = Script("stops", "kill -STOP $PPID; exit 6");
+  spec.timeout = Duration(300);
+
+  EXPECT_TRUE(Run(spec).timed_out);
 }
 
 TEST_P(KeeperTest, KillOfOneProcessSparesTheOthers) {
@@ -455,6 +502,15 @@ TEST_P(KeeperTest, AKeeperThatIsStoppedIsWokenByWhoeverNeedsIt) {
 
   EXPECT_TRUE(runner().Kill("one").ok());
   EXPECT_TRUE(agent().Await("one").killed);
+}
+
+TEST_P(KeeperTest, AKeeperThatIsStoppedIsWokenToEndWhatTakesTooLong) {
+  ProcessSpec spec = Script("slow", "sleep 1000");
+  spec.timeout = Duration(100);
+  ASSERT_TRUE(runner().Start(spec).ok());
+  ASSERT_EQ(kill(KeeperPid(), SIGSTOP), 0);
+
+  EXPECT_TRUE(agent().Await("slow").timed_out);
 }
 
 TEST_P(KeeperTest, WhatACommandLeavesBehindEndsWithIt) {
@@ -668,10 +724,8 @@ TEST_P(KeeperTest, AKilledKeeperLosesItsProcessesAndSaysSo) {
   EXPECT_EQ(Run("before", "exit 3").exit_code, 3);
   std::vector<std::string> lost;
   for (const auto& [id, script] : HostileScripts()) {
-    // Without a parent that is the keeper, only a cgroup knows what has no trace or is never twice
-    // the same.
-    const bool elusive = id == "traceless-orphan" || id == "no-environment" || id == "hopping";
-    if (elusive && !HasCgroup()) continue;
+    // Without keeper and reaper, only a cgroup knows what has no trace.
+    if (id == "parentless" && !HasCgroup()) continue;
     lost.push_back(id);
     ASSERT_TRUE(runner().Start(Script(id, script)).ok());
     ASSERT_EQ(signpost.Next(), "up") << id;
