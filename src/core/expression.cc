@@ -236,6 +236,22 @@ class Evaluator {
       : scope_(scope), trace_(trace) {}
 
   absl::StatusOr<Value> Evaluate(const Node& node) {
+    // A sum is as deep as it is long: it is computed from its first term on, and not by recursion.
+    std::vector<const Node*> joined;
+    const Node* first = &node;
+    for (; IsJoined(*first); first = first->operands[0].get()) joined.push_back(first);
+    absl::StatusOr<Value> value = EvaluateTerm(*first);
+    for (; value.ok() && !joined.empty(); joined.pop_back()) value = Join(*joined.back(), *std::move(value));
+    return value;
+  }
+
+ private:
+  static bool IsJoined(const Node& node) {
+    return node.kind == Node::Kind::kAnd || node.kind == Node::Kind::kOr || node.kind == Node::Kind::kArithmetic ||
+           node.kind == Node::Kind::kCompare;
+  }
+
+  absl::StatusOr<Value> EvaluateTerm(const Node& node) {
     switch (node.kind) {
       case Node::Kind::kLiteral:
         return node.literal;
@@ -244,33 +260,39 @@ class Evaluator {
       case Node::Kind::kCall:
         return Call(node);
       case Node::Kind::kNot: {
-        CD4ML_ASSIGN_OR_RETURN(const bool operand, Boolean(node, 0));
-        return Value(!operand);
-      }
-      case Node::Kind::kAnd:
-      case Node::Kind::kOr: {
-        const bool decides = node.kind == Node::Kind::kOr;
-        CD4ML_ASSIGN_OR_RETURN(const bool left, Boolean(node, 0));
-        if (left == decides) return Value(decides);
-        CD4ML_ASSIGN_OR_RETURN(const bool right, Boolean(node, 1));
-        return Value(right);
+        CD4ML_ASSIGN_OR_RETURN(const Value operand, Evaluate(*node.operands[0]));
+        CD4ML_RETURN_IF_ERROR(NeedsTruth(node, 0, operand));
+        return Value(!operand.boolean());
       }
       case Node::Kind::kNegate: {
-        CD4ML_ASSIGN_OR_RETURN(const Value operand, Number(node, 0));
+        CD4ML_ASSIGN_OR_RETURN(const Value operand, Evaluate(*node.operands[0]));
+        CD4ML_RETURN_IF_ERROR(NeedsNumber(node, 0, operand));
         return Compute(node, "-", Value(int64_t{0}), operand);
       }
-      case Node::Kind::kArithmetic: {
-        CD4ML_ASSIGN_OR_RETURN(const Value left, Number(node, 0));
-        CD4ML_ASSIGN_OR_RETURN(const Value right, Number(node, 1));
-        return Compute(node, node.word, left, right);
-      }
+      case Node::Kind::kAnd:
+      case Node::Kind::kOr:
+      case Node::Kind::kArithmetic:
       case Node::Kind::kCompare:
-        return Compare(node);
+        break;
     }
     return ErrorAt(node.offset, "unknown operation");
   }
 
- private:
+  // Computes `node` from the value of its first operand.
+  absl::StatusOr<Value> Join(const Node& node, Value left) {
+    const bool joins_truth = node.kind == Node::Kind::kAnd || node.kind == Node::Kind::kOr;
+    if (joins_truth) {
+      CD4ML_RETURN_IF_ERROR(NeedsTruth(node, 0, left));
+      if (left.boolean() == (node.kind == Node::Kind::kOr)) return left;
+    } else if (node.kind == Node::Kind::kArithmetic) {
+      CD4ML_RETURN_IF_ERROR(NeedsNumber(node, 0, left));
+    }
+    CD4ML_ASSIGN_OR_RETURN(Value right, Evaluate(*node.operands[1]));
+    if (node.kind == Node::Kind::kCompare) return Compare(node, left, right);
+    CD4ML_RETURN_IF_ERROR(joins_truth ? NeedsTruth(node, 1, right) : NeedsNumber(node, 1, right));
+    return joins_truth ? right : Compute(node, node.word, left, right);
+  }
+
   absl::StatusOr<Value> LookUp(const Node& node) {
     std::optional<Value> value;
     if (scope_.name) value = scope_.name(node.word);
@@ -297,21 +319,16 @@ class Evaluator {
     return *std::move(value);
   }
 
-  absl::StatusOr<bool> Boolean(const Node& node, size_t index) {
-    CD4ML_ASSIGN_OR_RETURN(const Value value, Evaluate(*node.operands[index]));
-    if (value.is_bool()) return value.boolean();
+  static absl::Status NeedsTruth(const Node& node, size_t index, const Value& value) {
+    if (value.is_bool()) return absl::OkStatus();
     return ErrorAt(node.operands[index]->offset,
                    "\"" + node.word + "\" needs true or false, this is " + Described(value));
   }
 
-  absl::StatusOr<Value> Number(const Node& node, size_t index) {
-    CD4ML_ASSIGN_OR_RETURN(Value value, Evaluate(*node.operands[index]));
-    if (!value.is_number()) {
-      return ErrorAt(node.operands[index]->offset,
-                     "\"" + node.word + "\" needs a number, this is " + Described(value));
-    }
-    CD4ML_RETURN_IF_ERROR(CheckNumber(*node.operands[index], value));
-    return value;
+  static absl::Status NeedsNumber(const Node& node, size_t index, const Value& value) {
+    if (value.is_number()) return CheckNumber(*node.operands[index], value);
+    return ErrorAt(node.operands[index]->offset,
+                   "\"" + node.word + "\" needs a number, this is " + Described(value));
   }
 
   static absl::Status CheckNumber(const Node& node, const Value& value) {
@@ -340,9 +357,7 @@ class Evaluator {
     return Value(op == '+' ? x + y : op == '-' ? x - y : op == '*' ? x * y : x / y);
   }
 
-  absl::StatusOr<Value> Compare(const Node& node) {
-    CD4ML_ASSIGN_OR_RETURN(const Value left, Evaluate(*node.operands[0]));
-    CD4ML_ASSIGN_OR_RETURN(const Value right, Evaluate(*node.operands[1]));
+  static absl::StatusOr<Value> Compare(const Node& node, const Value& left, const Value& right) {
     CD4ML_RETURN_IF_ERROR(CheckNumber(*node.operands[0], left));
     CD4ML_RETURN_IF_ERROR(CheckNumber(*node.operands[1], right));
     const bool equality = node.word == "==" || node.word == "!=";

@@ -914,10 +914,12 @@ TEST_F(AttemptTest, ManyAttemptsAtOnceEachEndOnce) {
 
 TEST(Agent, RefusesAConfigurationThatMakesNoSense) {
   World world;
+  const auto keeper = os::ConnectKeeper(world.dir.At("keeper"), CD4ML_KEEPER);
+  ASSERT_TRUE(keeper.ok()) << keeper.status();
   world.config.name = "No Name";
   AgentPorts ports{.daemon = world.daemon,
                    .daemon_blobs = *world.blobs,
-                   .processes = *std::unique_ptr<ProcessRunner>(),
+                   .processes = **keeper,
                    .repos = world.repos,
                    .parser = *world.parser,
                    .clock = *world.clock,

@@ -570,6 +570,10 @@ TEST_P(KeeperTest, AServiceThatCannotRunSaysSoAndCanBeKilled) {
   spec.argv = {"/no/such/service"};
   spec.keep_alive = true;
   ASSERT_TRUE(runner().Start(spec).ok());
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (runner().Status("broken")->message.empty() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::yield();
+  }
 
   ASSERT_TRUE(runner().Kill("broken").ok());
 

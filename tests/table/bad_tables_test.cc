@@ -382,7 +382,7 @@ TEST(BadTables, ATableTakesNoMoreOfTheDiskThanItMay) {
   {
     std::ofstream file(folder + "/t.csv");
     file << "a,b\n";
-    for (int i = 0; i < 1'500'000; ++i) file << i * 7919 << ",a text that is long enough to need room " << i << "\n";
+    for (int64_t i = 0; i < 1'500'000; ++i) file << i * 7919 << ",a text that is long enough to need room " << i << "\n";
   }
 
   const absl::Status added = (*engine)->AddTable({.name = "t", .path = folder + "/t.csv", .csv = std::nullopt});
