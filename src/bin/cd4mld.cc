@@ -65,6 +65,7 @@ absl::StatusOr<http::S3Settings> MakeS3Settings(const Flags& flags, FileSystem& 
 absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   daemon::Settings settings;
   settings.instance = os::RandomHex(4);
+  settings.boot = os::BootId();
   settings.version = bin::kVersion;
   settings.state_dir = flags.state_dir;
   settings.database = flags.state_dir + "/cd4ml.db";

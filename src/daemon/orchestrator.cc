@@ -15,6 +15,7 @@ namespace {
 
 constexpr Duration kLookForSpace{1'000};
 constexpr int kLiveMax = 1'000;
+constexpr Duration kClockOff{1'000};   // A mark of the clock is renewed when it is wrong by so much.
 
 UtcTime NewestTime(const core::Run& run) {
   UtcTime newest = run.created;
@@ -47,7 +48,7 @@ absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   steady_ = steady;
   roster_ = Roster(settings_.session_ttl, steady);
   now_ = now;
-  CD4ML_RETURN_IF_ERROR(TakeUp());
+  CD4ML_RETURN_IF_ERROR(TakeUp(/*starts=*/true));
   timeline_ = Timeline(now_, steady);
   CheckSpace();
   LogInfo("state loaded", {{"open_runs", std::to_string(runs_.size())},
@@ -57,9 +58,14 @@ absl::Status Orchestrator::Load(UtcTime now, Duration steady) {
   return absl::OkStatus();
 }
 
-absl::Status Orchestrator::TakeUp() {
+absl::Status Orchestrator::TakeUp(bool starts) {
   CD4ML_ASSIGN_OR_RETURN(StoredState state, store_.Load());
   store_id_ = state.id;
+  clock_mark_ = std::move(state.clock);
+  // How long the daemon was away is not asked of a date that may have been set meanwhile, unless the machine was off, too.
+  if (starts && clock_mark_ && clock_mark_->boot == settings_.boot && steady_ >= clock_mark_->steady) {
+    now_ = clock_mark_->at + (steady_ - clock_mark_->steady);
+  }
   quarantined_ = std::move(state.quarantined);
   // A wall clock that was set back meanwhile must not let anything end before it began.
   for (const core::Run& run : state.open_runs) now_ = std::max(now_, NewestTime(run));
@@ -670,6 +676,10 @@ absl::Status Orchestrator::MayAppend(const std::string& session, const core::Att
 
 void Orchestrator::BeginTurn(UtcTime now, Duration steady) {
   now_ = timeline_.Advance(now, steady);
+  // While agents are there, turns are no further apart than a heartbeat. What is beyond that was spent stopped, suspended
+  // or on a disk that hangs, and nobody's silence: who was there will be heard in a moment.
+  const Duration unheard = steady - steady_ - settings_.heartbeat;
+  if (unheard.count() > 0) roster_.Excuse(unheard);
   steady_ = steady;
   began_ticks_ = hooks_.ticks();
 }
@@ -735,7 +745,7 @@ absl::Status Orchestrator::Undo(const absl::Status& why) {
   deadlines_.clear();
   deadline_of_.clear();
   roster_.Forget();
-  CD4ML_RETURN_IF_ERROR(Annotate(TakeUp(), "the state cannot be loaded again"));
+  CD4ML_RETURN_IF_ERROR(Annotate(TakeUp(/*starts=*/false), "the state cannot be loaded again"));
   return absl::ResourceExhaustedError("nothing was recorded: " + Message(read_only_));
 }
 
@@ -863,10 +873,21 @@ void Orchestrator::Assign() {
   }
 }
 
+// Run time and steady time go at the same pace, so that one mark is good for as long as the date is not corrected.
+void Orchestrator::MarkClock() {
+  if (settings_.boot.empty()) return;
+  const bool known = clock_mark_ && clock_mark_->boot == settings_.boot && clock_mark_->steady <= steady_;
+  const Duration off = known ? now_ - (clock_mark_->at + (steady_ - clock_mark_->steady)) : kClockOff;
+  if (std::chrono::abs(off) < kClockOff) return;
+  clock_mark_ = ClockMark{now_, settings_.boot, steady_};
+  changes_.push_back(ClockChange{*clock_mark_});
+}
+
 absl::Status Orchestrator::Commit() {
   const int64_t began = hooks_.ticks();
   committed_ticks_ = began;
   if (!changes_.empty()) {
+    MarkClock();
     const absl::Status committed = store_.Commit(changes_);
     committed_ticks_ = hooks_.ticks();
     steps_.commit.Add(committed_ticks_ - began);
@@ -896,7 +917,7 @@ std::optional<Duration> Orchestrator::NextWait() const {
     span = std::max(span, Duration(0));
     if (!wait.has_value() || span < *wait) wait = span;
   };
-  if (const auto expiry = roster_.NextExpiry()) consider(*expiry - steady_);
+  if (const auto expiry = roster_.NextExpiry()) consider(std::min(*expiry - steady_, settings_.heartbeat));
   if (!deadlines_.empty()) consider(deadlines_.begin()->first - now_);
   if (const auto at = queue_.NextBackoffEnd()) consider(*at - now_);
   for (const auto& [id, monitor] : monitors_) {

@@ -162,7 +162,9 @@ class Orchestrator {
   void CheckOverrides(const core::Run& run, const std::string& stage, core::Outcome& outcome) const;
   LiveMap LiveThen(const core::Run& run, const core::StageRun& stage) const;
   void Assign();
-  absl::Status TakeUp();
+  // `starts`: run time goes on from what the store knows of it.
+  absl::Status TakeUp(bool starts);
+  void MarkClock();
   // RESOURCE_EXHAUSTED: nothing was recorded, and the turn is undone. Other errors: the outcome is unknown.
   absl::Status Commit();
   absl::Status Undo(const absl::Status& why);
@@ -188,6 +190,7 @@ class Orchestrator {
   UtcTime now_;
   Duration steady_{0};
   Timeline timeline_{{}, Duration(0)};
+  std::optional<ClockMark> clock_mark_;                     // As it is stored.
   std::string store_id_;
   int64_t sessions_ = 0;
   absl::Status read_only_;

@@ -12,6 +12,10 @@ bool Roster::HasWork(const Agent& agent) {
   return !agent.leases.empty() || !agent.ending.empty() || !agent.services.empty();
 }
 
+bool Roster::CanExpire(const Agent& agent) {
+  return !agent.session.empty() || !agent.leases.empty() || !agent.ending.empty();
+}
+
 std::string Roster::Objection(const AgentHello& hello, Duration now) const {
   const auto found = agents_.find(hello.name);
   if (found == agents_.end()) return "";
@@ -162,13 +166,11 @@ void Roster::Forget() {
 std::vector<Roster::Silent> Roster::Expire(Duration now) {
   std::vector<Silent> silent;
   for (auto& [name, agent] : agents_) {
-    const bool open = !agent.session.empty();
-    const bool idle = agent.leases.empty() && agent.ending.empty();
-    if ((!open && idle) || now - agent.heard < ttl_) continue;
+    if (!CanExpire(agent) || now - agent.heard < ttl_) continue;
     const std::string why = "agent \"" + name + "\" has been silent for " + FormatDuration(now - agent.heard);
     for (const auto& [attempt, task] : agent.leases) silent.push_back({name, attempt, why});
     for (const auto& [attempt, ending] : agent.ending) silent.push_back({name, attempt, why});
-    if (open) {
+    if (!agent.session.empty()) {
       const std::function<void(absl::Status)> on_lost = std::move(agent.on_lost);
       Close(agent.session).IgnoreError();
       if (on_lost) on_lost(absl::DeadlineExceededError(why));
@@ -177,10 +179,16 @@ std::vector<Roster::Silent> Roster::Expire(Duration now) {
   return silent;
 }
 
+void Roster::Excuse(Duration span) {
+  for (auto& [name, agent] : agents_) {
+    if (CanExpire(agent)) agent.heard += span;
+  }
+}
+
 std::optional<Duration> Roster::NextExpiry() const {
   std::optional<Duration> next;
   for (const auto& [name, agent] : agents_) {
-    if (agent.session.empty() && agent.leases.empty() && agent.ending.empty()) continue;
+    if (!CanExpire(agent)) continue;
     const Duration at = agent.heard + ttl_;
     if (!next.has_value() || at < *next) next = at;
   }

@@ -63,6 +63,8 @@ class Roster {
     std::string why;
   };
   std::vector<Silent> Expire(Duration now);
+  // Takes back `span` of everybody's silence: nobody listened.
+  void Excuse(Duration span);
   // Returns when Expire must be asked again, or nullopt.
   std::optional<Duration> NextExpiry() const;
 
@@ -99,6 +101,7 @@ class Roster {
   };
 
   static bool HasWork(const Agent& agent);
+  static bool CanExpire(const Agent& agent);            // Its session, or leases that wait for one.
   static bool Holds(const Agent& agent, const core::AttemptId& attempt);
   void Changed(const std::string& name);
   // What the agent has left: counted anew, or one attempt more (-1 slots) or less.

@@ -1,5 +1,6 @@
 // The two clocks of the machine.
 #include <chrono>
+#include <fstream>
 
 #include "cd4ml/os/os.h"
 
@@ -21,6 +22,12 @@ class SystemClock final : public Clock {
 };
 
 }  // namespace
+
+std::string BootId() {
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+  return id;
+}
 
 std::unique_ptr<Clock> MakeClock() { return std::make_unique<SystemClock>(); }
 

@@ -607,6 +607,15 @@ absl::Status SqliteStateStore::Write(const PredictionChange& change) {
   return absl::OkStatus();
 }
 
+constexpr char kUpsertClockMark[] = R"sql(
+INSERT INTO clock_mark (id, at_ms, boot, steady_ms)
+VALUES (1, ?1, ?2, ?3)
+ON CONFLICT (id) DO UPDATE SET at_ms = ?1, boot = ?2, steady_ms = ?3)sql";
+
+absl::Status SqliteStateStore::Write(const ClockChange& change) {
+  return database_->Run(kUpsertClockMark, change.mark.at, change.mark.boot, int64_t{change.mark.steady.count()});
+}
+
 constexpr char kSelectByKey[] = R"sql(
 SELECT pipeline.name || '/' || run.number
 FROM run JOIN pipeline ON pipeline.id = run.pipeline
@@ -724,12 +733,23 @@ FROM identity
 ORDER BY rowid
 LIMIT 1)sql";
 
+constexpr char kSelectClockMark[] = R"sql(
+SELECT at_ms, boot, steady_ms
+FROM clock_mark
+ORDER BY id
+LIMIT 1)sql";
+
 absl::StatusOr<StoredState> SqliteStateStore::Load() {
   CD4ML_RETURN_IF_ERROR(broken_);
   StoredState state;
   {
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database_->Query(kSelectIdentity));
     if (rows.Next()) state.id = rows.String(0);
+    CD4ML_RETURN_IF_ERROR(rows.status());
+  }
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_->Query(kSelectClockMark));
+    if (rows.Next()) state.clock = ClockMark{rows.Time(0), rows.String(1), Duration(rows.Integer(2))};
     CD4ML_RETURN_IF_ERROR(rows.status());
   }
   CD4ML_RETURN_IF_ERROR(LoadPipelines(state));

@@ -73,6 +73,7 @@ class SqliteStateStore : public StateStore {
   absl::Status Write(const PredictionChange& change);
   absl::Status Write(const PinChange& change);         // These two are in storage_records.cc.
   absl::Status Write(const TombstoneChange& change);
+  absl::Status Write(const ClockChange& change);
   absl::Status Write(const OverrideChange& change);    // This one is in gate_records.cc.
 
   absl::StatusOr<OpenRun*> FindOpenRun(const core::RunId& id);

@@ -107,6 +107,14 @@ class Turns : public testing::Test {
     now_ = now_ + span;
     steady_ += span;
   }
+  // The same, with the turns that the loop has meanwhile.
+  void GoOn(Duration span) {
+    for (const Duration end = steady_ + span; steady_ < end;) {
+      const std::optional<Duration> wait = orchestrator_->NextWait();
+      Pass(std::clamp(wait.value_or(span), Duration(1), end - steady_));
+      Turn();
+    }
+  }
 
   void Connect(const std::string& instance = "i1") {
     Turn([&] {
@@ -213,13 +221,53 @@ TEST_F(Turns, ASilentAgentLosesItsAttemptAndItsLateResultIsRefused) {
   Connect();
   const core::RunId run = StartRun({Plan("a"), Plan("b", {"a"})});
 
-  Pass(Duration(30'000));
-  Turn();
+  GoOn(Duration(30'000));
 
   EXPECT_EQ(Stored(run).reason, core::Reason::kAgentLost);
   Connect();
   EXPECT_TRUE(Leases().empty());
   EXPECT_EQ(Finish(run, "a").code(), absl::StatusCode::kAborted);
+}
+
+TEST_F(Turns, ADaemonThatWasStoppedTakesItsOwnSilenceForNobodyElses) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+  GoOn(Duration(4'000));
+
+  // Stopped, or suspended with its machine; what agents have sent meanwhile is read after the turn that is due.
+  Pass(Duration(75'000));
+  Turn();
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+  Turn([&] {
+    orchestrator_->Report(session_, {}, [](const absl::Status& status) { EXPECT_TRUE(status.ok()); });
+  });
+  EXPECT_TRUE(Finish(run, "a").ok());
+}
+
+TEST_F(Turns, AgentsThatDoNotComeBackAfterTheDaemonWasStoppedAreGivenUp) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+  Pass(Duration(75'000));
+  Turn();
+  GoOn(Duration(24'000));
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+
+  GoOn(Duration(1'000));
+
+  EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kLost);
+}
+
+TEST_F(Turns, TurnsThatAreSlowForTheirOwnSakeStillEndWhatIsSilent) {
+  Connect();
+  const core::RunId run = StartRun({Plan("a")});
+
+  for (int i = 0; i < 6; ++i) {   // Each on a disk that takes ten seconds.
+    EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+    Pass(Duration(10'000));
+    Turn();
+  }
+
+  EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kLost);
 }
 
 TEST_F(Turns, ALogIsAppendedToByTheAgentOfTheLatestAttemptAlone) {
@@ -230,8 +278,7 @@ TEST_F(Turns, ALogIsAppendedToByTheAgentOfTheLatestAttemptAlone) {
   const core::AttemptId first{run, "a", 1}, second{run, "a", 2};
   const std::string paused = session_;
   EXPECT_TRUE(orchestrator_->MayAppend(paused, first).ok());
-  Pass(Duration(31'000));
-  Turn();
+  GoOn(Duration(31'000));
   Connect("i2");
   ASSERT_EQ(Leases(), std::vector<std::string>{core::ToText(second)});
 
@@ -254,6 +301,67 @@ TEST_F(Turns, AJumpOfTheWallClockLosesNothing) {
   EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
 }
 
+TEST_F(Turns, AJumpOfTheWallClockWhileTheDaemonIsAwayMovesNoDeadline) {
+  settings_.boot = "m1";
+  Connect();
+  core::StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(3'600'000);
+  const core::RunId run = StartRun({plan});
+  Stop();
+  Pass(Duration(60'000));
+  now_ = now_ + Duration(10LL * 365 * 86'400'000);
+  Start();
+  Connect();
+  GoOn(Duration(10'000));
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+
+  // What passed while nobody was there counts.
+  Stop();
+  Pass(Duration(3'500'000));
+  now_ = UtcTime{1'700'000'000'000};
+  Start();
+  Connect();
+  GoOn(Duration(10'000));
+  EXPECT_EQ(Stored(run).FindStage("a")->state, core::StageState::kLeased);
+  Pass(Duration(30'000));
+  Turn();
+  EXPECT_TRUE(Leases().empty());
+}
+
+TEST_F(Turns, WhenTheMachineWasOffTheDateTellsForHowLong) {
+  settings_.boot = "m1";
+  Connect();
+  core::StagePlan plan = Plan("a");
+  plan.total_timeout = Duration(3'600'000);
+  const core::RunId run = StartRun({plan});
+  Stop();
+  now_ = now_ + Duration(2 * 3'600'000);
+  steady_ = Duration(1'000);
+  settings_.boot = "m2";
+  Start();
+  Connect();
+  EXPECT_TRUE(Leases().empty());
+}
+
+TEST_F(Turns, AnAgentOfAnotherProtocolIsRefusedWithBothVersions) {
+  for (const int protocol : {kAgentProtocol - 1, kAgentProtocol + 1}) {
+    absl::Status refused;
+    Turn([&] {
+      AgentHello hello;
+      hello.name = "a";
+      hello.instance = "i1";
+      hello.slots = 1;
+      hello.protocol = protocol;
+      orchestrator_->OpenSession(
+          hello, [](DesiredState) {}, [](absl::Status) {},
+          [&](const absl::StatusOr<SessionGrant>& grant) { refused = grant.status(); });
+    });
+    EXPECT_EQ(refused, absl::FailedPreconditionError("agent \"a\" speaks protocol " + std::to_string(protocol) +
+                                                     ", this daemon speaks " + std::to_string(kAgentProtocol)));
+  }
+  EXPECT_TRUE(orchestrator_->Agents().empty());
+}
+
 TEST_F(Turns, AnotherAgentOfTheSameNameIsRefusedUntilTheFirstHasBeenSilentForTooLong) {
   Connect("i1");
   const core::RunId run = StartRun({Plan("a")});
@@ -263,7 +371,7 @@ TEST_F(Turns, AnotherAgentOfTheSameNameIsRefusedUntilTheFirstHasBeenSilentForToo
   EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kGranted);
 
   // One that has lost its state is such another one.
-  Pass(Duration(31'000));
+  GoOn(Duration(31'000));
   Connect("i2");
   EXPECT_NE(session_, "");
   EXPECT_EQ(Stored(run).FindStage("a")->latest()->state, AttemptState::kLost);
@@ -738,7 +846,7 @@ TEST_F(Monitors, AreCheckedWhenTheyAreArmedAndWhenTheyAreDue) {
   calm.verdict = core::Conclude(calm.verdict.rules);
   Turn([&] { orchestrator_->FinishCheck(calm); });
 
-  EXPECT_EQ(orchestrator_->NextWait(), Duration(30'000)) << "the agent's silence comes first";
+  EXPECT_EQ(orchestrator_->NextWait(), settings_.heartbeat) << "where agents are, it listens for them";
   Pass(Duration(60'000));
   Turn([&] { orchestrator_->Report(session_, {}, [](const absl::Status&) {}); });
 
@@ -907,8 +1015,7 @@ TEST_F(FullDisk, OfALostAgentIsDealtWithWhenThereIsSpaceAndNotInABusyLoop) {
   ASSERT_TRUE(TryToStart().ok());
   Fill();
   (void)Finish("p/1", "a");
-  steady_ += Duration(40'000);
-  Turn();
+  GoOn(Duration(40'000));
   EXPECT_GT(*orchestrator_->NextWait(), Duration(900));
   EXPECT_EQ(Stored("p/1").FindStage("a")->latest()->state, AttemptState::kGranted);
 

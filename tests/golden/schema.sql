@@ -34,6 +34,13 @@ CREATE TABLE attempt (
 
 CREATE INDEX attempt_by_recipe ON attempt (recipe_key, ended_ms) WHERE recipe_key <> '';
 
+CREATE TABLE clock_mark (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at_ms INTEGER NOT NULL,
+  boot TEXT NOT NULL CHECK (boot <> ''),
+  steady_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TRIGGER deployment_is_never_removed BEFORE DELETE ON deployment
 BEGIN
   SELECT RAISE (ABORT, 'the ledger is append-only');

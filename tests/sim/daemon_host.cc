@@ -261,9 +261,11 @@ void DaemonHost::Boot() {
   room_.Say("daemon boots");
   heard_.clear();
   inbox_.clear();
-  booted_ = room_.kernel.now();
+  naps_.clear();
+  booted_ = turned_ = room_.kernel.now();
   turn_wanted_ = dying_ = die_after_commit_ = false;
   settings_.instance = "d" + std::to_string(life());
+  settings_.boot = "m" + std::to_string(power_cuts_);
   absl::Status status = OpenStore();
   if (status.ok()) {
     const absl::StatusOr<StoredState> state = store_->Load();
@@ -307,6 +309,7 @@ void DaemonHost::Crash(Death death) {
   } else {
     vfs_.PowerCut([this] { return room_.random.Next(); });
     steady_offset_ = room_.random.Between(0, 1'000'000);
+    ++power_cuts_;
   }
   vfs_.Heal();
   vfs_.SetIgnoresSyncs(room_.plant == Plant::kSyncsIgnored);
@@ -324,8 +327,29 @@ void DaemonHost::CrashAtCommit(bool after) {
   }
 }
 
+void DaemonHost::Nap(int64_t span) {
+  if (!up() || paused()) return;
+  room_.Say("daemon is stopped for " + std::to_string(span) + " ms");
+  naps_.push_back({room_.kernel.now(), span, room_.random.Between(1, 500)});
+  Pause(span);
+}
+
+std::vector<int64_t> DaemonHost::NapsSince(int64_t from) const {
+  std::vector<int64_t> spans;
+  for (const OneNap& nap : naps_) {
+    if (nap.begin >= from) spans.push_back(nap.span);
+  }
+  return spans;
+}
+
 bool DaemonHost::Post(std::function<void(daemon::Orchestrator&)> work) {
   if (!up()) return false;
+  if (paused()) {
+    const OneNap& nap = naps_.back();
+    const int64_t wait = nap.begin + nap.span + nap.reads_after - room_.kernel.now();
+    Later(wait, [this, work = std::move(work)] { Post(work); });
+    return true;
+  }
   inbox_.push_back(std::move(work));
   WantTurn();
   return true;
@@ -339,6 +363,11 @@ void DaemonHost::WantTurn() {
 void DaemonHost::Turn() {
   turn_wanted_ = false;
   ++spins_;
+  const int64_t now = room_.kernel.now();
+  for (int64_t at = turned_; room_.plant == Plant::kSleepCounted && at < now; at += 1'000) {
+    orchestrator_->BeginTurn(Wall(), Duration(at + steady_offset_));  // As if it had listened all the time.
+  }
+  turned_ = now;
   orchestrator_->BeginTurn(Wall(), Steady());
   for (const auto& work : std::exchange(inbox_, {})) {
     spins_ = 0;

@@ -22,6 +22,10 @@ class DaemonHost : public Program {
 
   void Boot();
   void Crash(Death death);
+  // Stops the program for a while; what is sent to it meanwhile it reads after it has gone on.
+  void Nap(int64_t span);
+  // How long each stop of this life lasted that began at `from` or later.
+  std::vector<int64_t> NapsSince(int64_t from) const;
   // Ends the program at its next commit: before or after it is made, or in the middle of it.
   void CrashAtCommit(bool after);
   void JumpWall(int64_t to) { wall_offset_ = to; }
@@ -61,9 +65,15 @@ class DaemonHost : public Program {
   std::unique_ptr<daemon::Orchestrator> orchestrator_;
   std::vector<std::function<void(daemon::Orchestrator&)>> inbox_;
   std::map<std::string, int64_t> heard_;
+  struct OneNap {
+    int64_t begin, span, reads_after;
+  };
+  std::vector<OneNap> naps_;  // Of this life.
   int64_t booted_ = 0;
+  int64_t turned_ = 0;  // When the last turn began.
   int64_t wall_offset_ = 0;
   int64_t steady_offset_ = 0;
+  int power_cuts_ = 0;
   int64_t timer_ = 0;   // Counts timers: only the newest one strikes.
   int failed_boots_ = 0;
   int spins_ = 0;       // Turns in a row that waited for nothing and did nothing.

@@ -216,11 +216,19 @@ void Oracle::CheckAttemptEnd(const core::Run& run, const core::AttemptEnded& eve
     return;
   }
   if (late_ || facts_.lost_its_state(latest->agent)) return;
-  const int64_t silent = facts_.now() - facts_.heard(latest->agent);
+  // A stopped daemon hears nobody, and may take a heartbeat's time of that for silence.
+  const int64_t silent = Silence(latest->agent, facts_.heartbeat);
   if (silent < facts_.ttl) {
     Fail(name + " was lost although " + latest->agent + " was heard " + std::to_string(silent) +
-         " ms ago");
+         " ms ago, not counting that the daemon was stopped");
   }
+}
+
+int64_t Oracle::Silence(const std::string& agent, int64_t of_each) const {
+  const int64_t heard = facts_.heard(agent);
+  int64_t silent = facts_.now() - heard;
+  for (const int64_t nap : facts_.naps(heard)) silent -= std::max<int64_t>(0, nap - of_each);
+  return silent;
 }
 
 void Oracle::CheckProduced(const core::Run& run, const core::VersionsProduced& event) {
@@ -327,7 +335,7 @@ void Oracle::Loaded(const StoredState& state, History& history) {
 void Oracle::TurnEnded() {
   for (const auto& [agent, attempts] : live_) {
     if (attempts.empty()) continue;
-    const int64_t silent = facts_.now() - facts_.heard(agent);
+    const int64_t silent = Silence(agent, 0);
     if (silent > facts_.ttl + 1'000) {
       Fail(core::ToText(*attempts.begin()) + " is still leased although " + agent +
            " has been silent for " + std::to_string(silent) + " ms");

@@ -21,7 +21,8 @@ struct Facts {
   // Processes of a run that exist, by attempt.
   std::function<std::vector<core::AttemptId>(const core::RunId&)> processes;
   std::function<int(const std::string&)> slots;
-  int64_t ttl = 0;
+  std::function<std::vector<int64_t>(int64_t from)> naps;  // How long the daemon was stopped each time since then.
+  int64_t ttl = 0, heartbeat = 0;
 };
 
 class Oracle {
@@ -76,6 +77,8 @@ class Oracle {
   void CheckPolicy(const core::Run& run, const std::vector<core::Event>& events);
   void Note(const core::Run& run, const core::Event& event);
   void Resolve(History& history);
+  // How long an agent was silent, as far as the daemon listened; of each time that it was stopped, `of_each` counts.
+  int64_t Silence(const std::string& agent, int64_t of_each) const;
 
   Facts facts_;
   std::string violation_;

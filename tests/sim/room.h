@@ -21,6 +21,7 @@ enum class Plant {
   kNoGrace,            // Agents are not given time to come back after a start.
   kWallExpiry,         // Leases expire by the wall clock.
   kSilenceUnnoticed,   // Leases never expire.
+  kSleepCounted,       // What nobody heard while the daemon was stopped counts as silence.
   kNoLock,             // Deploys do not lock their environment.
   kNeedsIgnored,       // Stages do not wait for what they need.
   kCancelledTooEarly,  // An agent says cancelled before the processes are dead.

@@ -106,7 +106,9 @@ Facts World::MakeFacts() {
   Facts facts;
   facts.now = [this] { return room_.kernel.now(); };
   facts.heard = [this](const std::string& agent) { return daemon_.LastHeard(agent); };
+  facts.naps = [this](int64_t from) { return daemon_.NapsSince(from); };
   facts.ttl = 30'000;
+  facts.heartbeat = 5'000;
   const auto find = [this](const std::string& name) {
     return agents_[static_cast<size_t>(std::stoi(name.substr(1)))].get();
   };
@@ -318,7 +320,7 @@ void World::TroubleDaemon() {
   const auto happens = [&random](bool fault) { return fault && random.Percent(12); };
   if (happens(faults.daemon_kill)) daemon_.Crash(DaemonHost::Death::kKill);
   if (happens(faults.daemon_power)) daemon_.Crash(DaemonHost::Death::kPower);
-  if (happens(faults.daemon_pause)) daemon_.Pause(random.Between(1, random.Percent(50) ? 5'000 : 60'000));
+  if (happens(faults.daemon_pause)) daemon_.Nap(random.Between(1, random.Percent(50) ? 5'000 : 90'000));
   if (happens(faults.die_in_commit)) daemon_.CrashAtCommit(false);
   if (happens(faults.die_after_commit)) daemon_.CrashAtCommit(true);
   if (happens(faults.disk_full)) Disk().FailWrite(random.Between(1, 20), CrashVfs::Times::kOnce);
@@ -419,6 +421,7 @@ const std::vector<PlantName>& Plants() {
       {Plant::kNoGrace, "no-grace"},
       {Plant::kWallExpiry, "wall-expiry"},
       {Plant::kSilenceUnnoticed, "silence-unnoticed"},
+      {Plant::kSleepCounted, "sleep-counted"},
       {Plant::kNoLock, "no-lock"},
       {Plant::kNeedsIgnored, "needs-ignored"},
       {Plant::kCancelledTooEarly, "cancelled-too-early"},

@@ -40,6 +40,7 @@ struct StorageSettings {
 
 struct Settings {
   std::string instance;                 // Random, made by `bin` at every start.
+  std::string boot;                     // Of the machine: within one, its steady clock goes on. Empty: not known.
   std::string version;
   std::string state_dir;                // For people: where everything is.
   std::string database;

@@ -17,11 +17,14 @@ namespace cd4ml::os {
 
 std::unique_ptr<Clock> MakeClock();
 
+// Names the time since the machine was started, within which Clock::Steady goes on for all processes; "" when not known.
+std::string BootId();
+
 std::unique_ptr<FileSystem> MakeFileSystem();
 
 // Keeps logs as files below `folder`, each cut off at `size_max` bytes.
 std::unique_ptr<LogStore> MakeLogStore(const std::string& folder,
-                                       int64_t size_max = int64_t{100} << 20);
+                                       int64_t size_max = kLogSizeMax);
 
 // Returns the agent's side of the keeper that serves `state_dir`, which must exist and be the
 // caller's alone. Starts the program `keeper_binary` when none answers, and again whenever it dies;

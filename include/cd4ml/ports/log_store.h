@@ -9,6 +9,9 @@
 
 namespace cd4ml {
 
+// How much of a log is kept. Whoever sends more sends enough of it that the store sees that there is more.
+inline constexpr int64_t kLogSizeMax = int64_t{100} << 20;
+
 // One log per attempt, known by the attempt's id ("used-car-price/12/train/1": up to eight parts of
 // letters, digits, '.', '_' and '-', none beginning with '.'). Thread-safe.
 class LogStore {

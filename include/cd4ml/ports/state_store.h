@@ -99,8 +99,16 @@ struct OverrideChange {
   int64_t* id = nullptr;                             // Where to tell the id of a new one; may be null.
 };
 
+// That run time was `at` when the machine's steady clock was at `steady`, in the life of the machine that `boot` names.
+struct ClockMark {
+  UtcTime at;
+  std::string boot;
+  Duration steady{0};
+};
+struct ClockChange { ClockMark mark; };              // Replaces the one before.
+
 using Change = std::variant<RunChange, PipelineChange, AgentChange, MonitorChange, PredictionChange, PinChange,
-                            TombstoneChange, OverrideChange>;
+                            TombstoneChange, OverrideChange, ClockChange>;
 
 // Everything that the loop needs to go on where it stopped.
 struct StoredState {
@@ -111,6 +119,7 @@ struct StoredState {
   std::vector<core::MonitorState> monitors;
   std::map<std::string, int64_t> last_run_number;   // By pipeline.
   std::string id;                                   // Made with the database: another one has another.
+  std::optional<ClockMark> clock;                   // The last one.
   std::vector<std::string> quarantined;             // Records that cannot be read and are left out, and why.
 };
 

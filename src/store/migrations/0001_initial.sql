@@ -310,6 +310,14 @@ CREATE TABLE identity (
 ) STRICT;
 INSERT INTO identity (id) VALUES (lower(hex(randomblob(16))));
 
+-- At most one row: how the time of runs and a clock of the machine belonged together, to tell how long the daemon was away.
+CREATE TABLE clock_mark (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  at_ms INTEGER NOT NULL,
+  boot TEXT NOT NULL CHECK (boot <> ''),
+  steady_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TRIGGER run_event_is_never_changed BEFORE UPDATE ON run_event
 BEGIN
   SELECT RAISE (ABORT, 'events are never changed');
