@@ -8,7 +8,7 @@
 namespace cd4ml::cli {
 namespace {
 
-void PrintStarted(const Invocation& invocation, const core::Run& run, bool is_followed) {
+void PrintStarted(const Invocation& invocation, const StartedRun& run, bool is_followed) {
   if (invocation.is_json()) return invocation.PrintJson(invocation.ports.json.run(run));
   if (invocation.quiet || invocation.format == OutputFormat::kName)
     return invocation.out.Line(SafeLine(run.id));
@@ -17,10 +17,11 @@ void PrintStarted(const Invocation& invocation, const core::Run& run, bool is_fo
     if (stage.carried) carried.push_back(stage.plan.name);
   }
   const bool is_queued = run.state == core::RunState::kQueued;
+  const std::string started = run.already ? " Already started " : is_queued ? " Queued " : " Started ";
   invocation.out.Line(
       invocation.out.Paint("✔", Style::kGood) +
-      SafeLine((is_queued ? " Queued " : " Started ") + run.id + " at " +
-               CommitText(run.pins.commit, run.pins.commit_subject) + " in lane " + run.lane));
+      SafeLine(started + run.id + " at " + CommitText(run.pins.commit, run.pins.commit_subject) + " in lane " + run.lane +
+               (run.already ? ", by an earlier request with this key; it is " + std::string(core::Word(run)) : "")));
   if (!run.retry_of.empty()) {
     invocation.out.Line(SafeLine("  retry of " + run.retry_of +
                                  (carried.empty() ? "" : ", takes over " + Join(carried, ", "))));
@@ -96,7 +97,7 @@ int FailStart(const Invocation& invocation, const absl::Status& status, const Hi
   return code;
 }
 
-int FinishStart(Invocation& invocation, const core::Run& run) {
+int FinishStart(Invocation& invocation, const StartedRun& run) {
   const bool watches = invocation.arguments.Has("watch");
   const bool follows = watches || invocation.arguments.Has("wait");
   // Of a run that is followed, the JSON at the end is the answer.

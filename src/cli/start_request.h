@@ -30,6 +30,6 @@ int FailStart(const Invocation& invocation, const absl::Status& status, const Hi
               const std::string& command, const std::string& key);
 
 // Prints the new run, follows it with --wait and --watch, and returns the exit code.
-int FinishStart(Invocation& invocation, const core::Run& run);
+int FinishStart(Invocation& invocation, const StartedRun& run);
 
 }  // namespace cd4ml::cli

@@ -1,10 +1,13 @@
 // The assembly: threads, and the doors to the loop.
 #include "cd4ml/daemon/daemon.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
+#include "asked.h"
 #include "caretaker.h"
 #include "definitions.h"
 #include "gates.h"
@@ -26,6 +29,10 @@ constexpr size_t kPredictionsPerCall = 1'000;
 
 // Triggers whose definition or data is being read; more are refused.
 constexpr int kPreparingMax = 1'000;
+
+// What is taken of one log, and of all, while the disk is full.
+constexpr int64_t kLogWhileFull = 16 << 10;
+constexpr int64_t kLogsWhileFull = 256 << 10;
 
 absl::Status Full() {
   return absl::ResourceExhaustedError("the daemon has too many requests waiting; try again in a second");
@@ -185,17 +192,29 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     });
   }
 
-  void StartRun(StartRequest request, Done<core::Run> done) override {
+  void StartRun(StartRequest request, Done<StartedRun> done) override {
+    if (const absl::Status sizes = CheckSizes(request); !sizes.ok()) return done(sizes);
     Offer(Urgency::kBulk, done, [this, request = std::move(request), done]() mutable {
       const Asked asked{request.key, request.pipeline, request.lane.empty() ? kDefaultLane : request.lane, request.params};
-      if (orchestrator_.AnswerRepeated(asked, done)) return;
+      if (orchestrator_.AnswerRepeated(asked, Telling(done, true))) return;
       if (!orchestrator_.read_only().ok()) return done(orchestrator_.read_only());
       PrepareInBackground(std::move(request), core::TriggerKind::kDispatch,
-                          [this, done](absl::StatusOr<PreparedRun> prepared) {
-                            if (!prepared.ok()) return done(prepared.status());
-                            orchestrator_.StartRun(*std::move(prepared), done);
-                          });
+                          [this, done](absl::StatusOr<PreparedRun> prepared) { StartNow(std::move(prepared), done); });
     });
+  }
+
+  // Called on the loop. The same key may have been prepared twice at the same time.
+  void StartNow(absl::StatusOr<PreparedRun> prepared, const Done<StartedRun>& done) {
+    if (!prepared.ok()) return done(prepared.status());
+    if (orchestrator_.AnswerRepeated(AskedFor(prepared->command), Telling(done, true))) return;
+    orchestrator_.StartRun(*std::move(prepared), Telling(done, false));
+  }
+
+  static Done<core::Run> Telling(Done<StartedRun> done, bool already) {
+    return [done = std::move(done), already](absl::StatusOr<core::Run> run) {
+      if (!run.ok()) return done(run.status());
+      done(StartedRun{*std::move(run), already});
+    };
   }
 
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
@@ -232,6 +251,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   }
 
   void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) override {
+    if (const absl::Status size = CheckReason(reason); !size.ok()) return done(size);
     // "pipeline/latest" is looked up in the store, which may block.
     quick_pool_.Post([this, run = std::move(run), reason = std::move(reason), done] {
       const absl::StatusOr<core::RunId> id = queries_.Resolve(run);
@@ -242,7 +262,8 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     });
   }
 
-  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+  void RetryRun(RetryRequest request, Done<StartedRun> done) override {
+    if (const absl::Status sizes = CheckSizes(request); !sizes.ok()) return done(sizes);
     // What is retried is read from the store, which may block.
     pool_.Post([this, request = std::move(request), done]() mutable {
       const absl::StatusOr<core::RunId> id = queries_.Resolve(request.run);
@@ -250,11 +271,12 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
       if (!ended.ok()) return done(ended.status());
       absl::StatusOr<PreparedRun> prepared = starter_.PrepareRetry(request, *ended);
-      StartPrepared(request.key, ended->pipeline, std::move(prepared), done);
+      StartPrepared(AskedFor(request, *ended), std::move(prepared), done);
     });
   }
 
-  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+  void ReproduceRun(ReproduceRequest request, Done<StartedRun> done) override {
+    if (const absl::Status sizes = CheckSizes(request); !sizes.ok()) return done(sizes);
     // All data is read to check it.
     pool_.Post([this, request = std::move(request), done]() mutable {
       const absl::StatusOr<core::RunId> id = queries_.Resolve(request.run);
@@ -262,21 +284,20 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
       absl::StatusOr<core::Run> ended = ports_.history.GetRun(*id);
       if (!ended.ok()) return done(ended.status());
       absl::StatusOr<PreparedRun> prepared = starter_.PrepareReproduction(request, *ended);
-      StartPrepared(request.key, ended->pipeline, std::move(prepared), done);
+      StartPrepared(AskedFor(request, *ended), std::move(prepared), done);
     });
   }
 
   // A repeated request gives the run that it started, even if it could not be prepared again.
-  void StartPrepared(std::string key, std::string pipeline, absl::StatusOr<PreparedRun> prepared, Done<core::Run> done) {
-    Offer(Urgency::kBulk, done,
-          [this, key = std::move(key), pipeline = std::move(pipeline), prepared = std::move(prepared), done]() mutable {
-            if (orchestrator_.AnswerRepeated({key, pipeline, std::nullopt, std::nullopt}, done)) return;
-            if (!prepared.ok()) return done(prepared.status());
-            orchestrator_.StartRun(*std::move(prepared), done);
-          });
+  void StartPrepared(Asked asked, absl::StatusOr<PreparedRun> prepared, Done<StartedRun> done) {
+    Offer(Urgency::kBulk, done, [this, asked = std::move(asked), prepared = std::move(prepared), done]() mutable {
+      if (!prepared.ok() && orchestrator_.AnswerRepeated(asked, Telling(done, true))) return;
+      StartNow(std::move(prepared), done);
+    });
   }
 
   void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) override {
+    if (const absl::Status size = CheckReason(reason); !size.ok()) return done(size);
     Offer(Urgency::kRequest, done, [this, agent = std::move(agent), drained, reason = std::move(reason), done] {
       orchestrator_.DrainAgent(agent, drained, reason, done);
     });
@@ -309,6 +330,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
                  done]() mutable {
       const absl::Status allowed = orchestrator_.MayAppend(session, attempt);
       if (!allowed.ok()) return done(allowed);
+      if (const absl::Status room = LeaveRoom(attempt, offset, bytes); !room.ok()) return done(room);
       // Writing to a log file may block on the disk, so it leaves the loop. The attempt may end meanwhile; what a stale
       // agent can then still bring is the rest of its own attempt's log, because each attempt has a file of its own.
       quick_pool_.Post([this, attempt = std::move(attempt), offset, bytes = std::move(bytes), done] {
@@ -318,6 +340,22 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
         done(std::move(size));
       });
     });
+  }
+
+  // Called on the loop. While the disk is full, what was held back is for results and cancels: of each log only so much is
+  // taken that a short one arrives before its result, which waits for it. The agent keeps the rest and sends it again.
+  absl::Status LeaveRoom(const core::AttemptId& attempt, int64_t offset, std::string& bytes) {
+    if (orchestrator_.read_only().ok()) {
+      short_logs_.clear();
+      short_logs_size_ = 0;
+      return absl::OkStatus();
+    }
+    int64_t& end = short_logs_.try_emplace(attempt, offset + kLogWhileFull).first->second;
+    const int64_t room = std::min(end - offset, kLogsWhileFull - short_logs_size_);
+    if (room <= 0) return orchestrator_.read_only();
+    bytes.resize(std::min(bytes.size(), static_cast<size_t>(room)));
+    short_logs_size_ += static_cast<int64_t>(bytes.size());
+    return absl::OkStatus();
   }
 
   void Finish(std::string session, core::AttemptId attempt, core::Outcome outcome, Done<int64_t> done) override {
@@ -357,7 +395,9 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
   Caretaker caretaker_{settings_, ports_, [this] { return storage_.Hold(); }};
   Queries queries_;
   Gates gates_{ports_, definitions_, policies_, loop_, orchestrator_, queries_};
-  int preparing_ = 0;   // Touched on the loop only.
+  int preparing_ = 0;   // Touched on the loop only, as are the next two.
+  std::map<core::AttemptId, int64_t> short_logs_;   // How far each log may grow while the disk is full.
+  int64_t short_logs_size_ = 0;                     // Bytes that were taken of all of them meanwhile.
   Pool pool_{kPoolThreads};
   Pool quick_pool_{1};  // For logs, which results wait for, and look-ups: they never wait behind git.
 };

@@ -34,6 +34,12 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& address) {
 
 namespace {
 
+template <typename Response>
+absl::StatusOr<StartedRun> ReadStarted(const Response& response) {
+  CD4ML_ASSIGN_OR_RETURN(core::Run run, FromProto(response.run()));
+  return StartedRun{std::move(run), response.already()};
+}
+
 class ControlClient : public ControlApi {
  public:
   explicit ControlClient(const std::string& address)
@@ -47,11 +53,11 @@ class ControlClient : public ControlApi {
         std::move(done));
   }
 
-  void StartRun(StartRequest request, Done<core::Run> done) override {
+  void StartRun(StartRequest request, Done<StartedRun> done) override {
     Ask<v1::StartRunResponse>(
         calls_, address_, kLongCall, ToProto(request),
         [&](auto... call) { stub_->async()->StartRun(std::move(call)...); },
-        [](const v1::StartRunResponse& response) { return FromProto(response.run()); },
+        ReadStarted<v1::StartRunResponse>,
         std::move(done));
   }
 
@@ -65,19 +71,19 @@ class ControlClient : public ControlApi {
         std::move(done));
   }
 
-  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+  void RetryRun(RetryRequest request, Done<StartedRun> done) override {
     Ask<v1::RetryRunResponse>(
         calls_, address_, kLongCall, ToProto(request),
         [&](auto... call) { stub_->async()->RetryRun(std::move(call)...); },
-        [](const v1::RetryRunResponse& response) { return FromProto(response.run()); },
+        ReadStarted<v1::RetryRunResponse>,
         std::move(done));
   }
 
-  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+  void ReproduceRun(ReproduceRequest request, Done<StartedRun> done) override {
     Ask<v1::ReproduceRunResponse>(
         calls_, address_, kLongCall, ToProto(request),
         [&](auto... call) { stub_->async()->ReproduceRun(std::move(call)...); },
-        [](const v1::ReproduceRunResponse& response) { return FromProto(response.run()); },
+        ReadStarted<v1::ReproduceRunResponse>,
         std::move(done));
   }
 

@@ -26,6 +26,12 @@ namespace {
 
 // --- control: answered by the loop, so no thread waits -----------------------------------------
 
+template <typename Response>
+void WriteStarted(const StartedRun& started, Response& response) {
+  *response.mutable_run() = ToProto(static_cast<const core::Run&>(started));
+  response.set_already(started.already);
+}
+
 class ControlHandlers : public v1::ControlService::CallbackService {
  public:
   explicit ControlHandlers(ControlApi& api) : api_(api) {}
@@ -44,12 +50,12 @@ class ControlHandlers : public v1::ControlService::CallbackService {
   grpc::ServerUnaryReactor* StartRun(grpc::CallbackServerContext* context,
                                      const v1::StartRunRequest* request,
                                      v1::StartRunResponse* response) override {
-    return AnswerUnary<core::Run>(
+    return AnswerUnary<StartedRun>(
         context, FromProto(*request),
-        [&](StartRequest asked, Done<core::Run> done) {
+        [&](StartRequest asked, Done<StartedRun> done) {
           api_.StartRun(std::move(asked), std::move(done));
         },
-        [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
+        [response](const StartedRun& run) { WriteStarted(run, *response); });
   }
 
   grpc::ServerUnaryReactor* PlanRun(grpc::CallbackServerContext* context,
@@ -68,23 +74,23 @@ class ControlHandlers : public v1::ControlService::CallbackService {
   grpc::ServerUnaryReactor* RetryRun(grpc::CallbackServerContext* context,
                                      const v1::RetryRunRequest* request,
                                      v1::RetryRunResponse* response) override {
-    return AnswerUnary<core::Run>(
+    return AnswerUnary<StartedRun>(
         context, FromProto(*request),
-        [&](RetryRequest retry, Done<core::Run> done) {
+        [&](RetryRequest retry, Done<StartedRun> done) {
           api_.RetryRun(std::move(retry), std::move(done));
         },
-        [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
+        [response](const StartedRun& run) { WriteStarted(run, *response); });
   }
 
   grpc::ServerUnaryReactor* ReproduceRun(grpc::CallbackServerContext* context,
                                          const v1::ReproduceRunRequest* request,
                                          v1::ReproduceRunResponse* response) override {
-    return AnswerUnary<core::Run>(
+    return AnswerUnary<StartedRun>(
         context, FromProto(*request),
-        [&](ReproduceRequest reproduce, Done<core::Run> done) {
+        [&](ReproduceRequest reproduce, Done<StartedRun> done) {
           api_.ReproduceRun(std::move(reproduce), std::move(done));
         },
-        [response](const core::Run& run) { *response->mutable_run() = ToProto(run); });
+        [response](const StartedRun& run) { WriteStarted(run, *response); });
   }
 
   grpc::ServerUnaryReactor* DrainAgent(grpc::CallbackServerContext* context,

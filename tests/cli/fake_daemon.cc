@@ -16,9 +16,9 @@ class FakeControl : public ControlApi {
     daemon_.registrations.push_back(request);
     Answer(daemon_.registered, done);
   }
-  void StartRun(StartRequest request, Done<core::Run> done) override {
+  void StartRun(StartRequest request, Done<StartedRun> done) override {
     daemon_.started.push_back(request);
-    Answer(daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, done);
+    Answer(StartedRun{daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, daemon_.already}, done);
   }
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
     daemon_.started.push_back(request);
@@ -31,9 +31,9 @@ class FakeControl : public ControlApi {
     cancelled.cancel_requested = true;
     Answer(cancelled, done);
   }
-  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+  void RetryRun(RetryRequest request, Done<StartedRun> done) override {
     daemon_.retried.push_back(request);
-    Answer(daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, done);
+    Answer(StartedRun{daemon_.runs.empty() ? core::Run() : daemon_.runs.rbegin()->second.run, daemon_.already}, done);
   }
   void BackUp(std::string dir, Done<BackupReport> done) override {
     daemon_.upkeep = "back up to " + dir;
@@ -43,9 +43,9 @@ class FakeControl : public ControlApi {
     daemon_.upkeep = "scrub " + std::to_string(bytes_per_second);
     Answer(daemon_.scrub, done);
   }
-  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+  void ReproduceRun(ReproduceRequest request, Done<StartedRun> done) override {
     daemon_.reproduced.push_back(request);
-    Answer(daemon_.runs["used-car-price/9"].run, done);
+    Answer(StartedRun{daemon_.runs["used-car-price/9"].run, daemon_.already}, done);
   }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {

@@ -46,6 +46,7 @@ struct FakeDaemon {
   OverrideRequest override_request;       // The last one; answered as in force.
   BackupReport backup;
   ScrubReport scrub;
+  bool already = false;   // What asks for a run asks under a key that was used before.
   std::string upkeep;   // What was asked: "back up to /srv", "scrub 1024".
   PlannedRun plan;
   RegisterResult registered;

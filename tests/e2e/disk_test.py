@@ -17,6 +17,15 @@ stages:
 """
 
 
+FLOOD = """\
+format: 1
+pipeline: f
+stages:
+  flood:
+    run: until test -e {go}; do sleep 0.05; done; yes "a line of the flood" | head -c {size}; sleep 1000
+"""
+
+
 class FullDisk(StackTest):
     """The daemon's folder is on a disk of 24 MiB."""
 
@@ -34,6 +43,32 @@ class FullDisk(StackTest):
         self.stack.start_agent()
         self.go = self.stack.dir / "go"
         self.stack.register(PIPELINE.format(go=self.go))
+
+    def test_a_flood_of_output_leaves_room_for_results_and_cancels(self):
+        size = 8_000_000
+        flood = self.stack.dir / "flood"
+        self.stack.start_agent("second")
+        self.stack.register(FLOOD.format(go=flood, size=size), "f.cd4ml.yaml")
+        self.stack.cli("run", "start", "f")
+        self.stack.cli("run", "start", "p")
+        for run, stage in (("f/1", "flood"), ("p/1", "wait")):
+            wait_for(f"{run} to run", lambda: self.stack.stage(run, stage)["state"].endswith("RUNNING"))
+        self.fill_until_read_only()
+
+        flood.touch()
+        wait_for("the flood", lambda: any(log.stat().st_size >= size for log in self.stack.dir.glob("*/**/*log*")
+                                          if log.is_file() and self.disk not in log.parents))
+        time.sleep(3)   # A daemon that took it would have no room left by now.
+        self.stack.cli("run", "cancel", "f/1", "--reason", "floods")
+        self.go.touch()
+        wait_for("the result to be recorded on the full disk", lambda: self.state("wait") == "succeeded")
+        self.assertIn("is full", self.mode())
+
+        self.filler.unlink()
+        self.stack.cli("run", "wait", "f/1", expect=12)
+        log = self.stack.run("run", "logs", "f/1", "flood").stdout
+        self.assertEqual(log.count("a line of the flood"), size // 20)
+        self.stack.cli("run", "wait", "p/1")
 
     def fill(self):
         with open(self.filler, "ab", buffering=0) as filler:

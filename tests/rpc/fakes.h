@@ -60,6 +60,7 @@ T Await(Start start) {
 struct FakeControl : ControlApi {
   absl::Status error;  // Answered instead, when it is one.
   std::string asked;   // The last request as text.
+  bool already = false;
 
   template <typename T>
   void AnswerWith(Done<T> done, T value) {
@@ -73,9 +74,9 @@ struct FakeControl : ControlApi {
     asked = TextOf(request);
     AnswerWith(std::move(done), FilledValue<v1::RegisterPipelineResponse>());
   }
-  void StartRun(StartRequest request, Done<core::Run> done) override {
+  void StartRun(StartRequest request, Done<StartedRun> done) override {
     asked = TextOf(request);
-    AnswerWith(std::move(done), FilledValue<v1::Run>());
+    AnswerWith(std::move(done), StartedRun{FilledValue<v1::Run>(), already});
   }
   void PlanRun(StartRequest request, Done<PlannedRun> done) override {
     asked = "plan " + TextOf(request);
@@ -85,9 +86,9 @@ struct FakeControl : ControlApi {
     asked = run + ": " + reason;
     AnswerWith(std::move(done), FilledValue<v1::Run>());
   }
-  void RetryRun(RetryRequest request, Done<core::Run> done) override {
+  void RetryRun(RetryRequest request, Done<StartedRun> done) override {
     asked = TextOf(request);
-    AnswerWith(std::move(done), FilledValue<v1::Run>());
+    AnswerWith(std::move(done), StartedRun{FilledValue<v1::Run>(), already});
   }
   void BackUp(std::string dir, Done<BackupReport> done) override {
     asked = "back up to " + dir;
@@ -97,9 +98,9 @@ struct FakeControl : ControlApi {
     asked = "scrub " + std::to_string(bytes_per_second);
     AnswerWith(std::move(done), FilledValue<v1::ScrubResponse>());
   }
-  void ReproduceRun(ReproduceRequest request, Done<core::Run> done) override {
+  void ReproduceRun(ReproduceRequest request, Done<StartedRun> done) override {
     asked = TextOf(request);
-    AnswerWith(std::move(done), FilledValue<v1::Run>());
+    AnswerWith(std::move(done), StartedRun{FilledValue<v1::Run>(), already});
   }
   void DrainAgent(std::string agent, bool drained, std::string reason,
                   Done<AgentRecord> done) override {

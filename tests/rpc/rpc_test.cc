@@ -63,6 +63,14 @@ TEST_F(Rpc, CarriesEveryControlCall) {
   EXPECT_EQ(control_.asked, TextOf(start));
   EXPECT_EQ(TextOf(started.value()), Filled<v1::Run>().DebugString());
 
+  for (const bool already : {false, true}) {
+    control_.already = already;
+    const auto repeated = Await<absl::StatusOr<StartedRun>>([&](auto done) { client->StartRun(start, done); });
+    const auto retried = Await<absl::StatusOr<StartedRun>>([&](auto done) { client->RetryRun({}, done); });
+    const auto made_again = Await<absl::StatusOr<StartedRun>>([&](auto done) { client->ReproduceRun({}, done); });
+    for (const auto& answer : {repeated, retried, made_again}) EXPECT_EQ(answer.value().already, already);
+  }
+
   const auto planned =
       Await<absl::StatusOr<PlannedRun>>([&](auto done) { client->PlanRun(start, done); });
   EXPECT_EQ(control_.asked, "plan " + TextOf(start));

@@ -55,6 +55,11 @@ struct ReproduceRequest {
   std::optional<int> priority;                     // Instead of the run's.
 };
 
+// A run that was started, now or by an earlier request under the same key.
+struct StartedRun : core::Run {
+  bool already = false;
+};
+
 // What a run would do: shown by `plan`, and nothing is changed.
 struct PlannedRun {
   std::string pipeline, commit, commit_subject, file;
@@ -79,16 +84,18 @@ class ControlApi {
 
   virtual void RegisterPipeline(RegisterRequest request, Done<RegisterResult> done) = 0;
   // Answers after the run is durable. NOT_FOUND: unknown pipeline, with a suggestion; missing file or data.
-  virtual void StartRun(StartRequest request, Done<core::Run> done) = 0;
+  // ALREADY_EXISTS: the key has started a run that was asked for otherwise. INVALID_ARGUMENT also: a key, reason or
+  // parameters that are too long.
+  virtual void StartRun(StartRequest request, Done<StartedRun> done) = 0;
   virtual void PlanRun(StartRequest request, Done<PlannedRun> done) = 0;
   // Answers the run as it is after the request; it ends when none of its processes is left.
   virtual void CancelRun(core::RunId run, std::string reason, Done<core::Run> done) = 0;
   // Answers the new run, as StartRun; the old one is not touched. FAILED_PRECONDITION: the run has not ended, or a stage
   // that is needed did not succeed in it.
-  virtual void RetryRun(RetryRequest request, Done<core::Run> done) = 0;
+  virtual void RetryRun(RetryRequest request, Done<StartedRun> done) = 0;
   // Answers the new run, as StartRun; the old one is not touched. FAILED_PRECONDITION: the run has not ended or made
   // nothing, or something that it was made from is no longer there as it was; the message names the version.
-  virtual void ReproduceRun(ReproduceRequest request, Done<core::Run> done) = 0;
+  virtual void ReproduceRun(ReproduceRequest request, Done<StartedRun> done) = 0;
   // Lets the agent finish what it holds and take nothing new, or take work again; holds until it is undone, across
   // restarts. NOT_FOUND: unknown agent.
   virtual void DrainAgent(std::string agent, bool drained, std::string reason, Done<AgentRecord> done) = 0;

@@ -44,8 +44,8 @@ std::string Repeated(const RetryRequest& request) {
 int Perform(Invocation& invocation) {
   const absl::StatusOr<RetryRequest> request = ReadRequest(invocation);
   if (!request.ok()) return invocation.Fail(request.status());
-  const auto run = invocation.Await<core::Run>(
-      [&](Done<core::Run> done) { invocation.Control().RetryRun(*request, std::move(done)); });
+  const auto run = invocation.Await<StartedRun>(
+      [&](Done<StartedRun> done) { invocation.Control().RetryRun(*request, std::move(done)); });
   if (!run.ok()) {
     return FailStart(invocation, run.status(), {"Runs", "cd4ml run list"}, Repeated(*request),
                      request->key);

@@ -15,8 +15,8 @@ int Perform(Invocation& invocation) {
   request->reason = invocation.arguments.One("reason");
   request->key = invocation.arguments.One("idempotency-key");
   if (request->key.empty()) request->key = invocation.ports.new_key();
-  const auto run = invocation.Await<core::Run>(
-      [&](Done<core::Run> done) { invocation.Control().StartRun(*request, std::move(done)); });
+  const auto run = invocation.Await<StartedRun>(
+      [&](Done<StartedRun> done) { invocation.Control().StartRun(*request, std::move(done)); });
   if (!run.ok()) {
     return FailStart(invocation, run.status(), {"What can be started", "cd4ml pipeline list"},
                      "cd4ml run start " + request->pipeline, request->key);
