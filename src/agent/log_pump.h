@@ -14,6 +14,7 @@
 
 #include "cd4ml/core/run.h"
 #include "cd4ml/ports/agent_api.h"
+#include "cd4ml/ports/log_store.h"
 
 namespace cd4ml::agent {
 
@@ -23,8 +24,8 @@ class LogPump {
  public:
   static constexpr Duration kLook{20};
   static constexpr int64_t kChunkMax = 256 << 10;
-  static constexpr int64_t kLogMax =
-      int64_t{100} << 20;  // More stays on the agent until the attempt is forgotten.
+  // More stays on the agent until the attempt is forgotten; by the last byte the daemon's store learns that there is more.
+  static constexpr int64_t kLogMax = kLogSizeMax + 1;
 
   // The callbacks may come from any thread: everything of an ended log is delivered; the daemon
   // says that the attempt counts no more.

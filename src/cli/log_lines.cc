@@ -5,6 +5,7 @@
 #include <deque>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/ports/log_store.h"
 
 namespace cd4ml::cli {
 namespace {
@@ -46,7 +47,8 @@ absl::StatusOr<std::vector<std::string>> ReadLastLines(QueryApi& query,
     last.push_back(line);
     if (last.size() > max) last.pop_front();
   };
-  LogReader reader(attempt, std::max<int64_t>(0, size - kTailBytes));
+  // Of what was longer only the beginning is kept, and a line that says so.
+  LogReader reader(attempt, std::max<int64_t>(0, std::min(size, kLogSizeMax) - kTailBytes));
   CD4ML_RETURN_IF_ERROR(reader.Read(query, keep));
   reader.Flush(keep);
   return std::vector<std::string>(last.begin(), last.end());

@@ -5,6 +5,7 @@
 #include "cd4ml/core/envelope.h"
 #include "cd4ml/core/override.h"
 #include "cd4ml/ports/diagnostic_payload.h"
+#include "cd4ml/ports/log_store.h"
 #include "cli/fake_daemon.h"
 #include "cli/golden.h"
 #include "cli/help_text.h"
@@ -688,6 +689,16 @@ TEST(RunRetry, TellsHowToRepeatSafelyWhenTheDaemonIsGone) {
               HasSubstr("cd4ml run retry cars/4 --only a --idempotency-key key-1"));
 }
 
+TEST(RunRetry, SaysWhenAnEarlierRequestWithThisKeyHasStartedTheRun) {
+  FakeWorld world;
+  world.daemon.runs["used-car-price/7"] = RetriedRun();
+  world.daemon.already = true;
+  for (const auto& [command, argument] : {std::pair("retry", "used-car-price/3"), std::pair("start", "used-car-price")}) {
+    EXPECT_THAT(world.Run({"run", command, argument, "--key", "k"}).out,
+                StartsWith("✔ Already started used-car-price/7 at "));
+  }
+}
+
 TEST(RunStart, SaysThatARunIsQueued) {
   FakeWorld world;
   world.daemon.runs["used-car-price/6"] = QueuedRun();
@@ -809,6 +820,21 @@ TEST(RunLogs, PrintsTheTailOfOneStageWithoutPrefix) {
   FakeWorld world = FullWorld();
   EXPECT_EQ(world.Run({"run", "logs", "used-car-price/3", "train", "--tail", "2"}).out,
             "epoch 30\nTraceback: boom\n");
+}
+
+// More than the daemon keeps was written: what is there ends with the line that says so.
+TEST(RunLogs, PrintsTheTailOfWhatIsKeptOfALogThatWasCutOff) {
+  FakeWorld world = FullWorld();
+  core::StageRun& train = *world.daemon.runs["used-car-price/3"].run.FindStage("train");
+  train.attempts[0].outcome.log_bytes = 3 * kLogSizeMax;
+  std::string& log = world.daemon.logs[{"used-car-price/3", "train", 1}];
+  log.assign(static_cast<size_t>(kLogSizeMax) - 9, '\n');
+  log += "the last\n[cd4ml: the log is cut off here, at 100.0 MiB]\n";
+
+  EXPECT_EQ(world.Run({"run", "logs", "used-car-price/3", "train", "--tail", "2"}).out,
+            "the last\n[cd4ml: the log is cut off here, at 100.0 MiB]\n");
+  EXPECT_THAT(world.Run({"run", "show", "used-car-price/3"}).out,
+              HasSubstr("  │ the last\n  │ [cd4ml: the log is cut off here, at 100.0 MiB]\n"));
 }
 
 TEST(RunLogs, PrintsOnlyFailedStages) {

@@ -208,6 +208,10 @@ class Page {
     if (!lines.ok())
       return Line("The output of " + stage->plan.name +
                   " cannot be read: " + Message(lines.status()));
+    if (lines->empty() && attempt.outcome.log_bytes > 0) {
+      return Line("The output of " + stage->plan.name + ", " + FormatSize(attempt.outcome.log_bytes) +
+                  ", has not reached the daemon");
+    }
     if (lines->empty()) return Line(stage->plan.name + " wrote no output");
     Line("Last output of " + stage->plan.name + ", attempt " + std::to_string(attempt.number) +
          ":");
