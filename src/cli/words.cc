@@ -196,7 +196,8 @@ const core::StageRun* FailedStage(const core::Run& run) {
 }
 
 std::string WhyNotPassed(const core::Run& run) {
-  if (run.state == core::RunState::kCancelled) return run.cancel_reason;
+  // It also says what may be left of a run whose agent could not be asked.
+  if (run.state == core::RunState::kCancelled) return run.message.empty() ? run.cancel_reason : run.message;
   const core::StageRun* stage = FailedStage(run);
   if (stage == nullptr) return run.message;
   const core::Outcome* result = stage->result();

@@ -476,28 +476,31 @@ absl::StatusOr<bool> Decision::Evaluate(const StageRun& stage) const {
   return value->boolean();
 }
 
+// A failure counts before whatever was cancelled. Of several the one that came first tells why, as the later ones may follow
+// from it; of cancelled stages the one with the most to tell: of lost attempts something may be left.
 RunEnded Decision::Conclude() const {
-  std::optional<StageEnded> cancelled;
+  std::optional<StageEnded> failed, cancelled;
+  UtcTime failed_at;
   for (size_t i = 0; i < run_.stages.size(); ++i) {
     const StageRun& stage = run_.stages[i];
     const auto now_ended = ended_.find(static_cast<int>(i));
-    const StageState state = now_ended == ended_.end() ? stage.state : now_ended->second.state;
-    if (state == StageState::kFailed) {
-      const Reason reason = now_ended == ended_.end() ? stage.reason : now_ended->second.reason;
-      const std::string& message = now_ended == ended_.end() ? stage.message : now_ended->second.message;
-      return RunEnded{RunState::kFailed, reason, stage.plan.name + ": " + message};
+    const bool before = now_ended == ended_.end();
+    const StageState state = before ? stage.state : now_ended->second.state;
+    if (state != StageState::kFailed && state != StageState::kCancelled) continue;
+    const StageEnded here = before ? StageEnded{stage.plan.name, state, stage.reason, stage.message} : now_ended->second;
+    const UtcTime at = before ? stage.ended : now_;
+    if (state == StageState::kCancelled) {
+      if (!cancelled || here.message.size() > cancelled->message.size()) cancelled = here;
+    } else if (!failed || at < failed_at) {
+      failed = here;
+      failed_at = at;
     }
-    if (state != StageState::kCancelled) continue;
-    const StageEnded here = now_ended == ended_.end() ? StageEnded{stage.plan.name, state, stage.reason, stage.message}
-                                                      : now_ended->second;
-    // The one with the most to tell: of lost attempts something may be left.
-    if (!cancelled.has_value() || here.message.size() > cancelled->message.size()) cancelled = here;
   }
-  if (cancelling_ && cancelled.has_value()) return RunEnded{RunState::kCancelled, cancel_cause_, cancelled->message};
-  if (cancelled.has_value()) {
-    return RunEnded{RunState::kCancelled, cancelled->reason, cancelled->stage + ": " + cancelled->message};
-  }
-  return RunEnded{RunState::kSucceeded, Reason::kNone, ""};
+  if (failed) return RunEnded{RunState::kFailed, failed->reason, failed->stage + ": " + failed->message};
+  if (cancelling_ && cancelled) return RunEnded{RunState::kCancelled, cancel_cause_, cancelled->message};
+  if (cancelled) return RunEnded{RunState::kCancelled, cancelled->reason, cancelled->stage + ": " + cancelled->message};
+  return RunEnded{RunState::kSucceeded, Reason::kNone,
+                  cancelling_ ? "the request to cancel it came too late: " + cancel_reason_ : ""};
 }
 
 }  // namespace

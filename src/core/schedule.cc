@@ -50,14 +50,27 @@ const FreeAgent* FindAgent(const WaitingStage& stage, const Supply& supply, cons
   return best;
 }
 
-// The agent that will soonest have room: the one with the most free cores among those that are not spoken for.
+// How much of what the stage wants is missing on an agent: of the resource that it is shortest of, as a share.
+double MissingShare(const Resources& wants, const Resources& free) {
+  const auto share = [](int64_t wanted, int64_t has) {
+    return wanted <= has ? 0.0 : static_cast<double>(wanted - has) / static_cast<double>(wanted);
+  };
+  return std::max({share(wants.cpu_millis, free.cpu_millis), share(wants.memory_bytes, free.memory_bytes),
+                   share(wants.gpus, free.gpus)});
+}
+
+// The agent that will soonest have room among those that are not spoken for: the one that lacks least of what the stage
+// wants, and of those that lack the same the one with the most free cores.
 const FreeAgent* FindAgentToEmpty(const WaitingStage& stage, const Supply& supply, const Names& reserved) {
   if (IsLocked(stage, supply)) return nullptr;
   const std::string_view home = HomeOf(stage, supply);
+  const auto rank = [&stage](const FreeAgent& agent) {
+    return std::pair(-MissingShare(stage.resources, agent.free), agent.free.cpu_millis);
+  };
   const FreeAgent* best = nullptr;
   for (const auto& [name, agent] : supply.agents) {
     if (reserved.contains(name) || !Suits(stage, agent, home)) continue;
-    if (best == nullptr || agent.free.cpu_millis > best->free.cpu_millis) best = &agent;
+    if (best == nullptr || rank(agent) > rank(*best)) best = &agent;
   }
   return best;
 }

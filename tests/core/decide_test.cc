@@ -87,6 +87,31 @@ TEST(Decide, LastNeedMakesAStageReadyAndLastStageEndsTheRun) {
   EXPECT_EQ(Word(f.run), "passed");
 }
 
+TEST(Decide, OfSeveralFailuresTheOneThatCameFirstTellsWhy) {
+  Fixture f({Plan("a"), Plan("b"), Plan("c")});
+  for (const char* stage : {"a", "b", "c"}) ASSERT_TRUE(f.Do(GrantLease{stage, "a"}).ok());
+
+  ASSERT_TRUE(f.Finish("b", AttemptState::kFailed, Reason::kExitCode, "exit code 3").ok());
+  f.now = f.now + Duration(1'000);
+  ASSERT_TRUE(f.Finish("a", AttemptState::kFailed, Reason::kTimeout, "it did not end within 1s").ok());
+  f.now = f.now + Duration(1'000);
+  ASSERT_TRUE(f.Finish("c", AttemptState::kFailed, Reason::kInfra, "no workspace").ok());
+
+  EXPECT_EQ(f.run.reason, Reason::kExitCode);
+  EXPECT_EQ(f.run.message, "b: exit code 3");
+}
+
+TEST(Decide, ARequestToCancelThatCameTooLateIsTold) {
+  Fixture f({Plan("a")});
+  ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());
+  ASSERT_TRUE(f.Do(CancelRun{"not needed"}).ok());
+
+  ASSERT_TRUE(f.Finish("a").ok());
+
+  EXPECT_EQ(f.run.state, RunState::kSucceeded);
+  EXPECT_EQ(f.run.message, "the request to cancel it came too late: not needed");
+}
+
 TEST(Decide, FailureSkipsWhatNeedsItAndNamesTheReason) {
   Fixture f({Plan("a"), Plan("b", {"a"}), Plan("c", {"b"})});
   ASSERT_TRUE(f.Do(GrantLease{"a", "a"}).ok());

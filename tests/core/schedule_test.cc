@@ -101,6 +101,34 @@ TEST(Schedule, AStageThatNobodyCanTakeDoesNotHoldUpOthers) {
   EXPECT_EQ(f.Assign({Waiting("a", 1, {"gpu"}), Waiting("b", 2)}), Names{"b>x"});
 }
 
+// It has waited for so long that room is made for it.
+TEST(Schedule, RoomIsMadeWhereLeastIsMissingOfWhatTheStageWants) {
+  Fixture f;
+  const Resources machine{.cpu_millis = 16'000, .memory_bytes = 64 * kGiB, .gpus = 2};
+  f.Agent("idle-cores", 8, {}, machine);
+  f.Agent("idle-gpu", 8, {}, machine);
+  f.Agent("idle-memory", 8, {}, machine);
+  f.agents["idle-cores"].free = {.cpu_millis = 15'000, .memory_bytes = 10 * kGiB, .gpus = 0};
+  f.agents["idle-gpu"].free = {.cpu_millis = 2'000, .memory_bytes = 10 * kGiB, .gpus = 1};
+  f.agents["idle-memory"].free = {.cpu_millis = 1'000, .memory_bytes = 40 * kGiB, .gpus = 0};
+  const auto wants = [](Resources resources) { return Wants("large", resources, -1'000'000); };
+  const WaitingStage small = Wants("small", {.cpu_millis = 1'000});
+  const auto reserved = [&](const WaitingStage& large) {
+    Fixture copy = f;
+    const Names assigned = copy.Assign({large, small, Wants("small2", {.cpu_millis = 1'000}), Wants("small3", {.cpu_millis = 1'000})});
+    for (const char* name : {"idle-cores", "idle-gpu", "idle-memory"}) {
+      const bool used = std::any_of(assigned.begin(), assigned.end(),
+                                    [&](const std::string& one) { return one.ends_with(std::string(">") + name); });
+      if (!used && copy.agents[name].free.cpu_millis >= 1'000) return std::string(name);
+    }
+    return std::string();
+  };
+
+  EXPECT_EQ(reserved(wants({.gpus = 2})), "idle-gpu");
+  EXPECT_EQ(reserved(wants({.memory_bytes = 48 * kGiB})), "idle-memory");
+  EXPECT_EQ(reserved(wants({.cpu_millis = 16'000})), "idle-cores");
+}
+
 TEST(Schedule, OneDeployAtATimePerEnvironment) {
   Fixture f;
   f.Agent("x", 4);
