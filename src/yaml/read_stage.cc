@@ -141,6 +141,15 @@ void ReadSpan(Fields& fields, std::string_view key, Duration& span) {
   if (fields.Read(key, span) && fields.HasTemplate(key)) span = Duration(0);
 }
 
+// Those that are counted for a process: whoever wants no end leaves them out.
+void CheckShorterThanAYear(Fields& fields, std::string_view key, Duration span) {
+  constexpr Duration kYear{int64_t{365} * 86'400'000};
+  if (!fields.Has(key) || span <= kYear) return;
+  fields.reader().Error(code::kOutOfRange, fields.PlaceOf(key),
+                        core::Quoted(key) + " (" + FormatDuration(span) + ") is longer than a year", "",
+                        "leave it out when nothing is to be ended, or write a year at most: 365d");
+}
+
 // Reports a span that could never be reached. What has been inherited as it is was reported there.
 void CheckNotLonger(Fields& fields, std::string_view shorter_key, Duration shorter,
                     std::string_view longer_key, Duration longer) {
@@ -499,6 +508,11 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults) {
   CheckNotLonger(fields, "silence_timeout", defaults.silence_timeout, "timeout", defaults.timeout);
   CheckNotLonger(fields, "timeout", defaults.timeout, "total_timeout", defaults.total_timeout);
   fields.Read("grace", defaults.grace);
+  CheckShorterThanAYear(fields, "timeout", defaults.timeout);
+  CheckShorterThanAYear(fields, "assign_timeout", defaults.assign_timeout);
+  CheckShorterThanAYear(fields, "total_timeout", defaults.total_timeout);
+  CheckShorterThanAYear(fields, "silence_timeout", defaults.silence_timeout);
+  CheckShorterThanAYear(fields, "grace", defaults.grace);
   if (Node* retry = fields.Take("retry")) {
     defaults.retry = {};
     ReadRetry(reader, *retry, defaults.retry);
