@@ -51,6 +51,15 @@ absl::Status CheckOwner(Database& database) {
       "it is a database of another program; give cd4ml a file of its own");
 }
 
+// Refuses a database that has tables and says that it has none.
+absl::Status CheckEmpty(Database& database) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string tables, database.Ask("SELECT COUNT(*) FROM sqlite_schema"));
+  if (tables == "0") return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "its header says that it has no schema (user_version 0), and yet it has tables: another program has changed it; "
+      "restore a backup (docs/reference/backup.md), or the copy beside it from before an upgrade: *.backup");
+}
+
 absl::Status CheckRecord(Database& database, const std::vector<Migration>& migrations,
                          int version) {
   for (int i = 1; i <= version; ++i) {
@@ -127,6 +136,7 @@ absl::Status Migrate(Database& database, const std::vector<Migration>& migration
         std::to_string(newest) +
         "; use the newer program, or restore the copy beside it from before the upgrade: *.backup");
   }
+  if (version == 0) CD4ML_RETURN_IF_ERROR(CheckEmpty(database));
   CD4ML_RETURN_IF_ERROR(CheckRecord(database, migrations, version));
   if (version > 0 && version < newest)
     CD4ML_RETURN_IF_ERROR(Annotate(back_up(version), "backup before migration"));

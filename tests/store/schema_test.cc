@@ -166,6 +166,18 @@ TEST_F(Migrations, AreRefusedOnAnotherProgramsDatabase) {
       << status.ToString();
 }
 
+TEST_F(Migrations, AreRefusedWhereTheVersionWasWipedAndTheTablesWereNot) {
+  ASSERT_OK(Apply({one_}));
+  RawDatabase(path_).Execute("PRAGMA user_version=0");
+
+  const absl::Status status = Apply({one_});
+
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(Message(status).find("user_version 0"), std::string::npos) << status;
+  EXPECT_NE(Message(status).find("restore a backup"), std::string::npos) << status;
+  EXPECT_EQ(RawDatabase(path_).Rows("SELECT a FROM one").size(), 1u);
+}
+
 TEST_F(Migrations, KeepACopyOfWhatWasThereBefore) {
   ASSERT_OK(Apply({one_}));
   std::ofstream(path_ + ".backup.part") << "left by a crash";
