@@ -6,6 +6,7 @@
 //
 //   start ID PIPELINE KEY  ->  ID MS OK RUN
 //   cancel ID RUN          ->  ID MS OK RUN
+//   hello ID AGENT PROTOCOL ->  ID MS OK SESSION
 //                              ID MS UNAVAILABLE why
 //
 // MS is how long the answer took. After the end of its input it waits for the last answer and ends.
@@ -31,7 +32,7 @@ using SteadyClock = std::chrono::steady_clock;
 
 class Client {
  public:
-  Client(const std::string& server, int connections) {
+  Client(const std::string& server, int connections) : agent_(rpc::ConnectAgent(server)) {
     for (int i = 0; i < connections; ++i) connections_.push_back(rpc::ConnectControl(server));
   }
 
@@ -49,6 +50,7 @@ class Client {
     }
     if (request == "start") return control.StartRun({.pipeline = what, .by = "e2e", .key = key}, done);
     if (request == "cancel") return control.CancelRun(what, "", done);
+    if (request == "hello") return OpenSession(what, std::atoi(key.c_str()), done);
     done(absl::InvalidArgumentError("no request: " + line));
   }
 
@@ -58,6 +60,20 @@ class Client {
   }
 
  private:
+  // As an agent that speaks `protocol` does.
+  void OpenSession(const std::string& agent, int protocol, const Done<core::Run>& done) {
+    AgentHello hello;
+    hello.protocol = protocol;
+    hello.name = hello.instance = agent;
+    hello.slots = 1;
+    agent_->OpenSession(hello, [](DesiredState) {}, [](absl::Status) {}, [done](const absl::StatusOr<SessionGrant>& grant) {
+      core::Run answer;
+      if (!grant.ok()) return done(grant.status());
+      answer.id = grant->session;
+      done(answer);
+    });
+  }
+
   void Print(const std::string& id, SteadyClock::duration took, const absl::StatusOr<core::Run>& run) {
     std::string text = run.ok() ? run->id : Message(run.status());
     std::replace(text.begin(), text.end(), '\n', ' ');
@@ -72,7 +88,8 @@ class Client {
   std::condition_variable answered_;
   int open_ = 0;  // Requests without an answer; guarded by mutex_.
   size_t next_ = 0;
-  std::vector<std::unique_ptr<ControlApi>> connections_;  // Last: their answers use what stands above.
+  std::unique_ptr<AgentApi> agent_;
+  std::vector<std::unique_ptr<ControlApi>> connections_;  // Last, as the one before: their answers use what stands above.
 };
 
 }  // namespace

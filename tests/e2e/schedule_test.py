@@ -1,5 +1,6 @@
 """Whose turn it is: groups, priorities, shares, retries, drains and time limits, against the real programs."""
 import os
+import subprocess
 import threading
 
 import stack
@@ -248,9 +249,67 @@ class TwoOfOneName(ScheduleTest):
         self.assertEqual([attempt["number"] for attempt in self.show("p/1")["stages"][0]["attempts"]], [1])
 
 
+class Handshake(ScheduleTest):
+    def hello(self, agent: str, protocol: int) -> str:
+        done = subprocess.run([stack.BIN / "e2e_client", self.stack.server, "1"], input=f"hello 1 {agent} {protocol}\n",
+                              capture_output=True, text=True, timeout=stack.PATIENCE)
+        return done.stdout.split(" ", 2)[2].strip()
+
+    def test_an_agent_of_another_protocol_is_refused_and_told_both_versions(self):
+        for protocol in (0, 2, 99):
+            self.assertEqual(self.hello("stranger", protocol), f'FAILED_PRECONDITION agent "stranger" speaks protocol '
+                                                               f"{protocol}, this daemon speaks 1")
+        self.assertEqual(self.stack.ask("agent", "list"), [])
+        self.assertTrue(self.hello("friend", 1).startswith("OK "))
+        self.assertEqual([view["agent"]["name"] for view in self.stack.ask("agent", "list")], ["friend"])
+
+
 class Drains(ScheduleTest):
     def state(self) -> str:
         return self.stack.ask("agent", "list")[0]["state"]
+
+    def stop(self):
+        self.stack.agents["local"].terminate()
+
+    def ended(self) -> int:
+        return self.stack.agents.pop("local").wait(timeout=stack.PATIENCE)
+
+    def hold_two_runs_with_the_first_begun(self):
+        self.stack.start_agent("local", "--drain-on-stop")
+        self.hold("p-1-a", "p-2-a")
+        self.register(HELD, name="p", top="")
+        self.start("p")
+        self.begun("p-1-a")
+
+    def test_an_agent_that_drains_on_stop_finishes_what_it_holds_and_takes_nothing_new(self):
+        self.hold_two_runs_with_the_first_begun()
+
+        self.stop()
+        wait_for("the agent to drain", lambda: self.state() == "draining")
+        self.start("p")
+        self.assertIn("1 agent is draining", self.stack.cli("why", "p/2"))
+        self.let_go("p-1-a")
+        self.stack.cli("run", "wait", "p/1")
+
+        self.assertEqual(self.ended(), 0)
+        self.assertEqual(self.starts(), ["p-1-a"])
+        self.stack.start_agent()
+        self.let_go("p-2-a")
+        self.stack.cli("run", "wait", "p/2")
+
+    def test_an_agent_that_is_told_twice_ends_at_once_and_what_it_held_goes_on(self):
+        self.hold_two_runs_with_the_first_begun()
+
+        self.stop()
+        wait_for("the agent to drain", lambda: self.state() == "draining")
+        self.stop()
+        self.assertEqual(self.ended(), 0)
+
+        self.stack.start_agent()
+        self.let_go("p-1-a")
+        self.stack.cli("run", "wait", "p/1")
+        self.assertEqual(self.starts(), ["p-1-a"])
+        self.assertEqual([attempt["number"] for attempt in self.show("p/1")["stages"][0]["attempts"]], [1])
 
     def test_a_drain_finishes_what_runs_and_holds_across_a_restart(self):
         self.stack.start_agent()
