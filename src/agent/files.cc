@@ -1,11 +1,17 @@
 // File operations of the agent, on std::filesystem without exceptions.
 #include "agent/files.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+#include <utility>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -32,27 +38,58 @@ absl::Status Write(const std::string& path, std::string_view text, std::ios::ope
   return file ? absl::OkStatus() : Failed("cannot write", path, LastError());
 }
 
+struct OpenFile {
+  OpenFile() = default;
+  OpenFile(OpenFile&& other) noexcept : fd(std::exchange(other.fd, -1)), size(other.size) {}
+  ~OpenFile() {
+    if (fd >= 0) close(fd);
+  }
+  int fd = -1;
+  int64_t size = 0;
+};
+
+// Opens a file that a stage or a user names: whatever is no regular file, above all a pipe, might never end.
+absl::StatusOr<OpenFile> OpenRegular(const std::string& path) {
+  OpenFile file;
+  file.fd = open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  struct stat facts {};
+  if (file.fd < 0 || fstat(file.fd, &facts) != 0) return Failed("cannot read", path, LastError());
+  if (!S_ISREG(facts.st_mode)) {
+    return absl::InvalidArgumentError("cannot read " + path + ": it is " +
+                                      (S_ISDIR(facts.st_mode) ? "a folder" : "no regular file"));
+  }
+  file.size = facts.st_size;
+  return file;
+}
+
+absl::StatusOr<std::string> ReadUpTo(const OpenFile& file, const std::string& path, int64_t offset, int64_t bytes_max) {
+  std::string bytes(static_cast<size_t>(std::clamp<int64_t>(file.size - offset, 0, bytes_max)), '\0');
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t got = pread(file.fd, bytes.data() + done, bytes.size() - done, offset + static_cast<off_t>(done));
+    if (got < 0) return Failed("cannot read", path, LastError());
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  bytes.resize(done);
+  return bytes;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> ReadText(const std::string& path, int64_t size_max) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return Failed("cannot read", path, LastError());
-  const std::streamoff size = file.tellg();
-  std::error_code error;
-  if (size < 0 || fs::is_directory(path, error)) {
-    return absl::InvalidArgumentError("cannot read " + path + ": it is a folder");
-  }
-  if (size > size_max) {
-    return absl::ResourceExhaustedError(path + " has " + std::to_string(size) +
+  CD4ML_ASSIGN_OR_RETURN(const OpenFile file, OpenRegular(path));
+  if (file.size > size_max) {
+    return absl::ResourceExhaustedError(path + " has " + std::to_string(file.size) +
                                         " bytes, more than the allowed " +
                                         std::to_string(size_max));
   }
-  std::string text(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  file.read(text.data(), size);
-  if (!file) return Failed("cannot read", path, LastError());
-  return text;
+  return ReadUpTo(file, path, 0, size_max);
+}
+
+absl::StatusOr<std::string> ReadPiece(const std::string& path, int64_t offset, int64_t bytes_max) {
+  CD4ML_ASSIGN_OR_RETURN(const OpenFile file, OpenRegular(path));
+  return ReadUpTo(file, path, offset, bytes_max);
 }
 
 absl::StatusOr<Value> ReadJson(const std::string& path) {
@@ -146,13 +183,10 @@ bool ResolvesInside(const std::string& path, const std::string& dir) {
 }
 
 std::vector<std::string> LastLines(const std::string& path, size_t lines_max) {
-  constexpr std::streamoff kTail = 16 << 10;
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return {};
-  const std::streamoff size = file.tellg();
-  file.seekg(std::max<std::streamoff>(0, size - kTail));
+  constexpr int64_t kTail = 16 << 10;
+  std::istringstream tail(ReadPiece(path, std::max<int64_t>(0, FileSize(path) - kTail), kTail).value_or(""));
   std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);) {
+  for (std::string line; std::getline(tail, line);) {
     while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     if (line.empty()) continue;
     if (line.size() > 200) line.resize(200);

@@ -11,8 +11,11 @@
 
 namespace cd4ml::agent {
 
-// Returns the bytes of a file. NOT_FOUND; RESOURCE_EXHAUSTED when it is larger than `size_max`.
+// Returns the bytes of a regular file; nothing else is ever waited for. NOT_FOUND; RESOURCE_EXHAUSTED when it is larger
+// than `size_max`.
 absl::StatusOr<std::string> ReadText(const std::string& path, int64_t size_max);
+// Returns at most so many bytes of it from `offset`; "" behind its end.
+absl::StatusOr<std::string> ReadPiece(const std::string& path, int64_t offset, int64_t bytes_max);
 absl::StatusOr<Value> ReadJson(const std::string& path);
 
 // Writes a file as a whole: readers see the old bytes or the new ones. Not synced: after a power

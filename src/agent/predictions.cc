@@ -3,7 +3,6 @@
 
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 
 #include "agent/await.h"
 #include "agent/files.h"
@@ -49,15 +48,6 @@ int64_t ReadOffset(const std::string& path) {
   int64_t offset = 0;
   if (text.ok()) std::from_chars(text->data(), text->data() + text->size(), offset);
   return offset;
-}
-
-std::string ReadFrom(const std::string& path, int64_t offset) {
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(offset);
-  std::string bytes(kReadMax, '\0');
-  file.read(bytes.data(), kReadMax);
-  bytes.resize(file ? kReadMax : static_cast<size_t>(std::max<std::streamsize>(0, file.gcount())));
-  return bytes;
 }
 
 }  // namespace
@@ -112,7 +102,7 @@ bool Predictions::HandIn(const Services::Feed& feed, Follow& follow) {
     }
     return false;
   }
-  const std::string bytes = ReadFrom(path, follow.offset);
+  const std::string bytes = ReadPiece(path, follow.offset, kReadMax).value_or("");
   PredictionBatch batch = ReadPredictions(bytes, feed.deployment, tools_.ports.clock.Now());
   if (batch.consumed == 0) {
     const bool is_endless = static_cast<int64_t>(bytes.size()) == kReadMax;

@@ -24,8 +24,8 @@ std::vector<std::string> TablesOf(const core::Rule& rule) {
 }  // namespace
 
 Tables::Tables(const Attempt& attempt, const Workspace& workspace,
-               const core::PipelineSpec& pipeline, const core::StageSpec& stage)
-    : attempt_(attempt), workspace_(workspace), pipeline_(pipeline), stage_(stage) {}
+               const core::PipelineSpec& pipeline, const core::StageSpec& stage, std::stop_token stop)
+    : attempt_(attempt), workspace_(workspace), pipeline_(pipeline), stage_(stage), stop_(std::move(stop)) {}
 
 bool Tables::Judges(const core::Rule& rule) { return !core::Subject(rule.body).empty(); }
 
@@ -40,6 +40,8 @@ bool Tables::IsJudgedBefore(const core::Rule& rule) const {
 absl::Status Tables::Open() {
   if (engine_ != nullptr) return absl::OkStatus();
   CD4ML_ASSIGN_OR_RETURN(engine_, attempt_.tools().ports.table_engine());
+  engine_->SetStop(stop_);
+  engine_->SetRules(stage_.rules);
   engine_->SetNow(attempt_.task().created_at);
   for (const auto& [versus, baseline] : attempt_.task().baselines) {
     if (!baseline.profile.digest.is_set()) continue;   // It has metrics alone.
@@ -92,13 +94,15 @@ const core::SegmentsRule* Tables::SegmentsOf(const std::string& table) const {
 }
 
 std::vector<std::string> Tables::Segments() {
+  std::map<std::string, std::vector<std::string>> by_table;
   for (const core::Rule& rule : stage_.rules) {
     const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
     if (segments == nullptr) continue;
-    if (!Open().ok() || !Add(segments->of).ok()) return {};
-    return engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
+    std::vector<std::string>& qualify = by_table[segments->of];
+    if (Open().ok() && Add(segments->of).ok())
+      qualify = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
   }
-  return {};
+  return core::SegmentsOfTables(by_table);
 }
 
 absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& predictions) {
@@ -146,7 +150,7 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
     }
     CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(output.name));
     if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
-      // A rule that only warns may have been one that cannot be judged.
+      // A rule that was overridden may have been one that cannot be judged.
       profile.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
     }
     profiles_[output.name] = profile;

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,9 @@ namespace cd4ml::agent {
 // Used by one thread.
 class Tables {
  public:
+  // What is under way ends when `stop` is requested.
   Tables(const Attempt& attempt, const Workspace& workspace, const core::PipelineSpec& pipeline,
-         const core::StageSpec& stage);
+         const core::StageSpec& stage, std::stop_token stop);
 
   // Returns whether `rule` is about tables, and whether all of them are there before the command
   // runs.
@@ -26,8 +28,8 @@ class Tables {
   // Opens the engine and reads the baselines, once. Errors are our side's.
   absl::Status Open();
   core::RuleResult Judge(const core::Rule& rule);
-  // Returns the segments that qualify under the gate's segments rule; none without one, and none
-  // where that could not be judged, which the rule's own result says.
+  // Returns the segments that qualify under the gate's segments rules, with several such as "clean: bmw/x5"; none without
+  // one, and none where that could not be judged, which the rule's own result says.
   std::vector<std::string> Segments();
   absl::StatusOr<core::MetricSet> Metrics(const core::PredictionsSpec& predictions);
   // Writes the outputs that take the bad rows of a table, as far as that table is there.
@@ -50,6 +52,7 @@ class Tables {
   const Workspace& workspace_;
   const core::PipelineSpec& pipeline_;
   const core::StageSpec& stage_;
+  const std::stop_token stop_;
   std::unique_ptr<TableEngine> engine_;
   std::map<std::string, absl::Status> added_;
   std::map<std::string, Baseline> baselines_;

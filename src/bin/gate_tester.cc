@@ -29,6 +29,7 @@ class Tester {
 
   absl::StatusOr<TestedGate> Judge() {
     engine_->SetNow(test_.now);
+    engine_->SetRules(stage_.rules);
     CD4ML_RETURN_IF_ERROR(ReadBaseline());
     const absl::Status measured = ReadMetrics();
     metrics_.goals = stage_.goals;
@@ -37,6 +38,10 @@ class Tester {
       if (metric != nullptr && !metric->versus.empty() && !baseline_metrics_.overall.empty()) {
         metrics_.baselines[metric->versus] = {test_.baseline, baseline_metrics_.overall};
       }
+    }
+    if (!test_.baseline.empty() && baselines_.empty() && metrics_.baselines.empty()) {
+      return absl::InvalidArgumentError("no rule of gate \"" + stage_.name + "\" compares anything with " + test_.baseline +
+                                        "; leave --baseline out");
     }
     std::vector<core::RuleResult> results;
     for (const core::Rule& rule : stage_.rules) {
@@ -48,12 +53,15 @@ class Tester {
     }
     AddOwn(results);
     TestedGate tested{.verdict = core::Conclude(std::move(results)), .evidence = {}};
+    std::map<std::string, std::vector<std::string>> segments_of;
     for (const core::Rule& rule : stage_.rules) {
       const auto* segments = std::get_if<core::SegmentsRule>(&rule.body);
-      if (segments == nullptr || !Add(segments->of).ok()) continue;
+      if (segments == nullptr) continue;
       // That they cannot be told is an error of the rule.
-      tested.verdict.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
+      std::vector<std::string>& qualify = segments_of[segments->of];
+      if (Add(segments->of).ok()) qualify = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
     }
+    tested.verdict.segments = core::SegmentsOfTables(segments_of);
     if (test_.with_evidence) AddEvidence(tested.evidence);
     return tested;
   }
@@ -97,7 +105,7 @@ class Tester {
             return "";
           },
           rule.body);
-      if (of.empty() || versus.empty()) continue;
+      if (of.empty() || versus.empty() || versus == "rest") continue;
       baselines_[versus] = baseline;
       baselines_[versus + "." + of] = baseline;
     }
@@ -175,6 +183,10 @@ class Tester {
     if (!agent::Exists(Path(file)))
       return absl::NotFoundError("there is no predictions file " + file + "; say --predictions FILE");
     CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, engine_->PredictionMetrics(Path(file), *stage_.predictions));
+    // What the champion has answered stands in the file, where there is one.
+    const core::Predictions* all = computed.predictions.get();
+    const bool is_written = all != nullptr && (all->champion || !all->incomparable.ends_with(core::Predictions::kNotWritten));
+    if (is_written && !stage_.predictions->champion.empty()) computed.champion = "\"" + stage_.predictions->champion + "\" of " + file;
     computed.overall.merge(metrics_.overall);
     computed.slices.merge(metrics_.slices);
     metrics_ = std::move(computed);

@@ -27,10 +27,18 @@ std::string IntervalText(const core::RuleResult& rule) {
   return rule.confidence ? text + " (" + core::FormatNumber(std::round(1000 * *rule.confidence) / 10) + "%)" : text;
 }
 
+// Returns a text that may hold values of data, with its line breaks as one reads them: on a terminal, what stands before
+// them would be lost.
+std::string Visible(const std::string& text) {
+  std::string visible;
+  for (const char c : text) visible += c == '\r' ? "\\r" : c == '\n' ? "\\n" : std::string(1, c);
+  return visible;
+}
+
 void PrintOffenders(const Terminal& out, const core::RuleResult& rule) {
   if (rule.outcome == core::VerdictOutcome::kPass) return;
-  if (!rule.message.empty()) out.Line(SafeLine("  " + rule.name + ": " + rule.message));
-  for (size_t i = 0; i < std::min(kOffendersMax, rule.rows.size()); ++i) out.Line(SafeLine("    " + rule.rows[i]));
+  if (!rule.message.empty()) out.Line(SafeLine("  " + rule.name + ": " + Visible(rule.message)));
+  for (size_t i = 0; i < std::min(kOffendersMax, rule.rows.size()); ++i) out.Line(SafeLine("    " + Visible(rule.rows[i])));
 }
 
 }  // namespace
@@ -45,7 +53,7 @@ void PrintRules(const Terminal& out, const core::Verdict& verdict, bool wide) {
     const StateWord word = WordOf(rule.outcome);
     const std::string sample = rule.sample_size ? "n=" + std::to_string(*rule.sample_size) : "";
     std::vector<Cell> row = {
-        {word.symbol + " " + rule.name, word.style}, rule.observed, rule.bound, sample, BaselineText(rule)};
+        {word.symbol + " " + rule.name, word.style}, Visible(rule.observed), Visible(rule.bound), sample, BaselineText(rule)};
     if (any_interval) row.push_back(IntervalText(rule));
     table.Add(std::move(row));
   }

@@ -248,6 +248,14 @@ std::string Missing(const std::string& what, const std::string& name,
   return "there is no " + what + " \"" + name + "\"" + Suggest(name, known);
 }
 
+std::vector<std::string> SegmentsOfTables(const std::map<std::string, std::vector<std::string>>& by_table) {
+  std::vector<std::string> listed;
+  for (const auto& [table, segments] : by_table) {
+    for (const std::string& segment : segments) listed.push_back(by_table.size() == 1 ? segment : table + ": " + segment);
+  }
+  return listed;
+}
+
 VerdictOutcome Broken(const Rule& rule) {
   return rule.blocks ? VerdictOutcome::kFail : VerdictOutcome::kWarn;
 }
@@ -286,7 +294,8 @@ std::string FormatBounds(const Bounds& bounds, std::string_view unit) {
 
 RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why) {
   RuleResult result = Begin(rule, std::move(subject));
-  result.outcome = rule.blocks ? VerdictOutcome::kError : VerdictOutcome::kWarn;
+  // Whatever the severity: that a rule only warns says what it may find, not that it need not be asked.
+  result.outcome = VerdictOutcome::kError;
   result.message = std::move(why);
   return result;
 }
@@ -382,10 +391,11 @@ RuleResult JudgeDrift(const Rule& rule, const DriftRule& drift, const TableProfi
                      " to compare with yet (first: " + (passes ? "pass)" : "fail)");
     return result;
   }
-  if (sample_size < drift.min_samples) {
+  const int64_t samples = std::min(sample_size, reference->rows);
+  if (samples < drift.min_samples) {
     result.outcome = VerdictOutcome::kPass;
-    result.observed = Plural(sample_size, "row");
-    result.message = "no verdict on drift: " + result.observed + " where " +
+    result.observed = Plural(samples, "row");
+    result.message = "no verdict on drift: " + result.observed + (samples < sample_size ? " in the baseline" : "") + " where " +
                      std::to_string(drift.min_samples) + " are needed (min_samples)";
     return result;
   }

@@ -76,15 +76,31 @@ class Graph {
   std::map<std::string, const StagePlan*> by_name_;
 };
 
-// Returns the tables that a data gate lets through: its datasets, else what its own rules speak of.
-std::vector<std::string> TablesOf(const StageSpec& gate) {
+// Returns whether an input holds data: a dataset that a stage has made, or a material that is not the code.
+bool IsData(const PipelineSpec& pipeline, const std::string& from) {
+  if (const MaterialSpec* material = pipeline.FindMaterial(from)) return material->kind != MaterialSpec::Kind::kGit;
+  const Reference reference = ParseReference(from);
+  const StageSpec* stage = pipeline.FindStage(reference.stage);
+  return stage != nullptr && std::any_of(stage->outputs.begin(), stage->outputs.end(), [&](const OutputSpec& output) {
+           return output.name == reference.output && output.type == OutputType::kDataset;
+         });
+}
+
+// Returns the tables that a data gate has before it: its datasets, the data that it takes in, and what its own rules speak
+// of. What cd4ml puts into quarantine is bad on purpose.
+std::vector<std::string> TablesOf(const PipelineSpec& pipeline, const StageSpec& gate) {
   std::set<std::string> tables;
-  for (const OutputSpec& output : gate.outputs) {
-    if (output.type == OutputType::kDataset) tables.insert(output.name);
-  }
-  if (!tables.empty()) return {tables.begin(), tables.end()};
   for (const Rule& rule : gate.rules) {
     if (!Subject(rule.body).empty()) tables.emplace(Subject(rule.body));
+  }
+  for (const InputSpec& input : gate.inputs) {
+    if (!IsData(pipeline, input.from)) continue;
+    tables.insert(input.name);
+    if (input.from != input.name) tables.erase(input.from);   // The same table.
+  }
+  for (const OutputSpec& output : gate.outputs) {
+    if (output.type == OutputType::kDataset && output.quarantine.empty()) tables.insert(output.name);
+    if (!output.quarantine.empty()) tables.erase(output.name);
   }
   return {tables.begin(), tables.end()};
 }
@@ -94,13 +110,14 @@ bool IsForEveryTable(const RequiredRule& rule) {
   return of != nullptr && *of == Value(kEveryTable);
 }
 
-void AddRule(const std::string& policy, const RequiredRule& rule, const StageSpec& gate, Value::Map& rules) {
+void AddRule(const std::string& policy, const RequiredRule& rule, const PipelineSpec& pipeline, const StageSpec& gate,
+             Value::Map& rules) {
   const std::string name = policy + "." + rule.name;
   if (!IsForEveryTable(rule)) {
     rules[name] = rule.body;
     return;
   }
-  const std::vector<std::string> tables = TablesOf(gate);
+  const std::vector<std::string> tables = TablesOf(pipeline, gate);
   for (const std::string& table : tables) {
     Value body = rule.body;
     SetPath(body, "of", table);
@@ -140,7 +157,7 @@ Diagnostics CheckPolicies(const GatePolicies& policies, const PipelineSpec& pipe
                                   "the deploy must need, directly or through others, a blocking " + kind +
                                       " that looks at what is deployed"));
         }
-        const bool lacks_table = stage.kind == required.kind && TablesOf(stage).empty() &&
+        const bool lacks_table = stage.kind == required.kind && TablesOf(pipeline, stage).empty() &&
                                  std::any_of(required.rules.begin(), required.rules.end(), IsForEveryTable);
         if (lacks_table) {
           lacking.push_back(Lacks(policy, stage.place,
@@ -162,7 +179,7 @@ Value RequiredRules(const GatePolicies& policies, const PipelineSpec& pipeline) 
       if (!AppliesTo(policy, pipeline)) continue;
       for (const RequiredGate& required : policy.gates) {
         if (required.kind != stage.kind) continue;
-        for (const RequiredRule& rule : required.rules) AddRule(policy.name, rule, stage, rules);
+        for (const RequiredRule& rule : required.rules) AddRule(policy.name, rule, pipeline, stage, rules);
       }
     }
     if (!rules.empty()) stages[stage.name] = std::move(rules);

@@ -104,6 +104,10 @@ RuleResult ReadOwnRule(const Value& value, size_t position) {
     return result;
   };
   if (name.empty()) return refuse("rule " + std::to_string(position + 1) + " of the verdict has no \"name\"");
+  if (name.find('.') != std::string::npos) {
+    result.name = ToText(Kind::kFile);   // Those are the names of rules that the server requires.
+    return refuse("rule \"" + name + "\" of the verdict has a dot in its name, which only rules of the server have");
+  }
   const Value* outcome = value.Find("outcome");
   const auto parsed =
       outcome != nullptr && outcome->is_string() ? ParseVerdictOutcome(outcome->string()) : std::nullopt;
@@ -122,8 +126,9 @@ RuleResult ReadOwnRule(const Value& value, size_t position) {
   result.message = TextAt(value, "message");
   result.observed_number = NumberAt(value, "observed_number");
   if (!result.observed_number) result.observed_number = NumberAt(value, "observed");
-  if (const Value* number = value.Find("observed_number"); number != nullptr && *number == Value("NaN")) {
-    result.observed_number = std::nan("");  // As the record itself writes it.
+  for (const char* member : {"observed_number", "observed"}) {
+    const Value* number = value.Find(member);   // As the record itself writes it, or Python.
+    if (number != nullptr && (*number == Value("NaN") || *number == Value("nan"))) result.observed_number = std::nan("");
   }
   result.baseline_number = NumberAt(value, "baseline_number");
   result.sample_size = CountAt(value, "sample_size");
@@ -475,10 +480,44 @@ std::string AttributeOf(const XmlElement& element, std::string_view name) {
   return found == element.attributes.end() ? "" : found->second;
 }
 
+bool IsCount(const std::string& text) {
+  return !text.empty() && text.size() <= 15 && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+// REQUIRES: JunitTrouble has found none.
 int64_t CountOf(const XmlElement& element, std::string_view name) {
   const std::string text = AttributeOf(element, name);
-  if (text.empty() || text.size() > 15 || text.find_first_not_of("0123456789") != std::string::npos) return 0;
-  return std::stoll(text);
+  return text.empty() ? 0 : std::stoll(text);
+}
+
+// Returns how many tests lie in a suite.
+int64_t ListedTests(const XmlElement& suite) {
+  int64_t tests = 0;
+  for (const XmlElement& child : suite.children) tests += child.name == "testcase" ? 1 : ListedTests(child);
+  return tests;
+}
+
+// Returns what keeps a suite, or one in it, from being believed: a count that is none, other numbers of tests than it
+// lists, or an error of the suite itself. "": nothing.
+std::string JunitTrouble(const XmlElement& suite) {
+  const std::string where = "suite \"" + Cut(AttributeOf(suite, "name"), 200) + "\" ";
+  for (const char* name : {"tests", "failures", "errors", "skipped", "disabled"}) {
+    const std::string text = AttributeOf(suite, name);
+    if (!text.empty() && !IsCount(text)) return where + "has " + name + "=\"" + Cut(text, 60) + "\", which is no number";
+  }
+  if (const int64_t stated = CountOf(suite, "tests"), listed = ListedTests(suite); stated > listed) {
+    return where + "says that it has " + std::to_string(stated) + " tests, and lists " + std::to_string(listed);
+  }
+  for (const XmlElement& child : suite.children) {
+    if (child.name == "error" || child.name == "failure") {
+      const std::string why = AttributeOf(child, "message");
+      return where + "ended with an error of its own" + (why.empty() && child.text.empty() ? "" : ": ") +
+             Cut(why.empty() ? child.text : why);
+    }
+    if (child.name != "testsuite" && child.name != "testsuites") continue;
+    if (std::string trouble = JunitTrouble(child); !trouble.empty()) return trouble;
+  }
+  return "";
 }
 
 struct TestCounts {
@@ -617,6 +656,7 @@ std::vector<RuleResult> ReadJunit(const XmlElement& root) {
     return Refuse(kKind, "no JUnit report: its root is <" + Cut(root.name, 60) + ">, not <testsuites> or <testsuite>");
   }
   std::vector<RuleResult> results;
+  if (std::string trouble = JunitTrouble(root); !trouble.empty()) return Refuse(kKind, std::move(trouble));
   TestCounts sum;
   JudgeSuites(root, results, sum);
   const bool nothing_ran = sum.tests == sum.skipped && sum.failed == 0 && sum.broken == 0;

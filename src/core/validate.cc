@@ -66,6 +66,39 @@ struct Occupant {
   Place place;
 };
 
+bool HasBound(const Bounds& bounds, double least, double most) {
+  return (bounds.min && *bounds.min > least) || (bounds.max && *bounds.max < most);
+}
+
+// Returns why no table and no metric can break a rule, or "".
+std::string WhyItAlwaysPasses(const RuleBody& body) {
+  constexpr char kAllMayBeBad[] = "every row may break it";
+  if (const auto* rows = std::get_if<RowsRule>(&body)) {
+    return rows->rows.is_set() && !HasBound(rows->rows, 0, 9e15) ? "no table has fewer rows than 0" : "";
+  } else if (const auto* column = std::get_if<ColumnRule>(&body)) {
+    const bool demands = column->type || column->value.is_set() || !column->in.empty() || !column->pattern.empty() || column->outliers;
+    const bool all_may_be_empty = column->max_nulls && *column->max_nulls >= 1;
+    if (demands && column->max_bad_share >= 1 && (!column->max_nulls || all_may_be_empty)) return kAllMayBeBad;
+    return !demands && all_may_be_empty ? "every value may be empty" : "";
+  } else if (const auto* key = std::get_if<KeyRule>(&body)) {
+    return key->max_bad_share >= 1 ? kAllMayBeBad : "";
+  } else if (const auto* sql = std::get_if<SqlRule>(&body)) {
+    return sql->max_bad_share >= 1 ? kAllMayBeBad : "";
+  } else if (const auto* unique = std::get_if<UniqueRule>(&body)) {
+    return unique->max_share >= 1 ? "every row may be a copy" : "";
+  } else if (const auto* balance = std::get_if<BalanceRule>(&body)) {
+    return balance->share.is_set() && !HasBound(balance->share, 0, 1) ? "every value has a share of 0 to 1" : "";
+  } else if (const auto* drift = std::get_if<DriftRule>(&body)) {
+    return drift->measure == DriftMeasure::kJensenShannon && drift->max >= 1 ? "no distance is larger than 1" : "";
+  } else if (const auto* metric = std::get_if<MetricRule>(&body)) {
+    return metric->allow_failing >= 1 ? "every slice may fail" : "";
+  } else if (const auto* check = std::get_if<CheckRule>(&body)) {
+    const absl::StatusOr<Expression> expression = Expression::Parse(check->expression);
+    return expression.ok() && expression->Names().empty() ? "its expression looks at no metric" : "";
+  }
+  return "";
+}
+
 class Validator {
  public:
   explicit Validator(const PipelineSpec& pipeline)
@@ -428,6 +461,9 @@ class Validator {
     const std::string part = "rules." + rule.name + ".";
     CheckSubject(stage, std::string(Subject(rule.body)), stage.PlaceOf(part + "of"));
     CheckColumns(stage, rule);
+    if (const std::string why = WhyItAlwaysPasses(rule.body); !why.empty() && findings_.size() < kFindingsMax) {
+      findings_.push_back(MakeWarning(code::kNoBound, rule.place, "rule " + Quoted(rule.name) + " always passes: " + why));
+    }
     if (const auto* share = std::get_if<ShareRule>(&rule.body)) {
       CheckSubject(stage, share->share_of, stage.PlaceOf(part + "share_of"));
     } else if (const auto* probe = std::get_if<ProbeRule>(&rule.body)) {
@@ -498,6 +534,12 @@ class Validator {
   void CheckSubject(const StageSpec& stage, const std::string& subject, const Place& place) {
     if (subject.empty() || materials_.contains(subject)) return;
     std::vector<std::string> names = NamesOf(stage.outputs);
+    for (const OutputSpec& output : stage.outputs) {
+      if (output.name != subject || output.quarantine.empty()) continue;
+      return Error(code::kUnknownSubject, place,
+                   Quoted(subject) + " takes the bad rows of " + Quoted(output.quarantine) + ", which are known when all rules are judged",
+                   "", "say with max_bad_share how many rows of " + Quoted(output.quarantine) + " may be bad");
+    }
     for (const InputSpec& input : stage.inputs) names.push_back(input.name);
     if (std::find(names.begin(), names.end(), subject) != names.end()) return;
     for (const MaterialSpec& material : pipeline_.materials) names.push_back(material.name);

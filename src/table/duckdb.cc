@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <mutex>
@@ -71,6 +72,7 @@ struct DuckDbApi {
   void (*disconnect)(void** connection);
   void (*free)(void* pointer);
   int (*query)(void* connection, const char* sql, Result* result);
+  void (*interrupt)(void* connection);
   const char* (*result_error)(Result* result);
   int (*column_type)(Result* result, uint64_t column);
   void (*destroy_result)(Result* result);
@@ -118,6 +120,7 @@ const char* FindAll(void* library, DuckDbApi& api) {
   CD4ML_FIND(disconnect);
   CD4ML_FIND(free);
   CD4ML_FIND(query);
+  CD4ML_FIND(interrupt);
   CD4ML_FIND(result_error);
   CD4ML_FIND(column_type);
   CD4ML_FIND(destroy_result);
@@ -224,14 +227,36 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOption
 }
 
 Database::~Database() {
+  on_stop_.reset();
+  interrupter_ = {};
   if (connection_ != nullptr) api_.disconnect(&connection_);
   if (database_ != nullptr) api_.close(&database_);
 }
 
+void Database::SetStop(std::stop_token stop) {
+  stop_ = std::move(stop);
+  on_stop_.emplace(stop_, [this] { interrupter_ = std::jthread([this](std::stop_token ended) { Interrupt(ended); }); });
+}
+
+void Database::Interrupt(std::stop_token ended) {
+  constexpr std::chrono::milliseconds kAgain{50};
+  std::unique_lock lock(mutex_);
+  while (!ended.stop_requested()) {
+    api_.interrupt(connection_);
+    ended_.wait_for(lock, ended, kAgain, [] { return false; });
+  }
+}
+
+absl::Status Database::Stopped() const {
+  return stop_.stop_requested() ? absl::CancelledError("it was stopped before it was done") : absl::OkStatus();
+}
+
 absl::Status Database::Run(const std::string& sql, Result& result) {
+  CD4ML_RETURN_IF_ERROR(Stopped());
   if (sql.find('\0') != std::string::npos)
     return absl::InvalidArgumentError("a zero byte in a name or rule");
   if (api_.query(connection_, sql.c_str(), &result) == kSuccess) return absl::OkStatus();
+  CD4ML_RETURN_IF_ERROR(Stopped());
   const std::string error = FirstLine(api_.result_error(&result));
   // It has run out of memory, and does nothing more.
   if (error.starts_with("FATAL Error")) return absl::ResourceExhaustedError(error);
@@ -325,6 +350,7 @@ void Database::ReadColumns(const Result& result, std::vector<ColumnData>& column
 
 Appender::Appender(Database& database, std::string table, size_t numbers, size_t texts)
     : api_(database.api_),
+      database_(database),
       table_(std::move(table)),
       columns_(numbers + texts),
       row_max_(api_.vector_size()),
@@ -368,6 +394,7 @@ absl::Status Appender::EndRow() {
 }
 
 absl::Status Appender::Flush() {
+  CD4ML_RETURN_IF_ERROR(database_.Stopped());
   api_.data_chunk_set_size(chunk_, row_);
   if (api_.append_data_chunk(appender_, chunk_) != kSuccess) return Failed();
   api_.data_chunk_reset(chunk_);

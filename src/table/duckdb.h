@@ -1,11 +1,16 @@
 // DuckDB behind three verbs: execute, query, append. The library is opened when the program runs.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,6 +48,10 @@ class Database {
   // The same for many rows. REQUIRES: every column is DOUBLE or VARCHAR.
   absl::StatusOr<std::vector<ColumnData>> QueryColumns(const std::string& select);
 
+  // Lets the statement under way and all later ones be CANCELLED once `stop` is requested.
+  void SetStop(std::stop_token stop);
+  absl::Status Stopped() const;
+
  private:
   friend class Appender;
   explicit Database(const DuckDbApi& api) : api_(api) {}
@@ -51,8 +60,16 @@ class Database {
   void ReadColumns(const Result& result, std::vector<ColumnData>& columns);
 
   const DuckDbApi& api_;
+  // A statement that is only about to begin forgets that it was interrupted, so it is told again.
+  void Interrupt(std::stop_token ended);
+
   void* database_ = nullptr;
   void* connection_ = nullptr;
+  std::mutex mutex_;
+  std::condition_variable_any ended_;
+  std::stop_token stop_;
+  std::jthread interrupter_;  // Once `stop_` is requested.
+  std::optional<std::stop_callback<std::function<void()>>> on_stop_;  // Last: it starts that.
 };
 
 // Adding up floating-point numbers on several threads gives other last digits each time; what is
@@ -91,6 +108,7 @@ class Appender {
   absl::Status Failed() const;
 
   const DuckDbApi& api_;
+  const Database& database_;
   const std::string table_;
   size_t columns_;
   size_t row_ = 0;

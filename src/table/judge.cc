@@ -110,6 +110,28 @@ absl::StatusOr<std::vector<std::string>> OffendingRows(const Case& it, const Tab
   return texts;
 }
 
+std::string ComparedKey(const std::string& column) {
+  const std::string number = "TRY_CAST(" + column + " AS DOUBLE)";
+  return "CASE WHEN (contains(" + column + ", '.') OR contains(" + column + ", 'e') OR contains(" + column +
+         ", 'E')) AND cd4ml_is_number(" + column + ") THEN CASE WHEN " + number + " = trunc(" + number + ") AND abs(" + number +
+         ") < 9007199254740992 THEN CAST(CAST(" + number + " AS BIGINT) AS VARCHAR) ELSE CAST(" + number +
+         " AS VARCHAR) END ELSE " + column + " END";
+}
+
+absl::StatusOr<std::string> LeftOut(const std::string& column, int64_t values, int64_t read, const std::string& what) {
+  if (read == values) return "";
+  const std::string text =
+      std::to_string(values - read) + " of " + std::to_string(values) + " values of \"" + column + "\" are no " + what;
+  if (2 * (values - read) > values) return absl::InvalidArgumentError(text + ", which leaves too few to judge");
+  return "; " + text + " and were left out";
+}
+
+absl::StatusOr<std::string> Filled(const Case& it, const Table& table, const std::string& column) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, {column}));
+  return kinds.at(column) == ColumnKind::kNumber ? table.Number(sql) : table.Value(sql);
+}
+
 // --- groups ---
 
 absl::StatusOr<Grouping> GroupingOf(const Case& it, const Table& table) {

@@ -21,6 +21,7 @@ struct Case {
   const core::Rule& rule;
   const std::map<std::string, Baseline>& baselines;
   UtcTime now;  // The start of the run; not set where there is none.
+  const std::vector<core::Rule>& rules;  // All of the gate.
 };
 
 // --- one function per form ------------------------------------------------------------------------
@@ -61,6 +62,16 @@ absl::StatusOr<std::vector<std::string>> OffendingRows(const Case& it, const Tab
                                                        const std::vector<std::string>& columns);
 // Returns "line 5", with the file where there is more than one.
 std::string Where(const Table& table, int64_t file, int64_t line);
+
+// Returns SQL that is equal for two keys that are: where a text is written as a number with a fraction or an exponent, that
+// number as it would be written shortest; any other text as it is.
+std::string ComparedKey(const std::string& column);
+
+// Says how many of the values of a column could not be read as `what`, numbers or times; more than half is an error.
+absl::StatusOr<std::string> LeftOut(const std::string& column, int64_t values, int64_t read, const std::string& what);
+
+// Returns SQL for the value of a column, NULL where it has none: in a column of numbers also where it holds something else.
+absl::StatusOr<std::string> Filled(const Case& it, const Table& table, const std::string& column);
 
 // --- groups: `by` ---------------------------------------------------------------------------------
 

@@ -20,9 +20,15 @@ enum class Format { kCsv, kTsv, kLines, kArray, kParquet };
 constexpr size_t kRawMax = 1000;
 constexpr size_t kArrayBytesMax = size_t{256} << 20;
 
+std::string LowerEnding(const fs::path& path) {
+  std::string ending = path.extension();
+  for (char& c : ending) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return ending;
+}
+
 std::optional<Format> FormatOfEnding(fs::path path) {
-  if (path.extension() == ".gz") path.replace_extension();
-  const std::string ending = path.extension();
+  if (LowerEnding(path) == ".gz") path.replace_extension();
+  const std::string ending = LowerEnding(path);
   if (ending == ".csv" || ending == ".txt") return Format::kCsv;
   if (ending == ".tsv") return Format::kTsv;
   if (ending == ".jsonl" || ending == ".ndjson") return Format::kLines;
@@ -62,6 +68,7 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
   if (!fs::is_directory(status))
     return absl::InvalidArgumentError("\"" + path.string() + "\" is neither a file nor a folder");
   std::vector<fs::path> files;
+  std::string other;   // The first file that is none of a table by its name.
   fs::recursive_directory_iterator entry(path, error);
   for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
     const bool hidden = entry->path().filename().native().starts_with(".");
@@ -73,6 +80,8 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
         return absl::InvalidArgumentError("\"" + path.string() + "\": " + why);
     } else if (FormatOfEnding(entry->path())) {
       files.push_back(entry->path());
+    } else if (entry->path().filename() != "_SUCCESS" && other.empty()) {   // As Spark marks a folder that is whole.
+      other = entry->path().lexically_relative(path).string();
     }
   }
   if (error)
@@ -82,6 +91,11 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
     return absl::InvalidArgumentError("\"" + path.string() +
                                       "\" holds no table (.csv .tsv .txt .jsonl .ndjson .json "
                                       ".parquet, also with .gz)");
+  }
+  if (!other.empty()) {
+    return absl::InvalidArgumentError("\"" + path.string() + "\" also holds \"" + other +
+                                      "\", which its name does not tell to be a table; rename it (.csv .tsv .txt .jsonl .ndjson "
+                                      ".json .parquet, also with .gz) or keep it elsewhere");
   }
   std::sort(files.begin(), files.end());
   return files;

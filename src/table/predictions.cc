@@ -123,7 +123,7 @@ class Reader {
     if (spec_.champion.empty()) return;
     absl::Status asked = Ask(spec_.champion, is_labels_);
     if (asked.ok() && is_labels_ && !spec_.champion_score.empty()) asked = Ask(spec_.champion_score, false);
-    if (!asked.ok()) out_.incomparable = Message(asked) + ": the stage did not write the champion's answers";
+    if (!asked.ok()) out_.incomparable = Message(asked) + ": " + std::string(Predictions::kNotWritten);
   }
 
   ColumnData& Next() { return columns_read_[next_++]; }

@@ -4,9 +4,11 @@
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::table {
-namespace {
 
-// Makes the table cd4ml_broken (file, line, n, rule): every bad row once for each rule that it breaks.
+bool JudgesRows(const core::Rule& rule) {
+  return std::holds_alternative<core::ColumnRule>(rule.body) || std::holds_alternative<core::SqlRule>(rule.body);
+}
+
 absl::Status FindBroken(Database& database, const Tables& tables, const Table& table,
                         const std::vector<core::Rule>& rules) {
   // What does not fit the table breaks no rule by name; its problem says why it is here.
@@ -15,8 +17,8 @@ absl::Status FindBroken(Database& database, const Tables& tables, const Table& t
       table.sql + " WHERE bad IS NOT NULL"));
   const std::map<std::string, Baseline> none;   // They are not asked for by rules about single rows.
   for (size_t i = 0; i < rules.size(); ++i) {
-    if (core::Subject(rules[i].body) != table.name) continue;
-    absl::StatusOr<std::string> broken = SelectBroken({database, tables, rules[i], none, UtcTime()});
+    if (core::Subject(rules[i].body) != table.name || !JudgesRows(rules[i])) continue;
+    absl::StatusOr<std::string> broken = SelectBroken({database, tables, rules[i], none, UtcTime(), rules});
     if (!broken.ok()) return Annotate(broken.status(), "rule " + rules[i].name);
     if (broken->empty()) continue;
     CD4ML_RETURN_IF_ERROR(database.Execute("INSERT INTO cd4ml_broken SELECT file, line, " + std::to_string(i) + ", " +
@@ -24,6 +26,8 @@ absl::Status FindBroken(Database& database, const Tables& tables, const Table& t
   }
   return absl::OkStatus();
 }
+
+namespace {
 
 // Returns the columns of the file in their order, under the names that the table has.
 std::string Selected(const Table& table) {

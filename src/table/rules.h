@@ -15,6 +15,7 @@ core::RuleResult JudgeRule(const Case& it);
 absl::StatusOr<std::string> SelectBroken(const Case& it);
 
 absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables,
-                                                      const core::SegmentsRule& rule);
+                                                      const core::SegmentsRule& rule,
+                                                      const std::vector<core::Rule>& gate);
 
 }  // namespace cd4ml::table

@@ -3,6 +3,7 @@
 
 #include "cd4ml/base/status.h"
 #include "table/measure.h"
+#include "table/quarantine.h"
 #include "table/rules.h"
 
 namespace cd4ml::table {
@@ -10,15 +11,23 @@ namespace {
 
 using core::RuleResult;
 
-// Returns a subquery (segment, n) of all segments.
-absl::StatusOr<std::string> SegmentGroups(const Table& table, const core::SegmentsRule& segments) {
+// Returns a subquery (segment, n) of all segments. Rows that a rule of the gate calls bad by themselves count for none.
+absl::StatusOr<std::string> SegmentGroups(Database& database, const Tables& tables, const Table& table,
+                                          const core::SegmentsRule& segments, const std::vector<core::Rule>& gate) {
   if (segments.by.empty())
     return absl::InvalidArgumentError("the rule names no columns to segment by");
   CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> sql, SqlOf(table, segments.by));
   std::string named = "bad IS NULL";
   for (const std::string& column : sql) named += " AND " + column + " IS NOT NULL";
+  const bool are_judged = std::any_of(gate.begin(), gate.end(), [&](const core::Rule& rule) {
+    return core::Subject(rule.body) == table.name && JudgesRows(rule);
+  });
+  if (are_judged) {
+    CD4ML_RETURN_IF_ERROR(FindBroken(database, tables, table, gate));
+    named += std::string(" AND NOT EXISTS (FROM ") + kBrokenTable + " b WHERE b.file = t.file AND b.line = t.line)";
+  }
   return "(SELECT concat_ws('/', " + Join(sql, ", ") + ") AS segment, count(*) AS n FROM " +
-         table.sql + " WHERE " + named + " GROUP BY " + Join(sql, ", ") + ")";
+         table.sql + " t WHERE " + named + " GROUP BY " + Join(sql, ", ") + ")";
 }
 
 // Judges which segments qualified before and do not now, and adds what it finds. Returns whether
@@ -34,7 +43,7 @@ absl::StatusOr<bool> AddLost(const Case& it, const core::SegmentsRule& segments,
     return !passes;
   }
   CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> present,
-                         FindSegments(it.database, it.tables, segments));
+                         FindSegments(it.database, it.tables, segments, it.rules));
   std::vector<std::string> before = baseline->profile.segments;
   std::sort(before.begin(), before.end());
   std::vector<std::string> lost;
@@ -83,7 +92,7 @@ absl::Status AddQuantiles(const Case& it, const Table& table,
 
 Judged Judge(const Case& it, const core::SegmentsRule& segments) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, segments.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(*table, segments));
+  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(it.database, it.tables, *table, segments, it.rules));
   const std::string enough = "n >= " + std::to_string(segments.rows_min);
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
@@ -116,9 +125,10 @@ Judged Judge(const Case& it, const core::SegmentsRule& segments) {
 }
 
 absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables,
-                                                      const core::SegmentsRule& rule) {
+                                                      const core::SegmentsRule& rule,
+                                                      const std::vector<core::Rule>& gate) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(tables, rule.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(*table, rule));
+  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(database, tables, *table, rule, gate));
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                          database.Query("SELECT segment FROM " + groups + " WHERE n >= " +
                                         std::to_string(rule.rows_min) + " ORDER BY segment"));
@@ -128,11 +138,11 @@ absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const 
 }
 
 Judged Judge(const Case& it, const core::DriftRule& drift) {
-  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, drift.of));
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, drift.of));
+  CD4ML_RETURN_IF_ERROR(SqlOf(*table, drift.columns).status());
   const Baseline* baseline = FindBaseline(it, drift.versus, drift.of);
   if (baseline == nullptr)
     return core::JudgeDrift(it.rule, drift, nullptr, "", {}, table->rows);
-  CD4ML_RETURN_IF_ERROR(SqlOf(*table, drift.columns).status());
   const core::TableProfile& reference = baseline->profile;
   CD4ML_ASSIGN_OR_RETURN(auto current,
                          CountLikeReference(it.database, *table, reference, drift.columns));

@@ -43,11 +43,16 @@ absl::StatusOr<Compared> ComparedBy(const Table& table, const core::UniqueRule& 
   return compared;
 }
 
+std::string UniqueKey(const Table& table, const std::string& column) {
+  const Native native = table.NativeOf(column);
+  return native == Native::kInteger || native == Native::kTime ? table.Key(column) : ComparedKey(column);
+}
+
 Judged JudgeUniqueBy(const Case& it, const Table& table, const Grouping& grouping,
                      const core::UniqueRule& unique, const Compared& compared) {
   std::vector<std::string> keys = grouping.columns;
   for (const std::string& column : compared.sql) {
-    if (Lacks(keys, column)) keys.push_back(column);
+    if (Lacks(keys, column)) keys.push_back(UniqueKey(table, column));
   }
   const std::string counted = "(SELECT " + Join(keys, ", ") + ", NULL AS bad, count(*) AS n FROM " +
                               table.sql + " WHERE bad IS NULL GROUP BY " + Join(keys, ", ") + ")";
@@ -97,11 +102,21 @@ Judged JudgeShareBy(const Case& it, const Table& part, const Table& whole,
   return Ended(it, std::move(result), failing > 0, std::move(message));
 }
 
-// Returns "a.c0 = b.c2 AND a.c1 = b.c3", and "a.c0 IS NOT NULL AND …".
-std::string Equal(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+// Returns "a.k0 = b.k0 AND …": the keys of two tables, made by KeysOf, are the same.
+std::string Equal(size_t columns) {
   std::vector<std::string> parts;
-  for (size_t i = 0; i < a.size(); ++i) parts.push_back("a." + a[i] + " = b." + b[i]);
+  for (size_t i = 0; i < columns; ++i) parts.push_back("a.k" + std::to_string(i) + " = b.k" + std::to_string(i));
   return Join(parts, " AND ");
+}
+// Returns "c0 AS k0, …" for one of the two tables. Integers need not be made text where both are.
+std::string KeysOf(const Table& table, const std::vector<std::string>& columns, const Table& other,
+                   const std::vector<std::string>& other_columns) {
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const bool are_integers = table.NativeOf(columns[i]) == Native::kInteger && other.NativeOf(other_columns[i]) == Native::kInteger;
+    parts.push_back((are_integers ? table.Key(columns[i]) : ComparedKey(columns[i])) + " AS k" + std::to_string(i));
+  }
+  return Join(parts, ", ");
 }
 std::string AreThere(const std::vector<std::string>& columns) {
   std::vector<std::string> parts;
@@ -162,20 +177,24 @@ Judged Judge(const Case& it, const core::UniqueRule& unique) {
   CD4ML_ASSIGN_OR_RETURN(Compared compared, ComparedBy(*table, unique));
   CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
   if (grouping.is_set()) return JudgeUniqueBy(it, *table, grouping, unique, compared);
+  if (table->bad_rows == table->rows)
+    return absl::InvalidArgumentError("no row of \"" + unique.of + "\" fits the table, so nothing was compared");
   std::vector<std::string> compact;
-  for (const std::string& column : compared.sql) compact.push_back(table->Key(column));
+  for (const std::string& column : compared.sql) compact.push_back(UniqueKey(*table, column));
   const std::string from = " FROM " + table->sql + " WHERE bad IS NULL GROUP BY ";
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> counts,
       it.database.Query("SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n" + from + Join(compact, ", ") +
                         " HAVING count(*) > 1)"));
   const int64_t copies = Integer(counts[0][0]);
-  const std::string keys = Join(compared.sql, ", ");
+  const std::string keys = Join(compact, ", ");
   compared.sql.resize(std::min<size_t>(compared.sql.size(), 5));
+  std::vector<std::string> shown;   // Whichever row of the copies.
+  for (const std::string& column : compared.sql) shown.push_back("any_value(" + column + ") AS " + column);
   std::vector<Row> rows;   // Where they are is asked only when there are some: it costs twice as much as counting them.
   if (copies > 0) {
     CD4ML_ASSIGN_OR_RETURN(
-        rows, it.database.Query("SELECT '', place, n, " + Join(compared.sql, ", ") + " FROM (SELECT " + keys +
+        rows, it.database.Query("SELECT '', place, n, " + Join(compared.sql, ", ") + " FROM (SELECT " + Join(shown, ", ") +
                                 ", count(*) AS n, min(file * 1000000000000 + line) AS place" + from + keys +
                                 " HAVING count(*) > 1) ORDER BY place LIMIT " + std::to_string(core::kOffendingRowsMax)));
   }
@@ -224,12 +243,17 @@ Judged Judge(const Case& it, const core::KeyRule& key) {
   CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> sql, SqlOf(*table, columns));
   CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> other_sql, SqlOf(*other, key.other_columns));
 
-  const std::string keyed = "(SELECT * FROM " + table->sql + " WHERE " + AreThere(sql) + ")";
+  const std::string keyed = "(SELECT *, " + KeysOf(*table, sql, *other, other_sql) + " FROM " + table->sql + " WHERE " + AreThere(sql) + ")";
+  const std::string others = "(SELECT " + KeysOf(*other, other_sql, *table, sql) + " FROM " + other->sql + " WHERE " + AreThere(other_sql) + ")";
   const std::string bad = "(SELECT a.* FROM " + keyed + " a " + (key.disjoint ? "SEMI" : "ANTI") +
-                          " JOIN " + other->sql + " b ON " + Equal(sql, other_sql) + ")";
+                          " JOIN " + others + " b ON " + Equal(sql.size()) + ")";
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> counts,
                          it.database.Query("SELECT (SELECT count(*) FROM " + keyed +
-                                           "), (SELECT count(*) FROM " + bad + ")"));
+                                           "), (SELECT count(*) FROM " + bad + "), (SELECT count(*) FROM " + others + ")"));
+  for (const auto& [one, column] : {std::pair(&key.of, 0), std::pair(&key.other, 2)}) {
+    if (Integer(counts[0][static_cast<size_t>(column)]) == 0)
+      return absl::InvalidArgumentError("no row of \"" + *one + "\" has a key, so nothing was compared");
+  }
   const int64_t without = table->rows - Integer(counts[0][0]);
   const int64_t bad_rows = Integer(counts[0][1]);
   const std::string what =

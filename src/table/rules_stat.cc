@@ -175,37 +175,48 @@ absl::StatusOr<StatFinding> JudgeStat(const StatRule& stat, const Side& now, con
 
 // --- time ---
 
-// Returns the newest time of a column in milliseconds since 1970, not later than `latest`.
-absl::StatusOr<std::optional<int64_t>> NewestTime(const Case& it, const Table& table,
-                                                  const std::string& sql, int64_t latest) {
+// The times of a column, in milliseconds since 1970.
+struct Times {
+  std::optional<int64_t> newest;   // Not later than asked.
+  int64_t latest = 0;              // Of all.
+  std::string left_out;            // Says how many values are no times.
+};
+
+// Returns the times of a column that has some.
+absl::StatusOr<Times> TimesOf(const Case& it, const Table& table, const std::string& column, int64_t newest_max) {
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      it.database.Query("SELECT max(t) FILTER (WHERE t <= " + std::to_string(latest) +
-                        ") FROM (SELECT epoch_ms(cd4ml_timestamp(" + sql + ")) AS t FROM " +
-                        table.sql + ")"));
-  if (!rows[0][0]) return std::optional<int64_t>();
-  return std::optional<int64_t>(Integer(rows[0][0]));
+      it.database.Query("SELECT max(t) FILTER (WHERE t <= " + std::to_string(newest_max) + "), max(t), count(x), count(t) FROM (SELECT " +
+                        sql + " AS x, epoch_ms(cd4ml_timestamp(" + sql + ")) AS t FROM " + table.sql + ")"));
+  if (!rows[0][1])
+    return absl::InvalidArgumentError("\"" + column + "\" of \"" + table.name + "\" holds no date or time");
+  Times times;
+  if (rows[0][0]) times.newest = Integer(rows[0][0]);
+  times.latest = Integer(rows[0][1]);
+  CD4ML_ASSIGN_OR_RETURN(times.left_out, LeftOut(column, Integer(rows[0][2]), Integer(rows[0][3]), "dates or times"));
+  return times;
 }
 constexpr int64_t kAnyTime = int64_t{1} << 60;
-// Clocks and time zones differ by less than this.
-constexpr int64_t kDayMs = 86'400'000;
 
-// The rows with x, v and whether they lie in the window (`w`, null without a time).
+// The rows with x, v and whether they lie in the window (`w`, null without a time). Adds to `left_out`.
 absl::StatusOr<std::string> StatView(const Case& it, const Table& table, const StatRule& stat,
-                                     const Grouping& grouping) {
+                                     const Grouping& grouping, std::string& left_out) {
   CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(stat.column));
   std::string window = "TRUE";
   if (!stat.window_column.empty()) {
     CD4ML_ASSIGN_OR_RETURN(const std::string time, table.Column(stat.window_column));
-    CD4ML_ASSIGN_OR_RETURN(const std::optional<int64_t> newest,
-                           NewestTime(it, table, time, kAnyTime));
-    if (!newest)
-      return absl::InvalidArgumentError("\"" + stat.window_column + "\" of \"" + table.name +
-                                        "\" holds no date or time");
+    CD4ML_ASSIGN_OR_RETURN(const Times times, TimesOf(it, table, stat.window_column, kAnyTime));
+    left_out = times.left_out;
     window = "epoch_ms(cd4ml_timestamp(" + time + ")) >= " +
-             std::to_string(*newest - stat.window_last.count());
+             std::to_string(times.latest - stat.window_last.count());
   }
-  std::string selected = "bad, " + sql + " AS x, " + window + " AS w";
+  // What is counted as there is what a profile counts: in a column of numbers, those.
+  std::string value = sql;
+  if (!MeasureOf(stat.stat).of_numbers) {
+    CD4ML_ASSIGN_OR_RETURN(value, Filled(it, table, stat.column));
+  }
+  std::string selected = "bad, " + value + " AS x, " + window + " AS w";
   selected += MeasureOf(stat.stat).of_numbers ? ", cd4ml_number(" + sql + ") AS v" : "";
   for (const std::string& column : grouping.columns) selected += ", " + column;
   return "(SELECT " + selected + " FROM " + table.sql + ")";
@@ -220,7 +231,20 @@ absl::StatusOr<std::vector<Row>> MeasureStat(const Case& it, const StatRule& sta
   const bool versus_rest = stat.versus == "rest";
   return QueryGroups(
       it, grouping,
-      Counted(stat.stat, "w") + (versus_rest ? ", " + Counted(stat.stat, "NOT w") : ""), view);
+      Counted(stat.stat, "w") + (versus_rest ? ", " + Counted(stat.stat, "NOT w") : "") +
+          (MeasureOf(stat.stat).of_numbers ? ", count(x), count(v)" : ""),
+      view);
+}
+
+// Says how many values of the groups were no numbers.
+absl::StatusOr<std::string> NoNumbers(const StatRule& stat, const std::vector<Row>& rows) {
+  if (!MeasureOf(stat.stat).of_numbers) return "";
+  int64_t values = 0, numbers = 0;
+  for (const Row& row : rows) {
+    values += Integer(row[row.size() - 2]);
+    numbers += Integer(row[row.size() - 1]);
+  }
+  return LeftOut(stat.column, values, numbers, "numbers");
 }
 
 }  // namespace
@@ -249,8 +273,11 @@ Judged Judge(const Case& it, const StatRule& stat) {
       then_words = result.baseline = baseline->identity;
     }
   }
-  CD4ML_ASSIGN_OR_RETURN(const std::string view, StatView(it, *table, stat, grouping));
+  std::string left_out;
+  CD4ML_ASSIGN_OR_RETURN(const std::string view, StatView(it, *table, stat, grouping, left_out));
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, MeasureStat(it, stat, grouping, view));
+  CD4ML_ASSIGN_OR_RETURN(const std::string no_numbers, NoNumbers(stat, rows));
+  left_out += no_numbers;
   std::vector<Group> groups;
   for (const Row& row : rows) {
     const Side now = ReadSide(row, 1);
@@ -266,7 +293,11 @@ Judged Judge(const Case& it, const StatRule& stat) {
     result.observed_number = now.value;
     if (compares) result.baseline_number = then.value;
   }
-  if (grouping.is_set()) return JudgeGroups(it, *table, grouping, std::move(groups), result.bound);
+  if (grouping.is_set()) {
+    RuleResult by_group = JudgeGroups(it, *table, grouping, std::move(groups), result.bound);
+    by_group.message += left_out;
+    return by_group;
+  }
 
   if (versus_rest) result.baseline = "the rest of " + stat.of;
   const Group& all = groups[0];
@@ -275,7 +306,7 @@ Judged Judge(const Case& it, const StatRule& stat) {
   std::string message = std::string(MeasureOf(stat.stat).word) + " of " + stat.column +
                         (stat.window_column.empty() ? "" : " in the last " + FormatDuration(stat.window_last) +
                                                                " of " + stat.window_column) +
-                        " is " + all.found;
+                        " is " + all.found + left_out;
   if (versus_profile && baseline == nullptr) {
     const bool passes = stat.first == core::FirstTime::kPass;
     broken |= !passes;
@@ -291,18 +322,15 @@ Judged Judge(const Case& it, const core::FreshRule& fresh) {
   if (!it.now.is_set())
     return absl::FailedPreconditionError("when the run was started is not known, so nothing can be told fresh");
   // A time that is yet to come says nothing of how fresh the data is.
-  CD4ML_ASSIGN_OR_RETURN(const std::optional<int64_t> newest,
-                         NewestTime(it, *table, sql, it.now.ms + kDayMs));
-  CD4ML_ASSIGN_OR_RETURN(const std::optional<int64_t> latest, NewestTime(it, *table, sql, kAnyTime));
-  if (!latest)
-    return absl::InvalidArgumentError("\"" + fresh.column + "\" of \"" + fresh.of + "\" holds no date or time");
+  CD4ML_ASSIGN_OR_RETURN(const Times times, TimesOf(it, *table, fresh.column, it.now.ms));
+  const std::optional<int64_t> newest = times.newest;
   RuleResult result = Begin(it, table->rows);
   result.bound = "<= " + FormatDuration(fresh.within) + " old at " + FormatTime(it.now);
   if (!newest) {
-    result.observed = FormatTime({*latest});
-    return Ended(it, std::move(result), true, "every row of " + fresh.of + " is later than the run");
+    result.observed = FormatTime({times.latest});
+    return Ended(it, std::move(result), true, "every row of " + fresh.of + " is later than the run" + times.left_out);
   }
-  const int64_t age = std::max<int64_t>(it.now.ms - *newest, 0);
+  const int64_t age = it.now.ms - *newest;
   result.observed = FormatTime({*newest}) + ", " + FormatDuration(Duration(age)) + " old";
   result.observed_number = static_cast<double>(age) / 1000;
   const bool broken = age > fresh.within.count();
@@ -313,7 +341,8 @@ Judged Judge(const Case& it, const core::FreshRule& fresh) {
                                          {fresh.column}));
   }
   std::string message = "the newest row of " + fresh.of + " is of " + result.observed;
-  if (*latest > it.now.ms + kDayMs) message += "; there are later ones, which cannot be";
+  if (times.latest > it.now.ms) message += "; there are rows of a time that is yet to come, up to " + FormatTime({times.latest});
+  message += times.left_out;
   return Ended(it, std::move(result), broken, std::move(message));
 }
 

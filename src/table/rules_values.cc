@@ -1,6 +1,7 @@
 // Rules about the values of rows: of one column, of a predicate, of a label.
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <limits>
 
 #include "cd4ml/base/status.h"
@@ -54,6 +55,12 @@ Demand TypeDemand(const Table& table, core::ColumnType type, const std::string& 
   return {"FALSE", "have an unknown type"};
 }
 
+bool IsNumeral(const std::string& text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
 std::vector<Demand> Demands(const Table& table, const ColumnRule& column, const std::string& sql) {
   std::vector<Demand> demands;
   if (column.type) demands.push_back(TypeDemand(table, *column.type, sql));
@@ -66,8 +73,10 @@ std::vector<Demand> Demands(const Table& table, const ColumnRule& column, const 
   if (!column.in.empty()) {
     std::vector<std::string> literals;
     for (const std::string& value : column.in) literals.push_back(Literal(value));
-    demands.push_back(
-        {sql + " IN (" + Join(literals, ", ") + ")", "are none of " + Named(column.in)});
+    const bool has_numbers = std::any_of(column.in.begin(), column.in.end(), IsNumeral);
+    for (std::string& literal : literals) literal = has_numbers ? ComparedKey(literal) : literal;
+    demands.push_back({(has_numbers ? ComparedKey(sql) : sql) + " IN (" + Join(literals, ", ") + ")",
+                       "are none of " + Named(column.in)});
   }
   if (!column.pattern.empty()) {
     demands.push_back({"regexp_full_match(" + sql + ", " + Literal(column.pattern) + ")",
@@ -148,8 +157,12 @@ absl::StatusOr<ColumnView> ViewOf(const Case& it, const Table& table, const Grou
     CD4ML_ASSIGN_OR_RETURN(
         from, AddOutliers(it, table, grouping, *column.outliers, sql, view.demands));
   }
+  std::string filled = table.Value(sql);
+  if (column.max_nulls) {
+    CD4ML_ASSIGN_OR_RETURN(filled, Filled(it, table, column.column));
+  }
   // Every demand is evaluated once for each row.
-  view.sql = "(SELECT *, bad IS NULL AND " + table.Value(sql) + " IS NULL AS " + kEmpty;
+  view.sql = "(SELECT *, bad IS NULL AND " + filled + " IS NULL AS " + kEmpty;
   view.any_bad = "bad IS NOT NULL";
   for (size_t i = 0; i < view.demands.size(); ++i) {
     const std::string broken = "broken" + std::to_string(i);
@@ -179,9 +192,9 @@ std::string Tell(const ColumnView& view, const ColumnCounts& counts, int64_t mis
   return found.empty() ? "all are as they must be" : Join(found, ", ");
 }
 
-Judged JudgeColumnBy(const Case& it, const Table& table, const Grouping& grouping,
-                     const ColumnRule& column, const ColumnView& view,
-                     const std::vector<Row>& rows) {
+RuleResult JudgeColumnBy(const Case& it, const Table& table, const Grouping& grouping,
+                         const ColumnRule& column, const ColumnView& view,
+                         const std::vector<Row>& rows) {
   std::vector<Group> groups;
   for (const Row& row : rows) {
     const ColumnCounts counts = ReadCounts(row);
@@ -273,8 +286,17 @@ Judged Judge(const Case& it, const ColumnRule& column) {
     counted += ", count(*) FILTER (WHERE broken" + std::to_string(i) + ")";
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                          QueryGroups(it, grouping, counted, view.sql));
-  if (grouping.is_set()) return JudgeColumnBy(it, *table, grouping, column, view, rows);
-
+  std::string left_out;
+  if (column.outliers) {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> read,
+                           it.database.Query("SELECT count(" + sql + "), count(" + table->Number(sql) + ") FROM " + table->sql));
+    CD4ML_ASSIGN_OR_RETURN(left_out, LeftOut(column.column, Integer(read[0][0]), Integer(read[0][1]), "numbers"));
+  }
+  if (grouping.is_set()) {
+    RuleResult result = JudgeColumnBy(it, *table, grouping, column, view, rows);
+    result.message += left_out;
+    return result;
+  }
   const ColumnCounts counts = ReadCounts(rows[0]);
   const bool too_bad = Exceeds(counts.bad, column.max_bad_share, table->rows);
   const bool too_empty = column.max_nulls && Exceeds(counts.empty, *column.max_nulls, table->rows);
@@ -293,7 +315,7 @@ Judged Judge(const Case& it, const ColumnRule& column) {
   }
   return Ended(it, std::move(result), too_bad || too_empty,
                "of " + std::to_string(table->rows) + " rows " +
-                   Tell(view, counts, table->bad_rows));
+                   Tell(view, counts, table->bad_rows) + left_out);
 }
 
 Judged Judge(const Case& it, const core::SqlRule& sql) {

@@ -36,17 +36,20 @@ absl::Status AddKinds(Database& database, const Table& table, const std::vector<
   std::string counts;
   for (const std::string& column : columns) {
     CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
-    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(" + table.Number(sql) + "), count(" + table.Time(sql) + ")");
+    // NaN is how numbers say that there is none, so it says nothing against them.
+    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(*) FILTER (WHERE lower(" + sql + ") = 'nan'), count(" + table.Number(sql) + "), count(" + table.Time(sql) + ")");
   }
   const std::string step = std::to_string(1 + table.rows / kKindRows);
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                          database.Query("SELECT " + counts + " FROM " + table.sql +
                                         " WHERE line % " + step + " = 0"));
   for (size_t i = 0; i < columns.size(); ++i) {
-    const auto count = [&](size_t k) { return std::stod(*rows[0][3 * i + k]); };
-    const double enough = std::max(1.0, kKindShare * count(0));
-    kinds[columns[i]] = count(1) >= enough   ? ColumnKind::kNumber
-                        : count(2) >= enough ? ColumnKind::kTimestamp
+    const auto count = [&](size_t k) { return std::stod(*rows[0][4 * i + k]); };
+    const double values = count(0) - count(1);
+    const double enough = std::max(1.0, kKindShare * values);
+    const bool is_number = count(2) >= enough || (values == 0 && count(1) > 0);
+    kinds[columns[i]] = is_number            ? ColumnKind::kNumber
+                        : count(3) >= enough ? ColumnKind::kTimestamp
                                              : ColumnKind::kText;
   }
   return absl::OkStatus();

@@ -31,12 +31,12 @@ class DuckDbTableEngine : public TableEngine {
 
   core::RuleResult Judge(const core::Rule& rule,
                          const std::map<std::string, Baseline>& baselines) override {
-    return JudgeRule({*database_, tables_, rule, baselines, now_});
+    return JudgeRule({*database_, tables_, rule, baselines, now_, rules_});
   }
 
   absl::StatusOr<std::vector<std::string>> QualifyingSegments(
       const core::SegmentsRule& rule) override {
-    return FindSegments(*database_, tables_, rule);
+    return FindSegments(*database_, tables_, rule, rules_);
   }
 
   absl::StatusOr<core::TableProfile> Profile(const std::string& table) override {
@@ -64,6 +64,10 @@ class DuckDbTableEngine : public TableEngine {
     return core::MeasurePredictions(std::make_shared<const core::Predictions>(*std::move(predictions)));
   }
 
+  void SetStop(std::stop_token stop) override { database_->SetStop(std::move(stop)); }
+
+  void SetRules(std::vector<core::Rule> rules) override { rules_ = std::move(rules); }
+
  private:
   // Every load gets an SQL name of its own, so that a failed one leaves nothing that a rule could
   // find.
@@ -78,6 +82,7 @@ class DuckDbTableEngine : public TableEngine {
   Tables tables_;
   int loads_ = 0;
   UtcTime now_;
+  std::vector<core::Rule> rules_;  // Of the gate.
 };
 
 }  // namespace

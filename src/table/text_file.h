@@ -3,6 +3,7 @@
 
 #include <zlib.h>
 
+#include <cstdio>
 #include <memory>
 #include <string>
 
@@ -20,14 +21,27 @@ class TextFile {
 
  private:
   struct Close {
-    void operator()(gzFile_s* file) const { gzclose_r(file); }
+    void operator()(std::FILE* file) const { std::fclose(file); }
+    void operator()(z_stream* stream) const {
+      inflateEnd(stream);
+      delete stream;
+    }
   };
-  TextFile(gzFile_s* file, Decoder decoder) : file_(file), decoder_(std::move(decoder)) {}
+  TextFile(std::FILE* file, Decoder decoder) : file_(file), decoder_(std::move(decoder)) {}
 
-  std::unique_ptr<gzFile_s, Close> file_;
+  absl::Status Fill();
+  // Appends what the file holds, unpacked, until `raw` has `bytes`. It has less at the end of the file alone.
+  absl::Status ReadRaw(size_t bytes, std::string& raw);
+  absl::Status Unpack(size_t bytes, std::string& raw);
+
+  std::unique_ptr<std::FILE, Close> file_;
   Decoder decoder_;
+  std::unique_ptr<z_stream, Close> packed_;   // Null for a file that is not compressed.
+  std::string buffer_;                        // What was read of the file and not taken yet: from `at_` on.
+  size_t at_ = 0;
+  bool in_member_ = false;                    // A gzip file is one or more of them.
   bool ended_ = false;
-  int64_t text_bytes_ = 0;   // Read so far, as they were before they were compressed.
+  int64_t file_bytes_ = 0, text_bytes_ = 0;   // Read so far, as they lie in the file and as they were before that.
 };
 
 }  // namespace cd4ml::table

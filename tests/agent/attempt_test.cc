@@ -86,6 +86,7 @@ class AttemptTest : public ::testing::Test {
   std::string AttemptDir() { return world_.dir.At("agent/attempts/shop.1.train.1"); }
 
   World world_;
+  int number_ = 0;   // Of the last attempt, where there are several.
   const core::AttemptId id_{"shop/1", "train", 1};
 };
 
@@ -693,7 +694,7 @@ TEST_F(AttemptTest, ADataGateKeepsItsSegmentsAndCountsFromTheStartOfTheRun) {
               ElementsAre("golf"));
 }
 
-TEST_F(AttemptTest, ASegmentsRuleThatCannotBeJudgedHidesNoVerdictAndFailsNoGateThatItOnlyWarns) {
+TEST_F(AttemptTest, SegmentsThatCannotBeToldHideNoVerdict) {
   Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; cp inputs/sales r.csv",
                                      "{cars: {of: clean, segments: {by: [missing], rows: {min: 1}}, severity: warn}}"),
                             "train");
@@ -833,6 +834,43 @@ TEST_F(AttemptTest, AMetricThatIsNaNIsAVerdictOfError) {
   EXPECT_EQ(outcome.reason, core::Reason::kGateError);
   EXPECT_THAT(outcome.message, HasSubstr("mae"));
   EXPECT_TRUE(std::isnan(outcome.metrics.at("mae")));
+}
+
+TEST_F(AttemptTest, MetricsThatCannotBeReadAreAVerdictOfErrorThatMayBeOverridden) {
+  for (const std::string script : {"true", "echo '{' > m.json", "mkfifo m.json"}) {
+    Task task = world_.TaskOf(ModelGate(script, "{mae: {metric: mae, max: 5}}"), "train", ++number_);
+    const core::Outcome outcome = world_.Perform(task);
+    EXPECT_EQ(outcome.reason, core::Reason::kGateError) << script;
+    ASSERT_TRUE(outcome.verdict) << script;
+    EXPECT_THAT(outcome.verdict->rules.at(0).message, HasSubstr("m.json")) << script;
+    task = world_.TaskOf(ModelGate(script, "{mae: {metric: mae, max: 5}}"), "train", ++number_);
+    task.overrides = {{.rule = "mae", .by = "ana", .reason = "first", .at = UtcTime{5}, .expires = UtcTime{9}}};
+    EXPECT_EQ(world_.Perform(task).state, core::AttemptState::kSucceeded) << script;
+  }
+}
+
+TEST_F(AttemptTest, JudgingThatTakesTooLongIsATimeout) {
+  for (const std::string table : {"sales", "clean"}) {
+    Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; touch r.csv", "{slow: {of: " + table + ", sql: endless}}"),
+                              "train", ++number_);
+    task.inputs["sales"].artifact = world_.Store("price\n1\n");
+    task.timeout = Duration(3'000);   // The command must be done by then.
+    const core::Outcome outcome = world_.Perform(task);
+    EXPECT_EQ(outcome.reason, core::Reason::kTimeout) << outcome.message;
+    EXPECT_THAT(outcome.message, HasSubstr("judging stage \"train\" took longer than 3s"));
+    EXPECT_FALSE(outcome.verdict);
+  }
+}
+
+TEST_F(AttemptTest, ACancelEndsJudging) {
+  world_.Start();
+  const std::string ran = world_.dir.At("ran");
+  Task task = world_.TaskOf(DataGate("cp inputs/sales clean.csv; touch r.csv " + ran, "{slow: {of: clean, sql: endless}}"), "train");
+  task.inputs["sales"].artifact = world_.Store("price\n1\n");
+  world_.daemon.Want(task);
+  ASSERT_TRUE(world_.WaitForFile(ran));
+  world_.daemon.Unwant(id_);
+  EXPECT_EQ(world_.daemon.Outcome(id_).reason, core::Reason::kCancelled);
 }
 
 TEST_F(AttemptTest, AModelGateComparesMetricsAndExpressions) {

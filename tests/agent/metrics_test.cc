@@ -3,11 +3,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 
+#include "agent/files.h"
+#include "agent/verdict_files.h"
 #include "cd4ml/base/status.h"
 #include "tests/support/temp_dir.h"
 
@@ -107,6 +110,33 @@ TEST(MetricsFile, AMissingFileAndALinkOutOfTheFolderAreNamed) {
   dir.Write("bad.json", "{\"mae\": }");
   EXPECT_THAT(Message(AddMetricsFile(dir.path(), {.file = "bad.json"}, metrics)),
               HasSubstr("metrics file bad.json: "));
+}
+
+// Nobody writes into it, so whoever opened it as a file would wait for ever.
+TEST(NamedPipe, IsRefusedWhereverAFileIsRead) {
+  const TempDir dir;
+  const std::string pipe = dir.path() + "/pipe.json";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+
+  core::MetricSet metrics;
+  for (const std::string pattern : {"", "mae=(.*)"}) {
+    const absl::Status added = AddMetricsFile(dir.path(), {.file = "pipe.json", .name = "mae", .pattern = pattern}, metrics);
+    EXPECT_THAT(Message(added), HasSubstr("no regular file"));
+  }
+  const core::VerdictSpec spec{.kind = core::VerdictSpec::Kind::kFile, .file = "pipe.json"};
+  EXPECT_THAT(Message(ReadVerdictFile(dir.path(), spec, nullptr).status()), HasSubstr("no regular file"));
+  EXPECT_THAT(ReadVerdictVariable(pipe).at(0).message, HasSubstr("no regular file"));
+  EXPECT_THAT(Message(ReadPiece(pipe, 0, 10).status()), HasSubstr("no regular file"));
+  EXPECT_THAT(LastLines(pipe, 3), ElementsAre());
+}
+
+TEST(ReadPiece, GivesWhatLiesThere) {
+  const TempDir dir;
+  const std::string path = dir.path() + "/file";
+  ASSERT_TRUE(WriteText(path, "0123456789").ok());
+  EXPECT_EQ(ReadPiece(path, 4, 3).value_or("?"), "456");
+  EXPECT_EQ(ReadPiece(path, 8, 100).value_or("?"), "89");
+  EXPECT_EQ(ReadPiece(path, 11, 100).value_or("?"), "");
 }
 
 }  // namespace

@@ -89,6 +89,8 @@ class FakeTables : public TableEngine {
   explicit FakeTables(const std::map<std::string, core::TableProfile>& tables) : tables_(tables) {}
   absl::Status AddTable(const TableSource& source) override;
   void SetNow(UtcTime) override {}
+  void SetStop(std::stop_token) override {}
+  void SetRules(std::vector<core::Rule>) override {}
   core::RuleResult Judge(const core::Rule& rule, const std::map<std::string, Baseline>& baselines) override;
   absl::StatusOr<std::vector<std::string>> QualifyingSegments(const core::SegmentsRule&) override;
   absl::StatusOr<core::TableProfile> Profile(const std::string& table) override;

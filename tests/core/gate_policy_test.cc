@@ -189,6 +189,27 @@ TEST(RequiredRules, ForEveryTableAreOnesForEachThatTheGateLetsThrough) {
                                 "pipeline \"car-price\", and it has none");
 }
 
+TEST(RequiredRules, ForEveryTableAreAboutInputsToo) {
+  PipelineSpec cars = Cars();
+  cars.materials.push_back({.name = "listings"});
+  cars.materials.push_back({.name = "code", .kind = MaterialSpec::Kind::kGit});
+  StageSpec& validate = Find(cars, "validate");
+  validate.inputs.push_back({.name = "code", .from = "code", .at = "", .place = {}});
+  validate.inputs.push_back({.name = "old", .from = "train.model", .at = "", .place = {}});
+  validate.rules.push_back(OwnRule("raw", RowsRule{.of = "listings", .rows = {5, {}}}));
+  Makes(validate, "bad", OutputType::kDataset);
+  validate.outputs.back().quarantine = "clean";
+  const GatePolicies policies = {
+      Wants(StageKind::kDataGate, {Required("many", {{"of", "*"}, {"rows", Value::Map{{"min", 9}}}})})};
+
+  EXPECT_EQ(ToJson(RequiredRules(policies, cars)),
+            R"({"validate":{"safe.many.clean":{"of":"clean","rows":{"min":9}},)"
+            R"("safe.many.listings":{"of":"listings","rows":{"min":9}}}})");
+
+  validate.inputs = {{.name = "sold", .from = "validate.clean", .at = "", .place = {}}};
+  EXPECT_EQ(RequiredRules(policies, cars).Find("validate")->map().size(), 3U) << "clean, listings and sold";
+}
+
 TEST(RequiredRules, AreNotForPipelinesThatThePolicyIsNotFor) {
   GatePolicy policy = Wants(StageKind::kModelGate, {Required("mae", {{"metric", "mae"}, {"max", 900}})});
   policy.labels = {"credit"};

@@ -79,9 +79,14 @@ TEST(JudgeMetric, ShowsAllDigitsWhereRoundingWouldHideTheDifference) {
 TEST(JudgeMetric, OnlyWarnsWithoutBlocking) {
   EXPECT_EQ(Judge(Mae(AtMost(1)), Overall({{"mae", 2}}), /*blocks=*/false).outcome,
             VerdictOutcome::kWarn);
-  EXPECT_EQ(Judge(Mae(AtMost(1)), Overall({}), /*blocks=*/false).outcome, VerdictOutcome::kWarn);
   EXPECT_EQ(Judge(Mae(AtMost(1)), Overall({{"mae", 0}}), /*blocks=*/false).outcome,
             VerdictOutcome::kPass);
+}
+
+TEST(JudgeMetric, BlocksWhenItCannotBeJudgedWhateverItsSeverity) {
+  EXPECT_EQ(Judge(Mae(AtMost(1)), Overall({}), /*blocks=*/false).outcome, VerdictOutcome::kError);
+  EXPECT_EQ(Judge(Mae(AtMost(1)), Overall({{"mae", NAN}}), /*blocks=*/false).outcome, VerdictOutcome::kError);
+  EXPECT_EQ(Judge(Mae({}), Overall({{"mae", 1}}), /*blocks=*/false).outcome, VerdictOutcome::kError);
 }
 
 TEST(JudgeMetric, IsAnErrorForAMissingMetricAndNamesTheNearest) {
@@ -303,6 +308,14 @@ TEST_F(JudgeDriftTest, WithholdsTheVerdictOnTooFewRows) {
   EXPECT_EQ(Judge(&reference_).outcome, VerdictOutcome::kPass);
   EXPECT_THAT(Judge(&reference_).message,
               HasSubstr("no verdict on drift: 300 rows where 301 are needed"));
+}
+
+TEST_F(JudgeDriftTest, WithholdsTheVerdictOnTooFewRowsOfTheBaseline) {
+  drift_.min_samples = 300;
+  reference_.rows = 299;
+
+  EXPECT_EQ(Judge(&reference_).outcome, VerdictOutcome::kPass);
+  EXPECT_THAT(Judge(&reference_).message, HasSubstr("299 rows in the baseline where 300 are needed"));
 }
 
 TEST_F(JudgeDriftTest, IsAnErrorForUnknownColumnsEmptyOnesAndOtherForms) {

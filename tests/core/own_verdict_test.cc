@@ -217,11 +217,21 @@ TEST(OwnVerdict, NaNDoesNotPass) {
   for (const char* text : {R"({"rules": [{"name": "a", "outcome": "pass", "observed": NaN}]})",
                            R"({"rules": [{"name": "a", "outcome": "warn", "observed_number": NaN}]})",
                            R"({"rules": [{"name": "a", "outcome": "pass", "observed_number": "NaN"}]})",
+                           R"({"rules": [{"name": "a", "outcome": "pass", "observed": "NaN"}]})",
+                           R"({"rules": [{"name": "a", "outcome": "pass", "observed": "nan"}]})",
                            R"({"rules": [{"name": "a", "outcome": "pass", "observed": Infinity}]})"}) {
     const auto results = ReadOwnVerdict(Kind::kFile, *ParseJson(text));
     EXPECT_EQ(OutcomeOf(results), kError) << text;
     EXPECT_NE(results[0].message.find("cannot be compared"), std::string::npos) << text;
   }
+}
+
+TEST(OwnVerdict, MayNotCallARuleAsTheServerCallsItsOwn) {
+  const auto results = ReadOwnVerdict(Kind::kFile, *ParseJson(R"({"rules": [{"name": "prices.many", "outcome": "pass"}]})"));
+
+  EXPECT_EQ(OutcomeOf(results), kError);
+  EXPECT_NE(results[0].name, "prices.many");
+  EXPECT_NE(results[0].message.find("has a dot in its name"), std::string::npos) << results[0].message;
 }
 
 TEST(OwnVerdict, TheWholeMayBeWorseThanItsRulesAndNeverBetter) {
@@ -290,6 +300,18 @@ TEST(Junit, FailuresThatASuiteCountsButDoesNotListCount) {
   EXPECT_EQ(OutcomeOf(ReadJunit(Element("testsuites", {{"failures", "1"}}, {Element("testsuite", {}, {test})}))), kFail);
   EXPECT_EQ(OutcomeOf(ReadJunit(Element("testsuites", {{"errors", "1"}}, {Element("testsuite", {}, {test})}))), kError);
   EXPECT_EQ(OutcomeOf(ReadJunit(Element("testsuite", {{"failures", "0"}, {"errors", ""}}, {test}))), kPass);
+}
+
+TEST(Junit, ASuiteThatContradictsItselfIsAnError) {
+  const XmlElement test = Element("testcase", {{"name", "a"}});
+  const XmlElement broken = Element("error", {{"message", "no fixture"}});
+
+  for (const XmlElement& suite : {Element("testsuite", {{"failures", "abc"}}, {test}), Element("testsuite", {{"errors", "-1"}}, {test}),
+                                  Element("testsuite", {{"tests", "200"}}, {test}), Element("testsuite", {}, {test, broken})}) {
+    EXPECT_EQ(OutcomeOf(ReadJunit(suite)), kError) << suite.attributes.size();
+    EXPECT_EQ(OutcomeOf(ReadJunit(Element("testsuites", {}, {suite}))), kError) << suite.attributes.size();
+  }
+  EXPECT_EQ(OutcomeOf(ReadJunit(Element("testsuites", {{"tests", "1"}}, {Element("testsuite", {{"tests", "1"}}, {test})}))), kPass);
 }
 
 TEST(Junit, TestsThatWereNotRunHaveNotPassed) {

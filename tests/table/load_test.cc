@@ -194,8 +194,8 @@ TEST_F(Load, ReadsAFolderOfFilesWithTheSameColumns) {
   Write("f/b.csv", "y,x\n3,4\n");
   Write("f/a.csv", "x,y\n1,2\n");
   Write("f/deep/c.csv", "x,y\n5,6\n");
-  Write("f/notes.md", "not a table");
   Write("f/.hidden.csv", "z\n1\n");
+  Write("f/_SUCCESS", "");
   ASSERT_TRUE(Add(folder_ + "/f").ok());
   EXPECT_THAT(Values("x"),
               ElementsAre("a.csv line 2: x = 1", "b.csv line 2: x = 4", "c.csv line 2: x = 5"));

@@ -38,7 +38,7 @@ TEST_F(Rules, AnUnknownTableOrColumnIsAnErrorThatSuggests) {
   const RuleResult table = Judge(core::RowsRule{"tt", {1, std::nullopt}});
   EXPECT_EQ(table.outcome, kError);
   EXPECT_THAT(table.message, HasSubstr("there is no table \"tt\"; did you mean \"t\"?"));
-  EXPECT_EQ(Judge(core::RowsRule{"tt", {1, std::nullopt}}, /*blocks=*/false).outcome, kWarn);
+  EXPECT_EQ(Judge(core::RowsRule{"tt", {1, std::nullopt}}, /*blocks=*/false).outcome, kError);
 
   const RuleResult column = Column("prize", [](ColumnRule& rule) { rule.max_nulls = 0; });
   EXPECT_EQ(column.outcome, kError);

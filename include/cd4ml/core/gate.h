@@ -76,8 +76,11 @@ RuleResult JudgeDrift(const Rule& rule, const DriftRule& drift, const TableProfi
 RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed, std::string_view unit,
                        const Bounds& bounds, std::optional<int64_t> sample_size);
 
-// Makes the result of a rule that could not be judged; `why` is a sentence.
+// Makes the result of a rule that could not be judged, which is an error also where the rule only warns; `why` is a sentence.
 RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why);
+
+// Returns the segments that qualify, by table, as a verdict lists them: with the table's name where there are several.
+std::vector<std::string> SegmentsOfTables(const std::map<std::string, std::vector<std::string>>& by_table);
 
 // Says that there is no such metric or column, with the nearest of `known`.
 std::string Missing(const std::string& what, const std::string& name, const std::vector<std::string>& known);

@@ -44,6 +44,8 @@ struct Predictions {
   Answers candidate;
   std::optional<Answers> champion;     // Of the same rows, where it can be compared.
   std::string incomparable;            // Why it cannot, when a champion's column was stated.
+  // How `incomparable` ends where there is no such column.
+  static constexpr std::string_view kNotWritten = "the stage did not write the champion's answers";
   std::vector<double> weights;         // Empty: every row counts alike.
   std::vector<uint32_t> groups;        // Ranking: the query; rows of one number belong together.
   std::vector<std::string> labels;     // Classification: of truth and candidate, sorted.

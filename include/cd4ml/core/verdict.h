@@ -17,7 +17,7 @@ enum class VerdictOutcome {
   kPass,
   kWarn,   // Only rules with severity warn are broken.
   kFail,   // A blocking rule is broken.
-  kError,  // A blocking rule could not be judged (no such metric, NaN, unreadable table): blocks.
+  kError,  // A rule could not be judged (no such metric, NaN, unreadable table): blocks, whatever its severity.
 };
 std::string_view ToText(VerdictOutcome outcome);   // "pass"
 std::optional<VerdictOutcome> ParseVerdictOutcome(std::string_view text);
@@ -61,7 +61,8 @@ constexpr size_t kOffendingRowsMax = 10;
 struct Verdict {
   VerdictOutcome outcome = VerdictOutcome::kError;
   std::vector<RuleResult> rules;       // In the order of the names.
-  std::vector<std::string> segments;   // Segments that qualify, when a `segments` rule was judged.
+  std::vector<std::string> segments;   // Segments that qualify, when a `segments` rule was judged; with several such rules,
+                                       // "clean: bmw/x5".
   std::vector<Override> overrides;     // In force when it was judged, and used.
 };
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,13 @@ class TableEngine {
   // metric NaN, and the message of the gate says how many.
   virtual absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
                                                             const core::PredictionsSpec& spec) = 0;
+
+  // Ends whatever is under way, and everything later, soon after `stop` is requested, from any thread: calls fail then, and
+  // judge an `error`. Before the first of them.
+  virtual void SetStop(std::stop_token stop) = 0;
+
+  // Names all rules of the gate: rows that one of them calls bad by themselves do not count for a segment.
+  virtual void SetRules(std::vector<core::Rule> rules) = 0;
 };
 
 }  // namespace cd4ml

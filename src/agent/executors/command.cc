@@ -6,6 +6,7 @@
 #include "agent/metrics.h"
 #include "agent/model_rules.h"
 #include "agent/tables.h"
+#include "agent/time_limit.h"
 #include "agent/verdict_files.h"
 #include "agent/workspace.h"
 #include "cd4ml/base/status.h"
@@ -31,7 +32,8 @@ class Harvest {
       : attempt_(attempt),
         workspace_(workspace),
         stage_(stage),
-        tables_(attempt, workspace, pipeline, stage) {}
+        limit_(attempt.task().timeout, attempt.halt()),
+        tables_(attempt, workspace, pipeline, stage, limit_.token()) {}
 
   // Opens the table engine when the stage needs it: that there is none is our fault, not the data's.
   absl::Status Prepare() {
@@ -41,9 +43,11 @@ class Harvest {
 
   // Judges the rules that need nothing of the command. Returns whether it may run.
   bool MayRun() {
+    limit_.Begin();
     for (const core::Rule& rule : stage_.rules) {
       if (tables_.IsJudgedBefore(rule)) results_.push_back(tables_.Judge(rule));
     }
+    limit_.End();
     const core::Verdict so_far = core::ApplyOverrides(core::Conclude(results_), attempt_.task().overrides);
     return results_.empty() || !core::Blocks(so_far.outcome);
   }
@@ -62,12 +66,31 @@ class Harvest {
     return outcome;
   }
 
+  // Returns how the attempt ends when judging was stopped before it was done: whatever it has found then counts for nothing.
+  std::optional<core::Outcome> Stopped() const {
+    if (attempt_.quitting()) return core::Outcome();
+    if (attempt_.cancelled()) return Failed(Reason::kCancelled, "cancelled while it was judged");
+    if (!limit_.passed()) return std::nullopt;
+    return Failed(Reason::kTimeout, "judging stage \"" + attempt_.task().attempt.stage + "\" took longer than " +
+                                        FormatDuration(attempt_.task().timeout) + " and was stopped");
+  }
+
   // Takes in outputs and metrics of a command that has succeeded, and judges the remaining rules.
   core::Outcome Collect(core::Outcome outcome) {
+    limit_.Begin();
+    outcome = CollectAll(std::move(outcome));
+    return Stopped().value_or(std::move(outcome));
+  }
+
+  core::Outcome CollectAll(core::Outcome outcome) {
     absl::Status status = workspace_.CheckOutputs();
     if (!status.ok()) return Fail(outcome, Reason::kOutputMissing, status);
-    status = ReadMetrics();
-    if (!status.ok()) return Fail(outcome, Reason::kMetricsUnreadable, status);
+    measured_ = ReadMetrics();
+    // A gate that judges metrics says so itself, with a verdict.
+    const bool judges_metrics = std::any_of(stage_.rules.begin(), stage_.rules.end(), [](const core::Rule& rule) {
+      return !Tables::Judges(rule);
+    });
+    if (!measured_.ok() && !judges_metrics) return Fail(outcome, Reason::kMetricsUnreadable, measured_);
     NoteBaselines();
     outcome.metrics = metrics_.overall;
     if (core::IsGate(stage_.kind)) {
@@ -80,8 +103,8 @@ class Harvest {
   // Takes the verdict of a command that ended with another code than 0, where the gate says that it has one. Whoever
   // fails for another reason than what it has found has failed as a stage.
   void JudgeFailure(core::Outcome& outcome) {
-    // What the shell says of a command that it could not execute or find.
-    const bool has_run = outcome.exit_code > 0 && outcome.exit_code != 126 && outcome.exit_code != 127;
+    // What the shell says of a command that it could not execute or find, or that a signal has ended.
+    const bool has_run = outcome.exit_code > 0 && outcome.exit_code != 126 && outcome.exit_code != 127 && outcome.exit_code <= 128;
     if (!stage_.verdict || outcome.reason != Reason::kExitCode || !has_run) return;
     if (stage_.verdict->kind == core::VerdictSpec::Kind::kExitCode) {
       const std::vector<std::string> lines = LastLines(attempt_.paths().log(), core::kOffendingRowsMax);
@@ -196,13 +219,17 @@ class Harvest {
   }
 
   core::RuleResult JudgeOne(const core::Rule& rule) {
-    return Tables::Judges(rule) ? tables_.Judge(rule) : JudgeModelRule(rule, metrics_, stage_.kind);
+    if (Tables::Judges(rule)) return tables_.Judge(rule);
+    if (!measured_.ok()) return core::CannotJudge(rule, std::string(core::RuleForm(rule.body)), Message(measured_));
+    return JudgeModelRule(rule, metrics_, stage_.kind);
   }
 
   Attempt& attempt_;
   Workspace& workspace_;
   const core::StageSpec& stage_;
+  TimeLimit limit_;
   Tables tables_;
+  absl::Status measured_;   // Whether the metrics could be read.
   core::MetricSet metrics_;
   std::vector<core::RuleResult> results_;
 };
@@ -285,7 +312,9 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
   }
   Harvest harvest(attempt, workspace, pipeline, stage);
   if (absl::Status ready = harvest.Prepare(); !ready.ok()) return Failed(Reason::kInfra, ready);
-  if (!harvest.MayRun()) {
+  const bool may_run = harvest.MayRun();
+  if (std::optional<core::Outcome> stopped = harvest.Stopped()) return *std::move(stopped);
+  if (!may_run) {
     attempt.Began();
     return harvest.Rejected();
   }

@@ -171,7 +171,7 @@ Command GateTestCommand() {
                   {"--data", "NAME=PATH", "a table that rules speak of: a file or a folder", true},
                   {"--metrics", "FILE", "metrics in place of the files that the gate names", true},
                   {"--predictions", "FILE", "predictions in place of the file that the gate names"},
-                  {"--baseline", "FILE", "what is compared with: a profile, or a table; without it there is none yet"},
+                  {"--baseline", "FILE", "what is compared with: a profile, a table, or metrics (JSON); without it there is none yet"},
                   {"-p,--param", "NAME=VALUE", "a parameter in place of what the files say", true},
                   {"--report", "FILE", "also write the verdict as a page for a browser"}},
       .perform = Perform,

@@ -176,7 +176,7 @@ class Page {
     const core::Outcome* result = stage.result();
     if (result == nullptr || !result->verdict) return;
     out_.Line();
-    const StateWord state = WordOf(stage);
+    const StateWord state = WordOf(result->verdict->outcome);
     Line("GATE " + stage.plan.name + "  " + state.text(), state.style);
     PrintRules(out_, *result->verdict, invocation_.format == OutputFormat::kWide);
   }
