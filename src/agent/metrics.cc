@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <set>
 
 #include "agent/files.h"
 #include "cd4ml/base/status.h"
@@ -132,6 +133,7 @@ absl::Status AddSliceMetrics(std::string_view csv, const std::string& slice,
     CD4ML_ASSIGN_OR_RETURN(counts, ColumnOf(header, count));
   }
   std::vector<core::SliceMetrics> slices;
+  std::set<std::string> values;
   for (size_t line = 1; line < rows.size(); ++line) {
     const std::vector<std::string>& row = rows[line];
     const std::string where = " in row " + std::to_string(line + 1);
@@ -151,10 +153,14 @@ absl::Status AddSliceMetrics(std::string_view csv, const std::string& slice,
         metric.metrics[header[i]] = *number;
       } else if (std::isnan(*number)) {
         return absl::InvalidArgumentError("has no \"" + count + "\"" + where);
+      } else if (*number < 0 || *number >= 9e15 || *number != std::floor(*number)) {
+        return absl::InvalidArgumentError("has \"" + row[i] + "\" as \"" + count + "\"" + where + ", which counts nothing");
       } else {
         metric.count = static_cast<int64_t>(*number);
       }
     }
+    if (!values.insert(row[key]).second)
+      return absl::InvalidArgumentError("has \"" + row[key] + "\" as \"" + slice + "\" twice, again" + where);
     slices.push_back(std::move(metric));
   }
   metrics.slices[slice] = std::move(slices);

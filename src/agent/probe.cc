@@ -1,6 +1,8 @@
 // Reads probe sets and compares answers.
 #include "agent/probe.h"
 
+#include <algorithm>
+
 #include "agent/contract.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/core/expression.h"
@@ -65,6 +67,9 @@ absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, cons
     questions.push_back(std::move(question));
   }
   if (questions.empty()) return absl::InvalidArgumentError("the probe set is empty");
+  const bool says_nothing = std::all_of(questions.begin(), questions.end(), [](const Question& question) { return question.expected.is_null(); });
+  if (says_nothing)
+    return absl::InvalidArgumentError("\"" + probe.equals + "\" is null in every row of the probe set, so nothing would be compared");
   return questions;
 }
 

@@ -332,6 +332,12 @@ class Validator {
     for (const std::string& param : stage.params)
       CheckParamName(param, stage.PlaceOf("params." + param));
     for (const Rule& rule : stage.rules) CheckRule(stage, rule);
+    if (stage.kind == StageKind::kContractGate && !(stage.run.empty() && stage.outputs.empty())) {
+      const bool runs = !stage.run.empty();
+      Error(code::kKeyOfOtherKind, runs ? stage.PlaceOf("run") : stage.outputs.front().place,
+            Quoted(runs ? "run" : "outputs") + " of a contract gate is not available yet", "",
+            "what runs there is the service: `serve: {run: …}`");
+    }
     CheckCondition(stage);
     if (stage.monitor) CheckMonitor(stage);
   }

@@ -43,12 +43,27 @@ void ReadOverrides(Reader& reader, Node& node, core::GatePolicy& policy) {
   fields.Finish();
 }
 
+// Returns whether a pattern can mean what it says: one with a class that does not end would match nothing but itself.
+bool IsGlob(const std::string& pattern) {
+  for (size_t at = pattern.find('['); at != std::string::npos; at = pattern.find('[', at)) {
+    at = pattern.find(']', at + 2);   // The first character of a class may be a bracket.
+    if (at == std::string::npos) return false;
+  }
+  return !pattern.empty();
+}
+
 core::GatePolicy ReadPolicy(Reader& reader, const std::string& name, Node& node) {
   core::GatePolicy policy;
   policy.name = name;
   Fields fields(reader, node, "policy", name);
   if (Node* labels = fields.Take("labels")) reader.ReadLiterals(*labels, policy.labels);
-  if (Node* pipelines = fields.Take("pipelines")) reader.ReadLiterals(*pipelines, policy.pipelines);
+  if (Node* pipelines = fields.Take("pipelines"); pipelines != nullptr && reader.ReadLiterals(*pipelines, policy.pipelines)) {
+    for (const std::string& pattern : policy.pipelines) {
+      if (IsGlob(pattern)) continue;
+      reader.Error(code::kBadName, pipelines->place, core::Quoted(pattern) + " is no pattern of pipelines' names", "",
+                   "write a name, with `*`, `?` and `[a-z]` where it may differ");
+    }
+  }
   if (Node* gates = fields.Take("gates"); gates != nullptr && CheckNamedMap(reader, *gates, "gates")) {
     for (size_t i = 0; i < gates->member_count(); ++i) ReadGate(reader, gates->key(i), gates->value(i), policy);
   }
@@ -69,7 +84,8 @@ core::GatePolicies ReadGatePolicies(Reader& reader, Node& root) {
   if (format != nullptr && ScalarValue(*format) != Value(1)) {
     reader.Error(code::kFormat, format->place, "\"format\" must be 1");
   }
-  if (Node* named = top.Need("policies")) {
+  // With none, the server requires nothing; whoever wants that says so.
+  if (Node* named = top.Need("policies"); named != nullptr && !(named->is_map() && named->member_count() == 0)) {
     ForEachNamed(reader, *named, "policies", [&](const std::string& name, const Node&, Node& value) {
       policies.push_back(ReadPolicy(reader, name, value));
     });

@@ -97,6 +97,9 @@ TEST(SliceMetrics, WhatIsNoTableOfSlicesSaysWhereAndWhy) {
   EXPECT_THAT(why("model,n,mae\ngolf,1,high\n"), HasSubstr("\"high\" as \"mae\" in row 2"));
   EXPECT_THAT(why("model,n,mae\ngolf,,1\n"), HasSubstr("no \"n\" in row 2"));
   EXPECT_THAT(why("model,n,mae\n\"golf,1,1\n"), HasSubstr("does not end"));
+  EXPECT_THAT(why("model,n,mae\ngolf,-1,1\n"), HasSubstr("has \"-1\" as \"n\" in row 2, which counts nothing"));
+  EXPECT_THAT(why("model,n,mae\ngolf,1.5,1\n"), HasSubstr("counts nothing"));
+  EXPECT_THAT(why("model,n,mae\ngolf,1,1\nx5,1,1\ngolf,2,1\n"), HasSubstr("has \"golf\" as \"model\" twice, again in row 4"));
 }
 
 TEST(MetricsFile, AMissingFileAndALinkOutOfTheFolderAreNamed) {

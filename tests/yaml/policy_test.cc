@@ -68,6 +68,9 @@ TEST(Policies, ThatMakeNoSenseAreRefusedWithTheirPlace) {
             "gates.yaml:4:33: a policy must not contain ${{ }}");
   EXPECT_FALSE(Read("policies: {}").ok());
   EXPECT_FALSE(Read("format: 1").ok());
+  EXPECT_TRUE(Read("format: 1\npolicies: {}").ok()) << "nothing is required";
+  EXPECT_NE(Problem("    pipelines: [\"car-[ab\"]\n    overrides: forbidden\n"), "");
+  EXPECT_EQ(Problem("    pipelines: [\"car-[ab]*\"]\n    overrides: forbidden\n"), "");
   EXPECT_FALSE(Read("").ok());
   EXPECT_FALSE(Read("format: 1\npolicies: {p: {overrides: forbidden, gate: {}}}").ok());
 }

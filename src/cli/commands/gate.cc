@@ -158,6 +158,8 @@ int Answer(Invocation& invocation, const absl::StatusOr<OverrideView>& view, con
 int Override(Invocation& invocation) {
   absl::StatusOr<Duration> lasting = invocation.Span("expires");
   if (!lasting.ok()) return invocation.Fail(lasting.status());
+  if (invocation.arguments.Has("expires") && *lasting <= Duration(0))
+    return invocation.FailUsage("an override that is over when it begins does nothing; give --expires a time like 2h");
   OverrideRequest request;
   request.run = invocation.arguments.One("RUN");
   request.gate = invocation.arguments.One("STAGE");
