@@ -11,6 +11,7 @@
 #include "agent/model_rules.h"
 #include "agent/verdict_files.h"
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/metrics.h"
 #include "cd4ml/xml/parse_xml.h"
 
 namespace cd4ml::bin {
@@ -30,6 +31,7 @@ class Tester {
   absl::StatusOr<TestedGate> Judge() {
     engine_->SetNow(test_.now);
     engine_->SetRules(stage_.rules);
+    CD4ML_RETURN_IF_ERROR(CheckFiles());
     CD4ML_RETURN_IF_ERROR(ReadBaseline());
     const absl::Status measured = ReadMetrics();
     metrics_.goals = stage_.goals;
@@ -69,6 +71,17 @@ class Tester {
  private:
   std::string Path(const std::string& path) const {
     return fs::path(path).is_absolute() ? path : test_.dir + "/" + path;
+  }
+
+  // What somebody names must be there; what the gate names may not have been made, which is for its rules to say.
+  absl::Status CheckFiles() const {
+    std::vector<std::string> named = test_.metrics;
+    if (!test_.predictions.empty()) named.push_back(test_.predictions);
+    for (const auto& [name, path] : test_.data) named.push_back(path);
+    for (const std::string& path : named) {
+      if (!agent::Exists(Path(path))) return absl::NotFoundError("there is no file " + path);
+    }
+    return absl::OkStatus();
   }
 
   // A profile is JSON that says so; everything else is a table.

@@ -141,6 +141,25 @@ class Offline(unittest.TestCase):
         (self.dir / "predictions.csv").unlink()
         self.assertIn("--predictions FILE", self.rules("--stage", "model", expect=11)["mae"]["message"])
 
+    def test_the_champions_answers_in_the_predictions_are_the_champion(self):
+        self.write({"cars.cd4ml.yaml": PIPELINE.replace("stages:\n", "environments: {production: {}}\nstages:\n", 1)
+                    .replace("    goals:", "    champion: {environment: production}\n    goals:")
+                    .replace("slices: [brand]}", "slices: [brand], champion: was}")
+                    .replace("      steady: {metric: mae, versus: last_passed", "      steady: {metric: mae, versus: champion")})
+        rules = self.rules("--stage", "model", expect=0)
+        self.assertEqual(rules["steady"]["observed"], "no baseline", "the column is not there")
+        self.write({"predictions.csv": "y,y_hat,brand,was\n10,11,bmw,10\n20,19,bmw,20\n30,33,vw,30\n40,40,vw,40\n"})
+        rules = self.rules("--stage", "model", expect=11)
+        self.assertEqual(rules["steady"]["outcome"], "VERDICT_OUTCOME_FAIL", rules["steady"])
+        self.assertIn("was", rules["steady"]["baseline"])
+
+    def test_files_that_are_not_there_or_not_needed_are_told(self):
+        self.judge("--stage", "model", "--metrics", "nowhere.json", expect=4)
+        self.judge("--stage", "model", "--predictions", "nowhere.csv", expect=4)
+        self.judge("--stage", "data", "--data", "raw=nowhere.csv", expect=4)
+        self.write({"before.json": '{"mae": 1.0}', "autos.csv": GOOD})
+        self.judge("--stage", "tests", "--baseline", "before.json", expect=2)
+
     def test_a_verdict_of_the_gates_own_is_read(self):
         rules = self.rules("--stage", "tests", expect=11)
         self.assertEqual(rules["price"]["observed"], "1 failed of 2 tests")

@@ -32,7 +32,7 @@ class Harvest {
       : attempt_(attempt),
         workspace_(workspace),
         stage_(stage),
-        limit_(attempt.task().timeout, attempt.halt()),
+        limit_(core::IsGate(stage.kind) ? attempt.task().timeout : Duration(0), attempt.halt()),
         tables_(attempt, workspace, pipeline, stage, limit_.token()) {}
 
   // Opens the table engine when the stage needs it: that there is none is our fault, not the data's.
@@ -125,7 +125,9 @@ class Harvest {
       if (succeeded) return Fail(std::move(outcome), is_theirs ? Reason::kOutputMissing : Reason::kInfra, written);
       attempt_.Say(Message(written));
     }
+    limit_.End();   // Outputs are hashed for as long as it takes.
     absl::StatusOr<std::vector<core::ProducedOutput>> outputs = workspace_.Capture(succeeded);
+    limit_.Begin();
     if (!outputs.ok()) {
       const bool is_theirs = absl::IsInvalidArgument(outputs.status());
       // The first reason counts: it is what has to be mended first.
