@@ -11,6 +11,7 @@
 #include "cd4ml/crypto/ed25519.h"
 #include "cd4ml/daemon/daemon.h"
 #include "cd4ml/git/open_repo.h"
+#include "cd4ml/http/object_store.h"
 #include "cd4ml/http/remote_data.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/serve.h"
@@ -38,6 +39,7 @@ struct Flags {
   std::string ballast = "64MiB";
   std::string remote_max = "1TiB";
   std::string s3_endpoint, s3_region, s3_credentials;
+  std::string artifacts;
   std::string gc_grace = "7d";
   std::string gc_every = "1h";
   std::string fold_after = "1d";
@@ -71,7 +73,8 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   settings.database = flags.state_dir + "/cd4ml.db";
   settings.data_root = flags.data_root.empty() ? flags.state_dir + "/data" : bin::Absolute(flags.data_root);
   if (!flags.gate_policy.empty()) settings.gate_policy = bin::Absolute(flags.gate_policy);
-  settings.blob_dir = flags.state_dir + "/blobs";
+  // Nobody links into a bucket.
+  if (flags.artifacts.empty()) settings.blob_dir = flags.state_dir + "/blobs";
   settings.blob_nonce = os::RandomHex(16);
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
   if (settings.session_ttl < Duration(100) || settings.session_ttl > Duration(86'400'000)) {
@@ -93,10 +96,36 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   return settings;
 }
 
+// A bucket outlives a state folder, so what keeps two daemons apart is a name that the folder keeps.
+absl::StatusOr<std::string> ReadOwner(const std::string& state_dir, FileSystem& files) {
+  const std::string path = state_dir + "/artifacts.owner";
+  absl::StatusOr<std::string> owner = files.ReadFile(path, 1 << 10);
+  if (!absl::IsNotFound(owner.status())) return owner;
+  owner = os::RandomHex(8) + " of " + state_dir;
+  CD4ML_RETURN_IF_ERROR(files.WriteFileAtomically(path, *owner));
+  return owner;
+}
+
+absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenArtifacts(const Flags& flags, const daemon::Settings& settings,
+                                                             const http::S3Settings& s3, FileSystem& files,
+                                                             const Clock& clock,
+                                                             std::function<void(const absl::Status&)> fail_stop) {
+  if (flags.artifacts.empty()) {
+    CD4ML_RETURN_IF_ERROR(files.MakeDirs(settings.blob_dir));
+    CD4ML_ASSIGN_OR_RETURN(auto kept, OpenBlobStore(settings.blob_dir, std::move(fail_stop)));
+    CD4ML_RETURN_IF_ERROR(files.WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
+    return kept;
+  }
+  CD4ML_ASSIGN_OR_RETURN(ObjectStoreOpener folder, http::MakeS3Folder(s3, flags.artifacts));
+  CD4ML_ASSIGN_OR_RETURN(const std::string owner, ReadOwner(settings.state_dir, files));
+  // To note a use costs a request; a hundredth of the grace is soon enough, and it makes the grace that much longer.
+  return OpenObjectBlobStore(std::move(folder), clock, owner, settings.storage.grace / 100);
+}
+
 absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(const daemon::Settings settings, MakeSettings(flags));
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
-  for (const std::string& dir : {settings.state_dir, settings.blob_dir, settings.data_root}) {
+  for (const std::string& dir : {settings.state_dir, settings.data_root}) {
     CD4ML_RETURN_IF_ERROR(files->MakeDirs(dir));
   }
   const auto fail_stop = [](const absl::Status& status) {
@@ -110,15 +139,15 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StateStore> store, store::OpenStateStore(options));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<History> history, store::OpenHistory(options));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<StorageRecords> records, store::OpenStorageRecords(options));
-  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<KeptBlobStore> kept, OpenBlobStore(settings.blob_dir, fail_stop));
+  const std::unique_ptr<Clock> clock = os::MakeClock();
+  CD4ML_ASSIGN_OR_RETURN(const http::S3Settings s3, MakeS3Settings(flags, *files));
+  CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<KeptBlobStore> kept,
+                         OpenArtifacts(flags, settings, s3, *files, *clock, fail_stop));
   const std::unique_ptr<BlobStore> blobs = daemon::TellRemoved(*kept, *records);
-  CD4ML_RETURN_IF_ERROR(files->WriteFileAtomically(settings.blob_dir + "/nonce", settings.blob_nonce));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Signer> signer, crypto::OpenSigner(settings.state_dir + "/signing.key"));
   const std::unique_ptr<LogStore> logs = os::MakeLogStore(settings.state_dir + "/logs");
   const std::unique_ptr<SourceRepoOpener> repos = MakeRepoOpener();
   const std::unique_ptr<PipelineParser> parser = toml::WithToml(yaml::MakePipelineParser());
-  const std::unique_ptr<Clock> clock = os::MakeClock();
-  CD4ML_ASSIGN_OR_RETURN(const http::S3Settings s3, MakeS3Settings(flags, *files));
   const RemoteDataOpener remote = [&s3] { return http::MakeRemoteData(s3); };
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<Inspector> inspector, store::OpenInspector(options));
   daemon::UpkeepPorts upkeep = bin::MakeUpkeepPorts(*files, *clock);
@@ -172,6 +201,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--remote-max", flags.remote_max, "What one material may bring from other machines")
       ->capture_default_str();
+  app.add_option("--artifacts", flags.artifacts,
+                 "s3://BUCKET/PREFIX: keep artifacts there, with the settings below; default: files below the state folder");
   app.add_option("--s3-endpoint", flags.s3_endpoint, "URL of the S3 service; default AWS_ENDPOINT_URL, else AWS itself");
   app.add_option("--s3-region", flags.s3_region, "Region of the S3 service; default AWS_REGION, else us-east-1");
   app.add_option("--s3-credentials", flags.s3_credentials,

@@ -54,4 +54,27 @@ absl::Status CheckRequest(const HttpRequest& request) {
   return absl::OkStatus();
 }
 
+void SignS3(void* curl, const S3Settings& s3, std::vector<std::string>& headers) {
+  if (s3.access_key.empty()) return;
+  curl_easy_setopt(curl, CURLOPT_AWS_SIGV4, ("aws:amz:" + s3.region + ":s3").c_str());
+  curl_easy_setopt(curl, CURLOPT_USERNAME, s3.access_key.c_str());
+  curl_easy_setopt(curl, CURLOPT_PASSWORD, s3.secret_key.c_str());
+  if (!s3.session_token.empty()) headers.push_back("x-amz-security-token: " + s3.session_token);
+}
+
+void SetTransferOptions(void* curl, Duration silence_max) {
+  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_PROXY, "");
+  curl_easy_setopt(curl, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
+  curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
+  // The path is what was signed: libcurl must not squash dots in it.
+  curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
+  const long seconds = std::max<long>(1, static_cast<long>(silence_max.count() / 1000));
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, seconds);
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, seconds);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+}
+
 }  // namespace cd4ml::http

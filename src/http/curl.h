@@ -4,8 +4,10 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "cd4ml/http/remote_data.h"
 #include "cd4ml/ports/http_client.h"
 
 namespace cd4ml::http {
@@ -18,5 +20,11 @@ void AddHeader(std::string_view line, std::map<std::string, std::string>& header
 
 // INVALID_ARGUMENT: the method, URL or a header would not be one on the wire.
 absl::Status CheckRequest(const HttpRequest& request);
+
+// Has the request of a handle of libcurl signed, when there is a key, with what `headers` say too.
+void SignS3(void* curl, const S3Settings& s3, std::vector<std::string>& headers);
+
+// Sets what holds for every transfer of data: no surprise from the environment, and no waiting for a silent server.
+void SetTransferOptions(void* curl, Duration silence_max);
 
 }  // namespace cd4ml::http

@@ -199,7 +199,7 @@ class CurlRemoteData final : public RemoteData {
       if (!query.empty()) name.key.clear();
       url = S3Url(s3, name);
       if (!query.empty()) url.back() = '?', url += query;
-      Sign(s3, headers);
+      SignS3(curl_, s3, headers);
     } else {
       CD4ML_RETURN_IF_ERROR(CheckUrl(place.url));
       curl_easy_setopt(curl_, CURLOPT_FOLLOWLOCATION, 1L);
@@ -216,33 +216,14 @@ class CurlRemoteData final : public RemoteData {
     return Annotate(Outcome(code, error, transfer), place.url);
   }
 
-  void Sign(const S3Settings& s3, std::vector<std::string>& headers) {
-    if (s3.access_key.empty()) return;
-    curl_easy_setopt(curl_, CURLOPT_AWS_SIGV4, ("aws:amz:" + s3.region + ":s3").c_str());
-    curl_easy_setopt(curl_, CURLOPT_USERNAME, s3.access_key.c_str());
-    curl_easy_setopt(curl_, CURLOPT_PASSWORD, s3.secret_key.c_str());
-    if (!s3.session_token.empty()) headers.push_back("x-amz-security-token: " + s3.session_token);
-  }
-
   void SetOptions(const std::string& url, curl_slist* headers, char* error, Transfer& transfer) {
     curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
-    curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl_, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl_, CURLOPT_PROXY, "");
-    curl_easy_setopt(curl_, CURLOPT_NETRC, static_cast<long>(CURL_NETRC_IGNORED));
-    curl_easy_setopt(curl_, CURLOPT_TCP_NODELAY, 1L);
-    // The path is what was signed: libcurl must not squash dots in it.
-    curl_easy_setopt(curl_, CURLOPT_PATH_AS_IS, 1L);
-    const long seconds = std::max<long>(1, static_cast<long>(silence_max_.count() / 1000));
-    curl_easy_setopt(curl_, CURLOPT_CONNECTTIMEOUT, seconds);
-    curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl_, CURLOPT_LOW_SPEED_TIME, seconds);
+    SetTransferOptions(curl_, silence_max_);
     curl_easy_setopt(curl_, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, &TakeHeader);
     curl_easy_setopt(curl_, CURLOPT_HEADERDATA, &transfer);
     curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, &TakeBody);
     curl_easy_setopt(curl_, CURLOPT_WRITEDATA, &transfer);
-    curl_easy_setopt(curl_, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, &Progress);
     curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, &transfer);
     curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, error);

@@ -122,6 +122,7 @@ absl::StatusOr<S3Page> ParseListing(std::string_view xml) {
     if (!key || key->empty()) return refuse("an object without a key");
     object.key = *std::move(key);
     object.etag = TextOf(*content, "ETag");
+    object.modified = ParseTime(TextOf(*content, "LastModified")).value_or(UtcTime());
     const std::string size = TextOf(*content, "Size");
     const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), object.size);
     if (error != std::errc() || end != size.data() + size.size() || object.size < 0) {

@@ -28,6 +28,7 @@ std::string ListQuery(const std::string& prefix, int count_max, const std::strin
 struct S3Object {
   std::string key, etag;
   int64_t size = 0;
+  UtcTime modified;             // Not set: the server does not say.
 };
 struct S3Page {
   std::vector<S3Object> objects;

@@ -1,9 +1,13 @@
 """A small S3 and web server for tests: standard library only, signatures really checked, and able to misbehave."""
+import email.utils
 import hashlib
 import hmac
 import http.server
+import json
 import re
+import sys
 import threading
+import time
 import urllib.parse
 import xml.sax.saxutils as sax
 
@@ -18,6 +22,7 @@ def canonical(handler, path: str, query: str, signed: str) -> str:
     path = urllib.parse.quote(urllib.parse.unquote(path), safe="/-_.~")
     headers = "".join(f"{name}:{' '.join(handler.headers[name].split())}\n" for name in signed.split(";"))
     payload = handler.headers.get("x-amz-content-sha256", hashlib.sha256(b"").hexdigest())
+    assert payload == "UNSIGNED-PAYLOAD" or payload == hashlib.sha256(handler.body).hexdigest(), "not the body that was signed"
     return "\n".join([handler.command, path, quoted, headers, signed, payload])
 
 
@@ -42,6 +47,9 @@ def is_signed(handler, path: str, query: str) -> bool:
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    body = b""
 
     def log_message(self, *_):
         pass
@@ -53,10 +61,79 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if status != 304:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.answer(status, f"<Error><Code>{code}</Code><Message>It is refused.</Message></Error>".encode())
+
+    def admit(self) -> tuple[str, str] | None:
+        """Reads a request for an object; returns its bucket and key unless it was answered, or left unanswered."""
+        path, _, query = self.path.partition("?")
+        data = self.server.data
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        data.requests.append(f"{self.command} {self.path}")
+        if not is_signed(self, path, query):
+            return self.refuse(403, "SignatureDoesNotMatch")
+        bucket, _, key = urllib.parse.unquote(path[1:]).partition("/")
+        fault = next((fault for prefix, fault in data.trouble.items()
+                      if f"{self.command} {key}".startswith(prefix) and fault[1] > 0), None)
+        if not fault:
+            return bucket, key
+        fault[1] -= 1
+        kind = fault[0]
+        if kind == "silent":
+            data.silence.wait()
+            self.close_connection = True
+        elif kind == "cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"half")
+            self.close_connection = True
+        elif kind == "reset":
+            self.close_connection = True
+        else:
+            self.refuse(int(kind), {"403": "AccessDenied", "503": "SlowDown"}.get(kind, "InternalError"))
+        return None
+
+    def do_PUT(self) -> None:
+        place = self.admit()
+        if place is None:
+            return
+        source = self.headers.get("x-amz-copy-source")
+        body = self.body
+        if source:
+            body = self.server.data.objects.get(tuple(urllib.parse.unquote(source[1:]).split("/", 1)))
+            if body is None:
+                return self.refuse(404, "NoSuchKey")
+        self.server.data.put(*place, body)
+        self.answer(200, b"<CopyObjectResult></CopyObjectResult>" if source else b"")
+
+    def do_DELETE(self) -> None:
+        place = self.admit()
+        if place is not None:
+            self.server.data.objects.pop(place, None)
+            self.answer(204)
+
+    def do_HEAD(self) -> None:
+        place = self.admit()
+        if place is None:
+            return
+        body = self.server.data.objects.get(place)
+        if body is None:
+            return self.answer(404)
+        self.answer(200, body, Last_Modified=self.server.data.modified_header(place))
+
+    def do_POST(self) -> None:
+        """What a test in another language changes here: {"trouble": {...}}, {"age": [bucket, prefix, seconds]}, ..."""
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200, json.dumps(self.server.data.control(asked)).encode())
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
+        if path == "/kept" or path.startswith("/kept/"):
+            return self.get_kept(query)
         self.server.data.requests.append(self.path)
         if path.startswith("/web/"):
             return self.web(urllib.parse.unquote(path[5:]))
@@ -69,6 +146,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if body is None:
             return self.answer(404, b"<Error><Code>NoSuchKey</Code><Message>There is no such key.</Message></Error>")
         self.give(key, body)
+
+    def get_kept(self, query: str) -> None:
+        """Of a bucket "kept", which is written to."""
+        place = self.admit()
+        if place is None:
+            return
+        if "list-type=2" in query:
+            return self.list(place[0], dict(urllib.parse.parse_qsl(query)))
+        body = self.server.data.objects.get(place)
+        if body is None:
+            return self.refuse(404, "NoSuchKey")
+        wanted = re.fullmatch(r"bytes=0-(\d+)", self.headers.get("Range", ""))
+        self.answer(206 if wanted else 200, body[:int(wanted[1]) + 1] if wanted else body)
 
     def give(self, name: str, body: bytes) -> None:
         tag = '"' + hashlib.md5(body).hexdigest() + '"'
@@ -112,7 +202,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = self.server.data.objects[bucket, key]
             parts.append(f"<Contents><Key>{urllib.parse.quote(key, safe='/')}</Key><ETag>"
                          + sax.escape('"' + hashlib.md5(body).hexdigest() + '"', {'"': "&quot;"})
-                         + f"</ETag><Size>{len(body)}</Size></Contents>")
+                         + f"</ETag><Size>{len(body)}</Size><LastModified>{self.server.data.modified_text((bucket, key))}"
+                         "</LastModified></Contents>")
         parts.append("</ListBucketResult>")
         self.answer(200, "".join(parts).encode())
 
@@ -122,6 +213,10 @@ class DataServer:
 
     def __init__(self):
         self.objects: dict[tuple[str, str], bytes] = {}
+        self.modified: dict[tuple[str, str], float] = {}
+        # By beginning of "METHOD key", in the bucket "kept": what happens, how often. A status, cut, reset or silent.
+        self.trouble: dict[str, list] = {}
+        self.silence = threading.Event()
         self.faults: dict[str, str] = {}      # By key: cut, endless, busy, other.
         self.requests: list[str] = []
         self.page = 3                         # Objects of a page, so that a small listing has several.
@@ -132,6 +227,26 @@ class DataServer:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        self.modified[bucket, key] = time.time()
+        self.objects[bucket, key] = body
+
+    def modified_header(self, place: tuple[str, str]) -> str:
+        return email.utils.formatdate(self.modified.get(place, 0), usegmt=True)
+
+    def modified_text(self, place: tuple[str, str]) -> str:
+        return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(self.modified.get(place, 0)))
+
+    def control(self, asked: dict):
+        if "trouble" in asked:
+            self.silence.set()
+            self.silence = threading.Event()
+            self.trouble = {prefix: list(fault) for prefix, fault in asked["trouble"].items()}
+        if "age" in asked:
+            for place in [place for place in self.objects if place[1].startswith(asked["age"][0])]:
+                self.modified[place] = time.time() - asked["age"][1]
+        return {"took": self.took(), "kept": {key: len(body) for (bucket, key), body in self.objects.items() if bucket == "kept"}}
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -140,3 +255,11 @@ class DataServer:
         """Returns what was asked for since the last call."""
         taken, self.requests = self.requests, []
         return taken
+
+
+if __name__ == "__main__":
+    # For tests in another language: says where it listens, and lives as long as its standard input is open.
+    server = DataServer()
+    server.page = 1000
+    print(server.url, flush=True)
+    sys.stdin.read()

@@ -1,4 +1,4 @@
-// The content-addressed store on a file system.
+// The content-addressed store, on a file system or in a folder of objects.
 #pragma once
 
 #include <functional>
@@ -7,6 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "cd4ml/ports/blob_upkeep.h"
+#include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/object_store.h"
 
 namespace cd4ml {
 
@@ -17,5 +19,10 @@ namespace cd4ml {
 // that the disk has not kept what was written; a later sync would not say so again.
 absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenBlobStore(
     const std::string& dir, std::function<void(const absl::Status&)> on_lost_writes = nullptr);
+
+// Opens the store in a folder of objects, which one process of one `owner` has open at a time. FAILED_PRECONDITION: it
+// is somebody else's. That a blob was used is noted there at most every `touch_after`, and blobs stay as much longer.
+absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenObjectBlobStore(ObjectStoreOpener objects, const Clock& clock,
+                                                                   const std::string& owner, Duration touch_after);
 
 }  // namespace cd4ml

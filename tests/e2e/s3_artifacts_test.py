@@ -1,0 +1,116 @@
+"""Artifacts in S3: real runs over an S3 server that checks signatures, fails and comes back."""
+import os
+import pathlib
+import sys
+
+import stack
+from stack import StackTest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import data_server  # noqa: E402  pylint: disable=wrong-import-position
+
+PIPELINE = """\
+format: 1
+pipeline: p
+params: {schema: {seed: {type: int, default: 1}}}
+stages:
+  make:
+    params: [seed]
+    run: |
+      mkdir out
+      python3 -c '
+      import random, os
+      chance = random.Random(int(os.environ["CD4ML_PARAM_SEED"]))
+      open("out/small", "wb").write(chance.randbytes(2000))
+      open("out/big", "wb").write(chance.randbytes(3 << 20))'
+    outputs: {out: {path: out}}
+  after:
+    inputs: {out: make.out}
+    run: test "$(stat -c %s "$CD4ML_IN_OUT/big")" = 3145728
+"""
+
+
+class S3Artifacts(StackTest):
+    def setUp(self):
+        self.server = data_server.DataServer()
+        self.addCleanup(self.server.close)
+        self.server.page = 1000
+        credentials = {"AWS_ACCESS_KEY_ID": data_server.KEY, "AWS_SECRET_ACCESS_KEY": data_server.SECRET,
+                       "AWS_REGION": data_server.REGION, "AWS_ENDPOINT_URL": self.server.url}
+        os.environ.update(credentials)
+        for name in credentials:
+            self.addCleanup(os.environ.pop, name)
+        self.stack = stack.Stack()
+        self.addCleanup(self.stack.close)
+
+    def start(self, *flags: str) -> None:
+        self.flags = ("--artifacts", "s3://kept/art", "--gc-grace", "0s", "--gc-every", "0s", *flags)
+        self.stack.start_daemon(*self.flags)
+        self.stack.start_agent()
+        self.stack.register(PIPELINE)
+
+    def keys(self, folder: str) -> set[str]:
+        return {key for bucket, key in self.server.objects if bucket == "kept" and key.startswith(f"art/{folder}/")}
+
+    def test_runs_collections_backups_and_restarts(self):
+        self.start()
+        self.stack.cli("run", "start", "p", "--wait")
+        self.assertFalse((self.stack.dir / "daemon" / "blobs").exists())
+        self.assertEqual(len(self.keys("recipes")), 1)
+        chunks = self.keys("chunks")
+        self.assertGreater(len(chunks), 10)
+        # Another agent has nothing of its own and gets its input through the daemon.
+        self.stack.kill_agent()
+        self.stack.start_agent("second")
+        self.stack.cli("run", "start", "p", "--wait", "--no-cache")
+        self.assertEqual(self.keys("chunks"), chunks)
+
+        self.stack.cli("pin", "p/1", "--reason", "audit")
+        self.stack.cli("run", "start", "p", "--wait", "--param", "seed=2")
+        self.server.modified = {place: 0 for place in self.server.modified}
+        planned = self.stack.ask("gc", "--dry-run")
+        self.assertGreater(int(planned["removed_blobs"]), 2)
+        done = self.stack.ask("gc")
+        self.assertEqual(done["removed_blobs"], planned["removed_blobs"])
+        self.assertEqual(self.keys("chunks"), chunks)
+        self.assertEqual(len(self.stack.query("SELECT digest FROM tombstone")), int(done["removed_blobs"]))
+
+        backup = self.stack.dir / "backup"
+        self.stack.cli("backup", "create", str(backup))
+        self.assertTrue(list((backup / "blobs" / "objects").glob("*/*")))
+        # A restart goes on, another state folder is refused.
+        self.stack.kill_daemon()
+        self.stack.start_daemon(*self.flags)
+        self.stack.cli("run", "start", "p", "--wait", "--no-cache")
+        self.stack.kill_daemon()
+        (self.stack.dir / "daemon" / "artifacts.owner").write_text("somebody else")
+        self.assertFalse(self.stack.launch_daemon(*self.flags))
+        self.assertIn("keeps the artifacts of another daemon", (self.stack.dir / "cd4mld.out").read_text())
+
+    def test_a_server_that_is_away_for_a_while_is_waited_for_and_one_that_refuses_is_not(self):
+        self.start()
+        self.server.trouble = {"PUT art/chunks/": ["503", 60]}
+        self.stack.cli("run", "start", "p", "--wait")
+        self.assertEqual(self.server.trouble["PUT art/chunks/"][1], 0)
+
+        self.server.trouble = {"PUT art/recipes/": ["403", 10 ** 6]}
+        said = self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3", expect=10)
+        shown = said + self.stack.cli("run", "show", "p/2")
+        self.assertIn("403, AccessDenied", shown)
+        self.assertIn("check the credentials", shown)
+        self.assertEqual(len(self.keys("recipes")), 1)
+
+        self.server.trouble = {}
+        self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3")
+        self.assertEqual(len(self.keys("recipes")), 2)
+
+    def test_a_daemon_says_why_it_cannot_open_its_artifacts(self):
+        os.environ["AWS_SECRET_ACCESS_KEY"] = "wrong"
+        self.assertFalse(self.stack.launch_daemon("--artifacts", "s3://kept/art"))
+        said = (self.stack.dir / "cd4mld.out").read_text()
+        self.assertIn("cannot open the artifact store: s3://kept/art/owner: the server answers 403", said)
+        self.assertFalse(self.stack.launch_daemon("--artifacts", "nonsense"))
+
+
+if __name__ == "__main__":
+    stack.main()
