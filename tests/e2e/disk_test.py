@@ -1,9 +1,14 @@
 """A disk that fills up under a real daemon."""
+import pathlib
 import subprocess
+import sys
 import time
 
 import stack
 from stack import StackTest, wait_for
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from data_server import DataServer  # noqa: E402  pylint: disable=wrong-import-position
 
 PIPELINE = """\
 format: 1
@@ -118,6 +123,32 @@ class FullDisk(StackTest):
         print(f"recovered {recovered:.1f} s after space returned")
         self.assertLess(recovered, 5)
         self.stack.cli("run", "wait", "p/1")
+        self.stack.cli("run", "start", "p", "--wait")
+
+    def test_data_from_elsewhere_that_does_not_fit_is_refused_and_leaves_nothing(self):
+        server = DataServer()
+        self.addCleanup(server.close)
+        server.objects = {("web", "big"): bytes(32 << 20), ("web", "small"): b"1\n"}
+
+        def use(name: str) -> None:
+            self.stack.register("format: 1\npipeline: p\nmaterials: {d: {data: '%s/web/%s'}}\n"
+                                "stages: {s: {inputs: {d: d}, run: 'test -s inputs/d'}}\n" % (server.url, name))
+
+        def kept() -> set[str]:
+            below = self.disk / "blobs"
+            return {str(path) for folder in ("objects", "tmp", "partial") for path in (below / folder).rglob("*") if path.is_file()}
+
+        use("big")
+        before = kept()
+        for _ in range(2):
+            refused = self.stack.run("run", "start", "p")
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn(f"{server.url}/web/big", refused.stderr)
+            self.assertIn("no space left on the device", refused.stderr)
+            self.assertEqual(kept() - before, set())
+        self.assertEqual(self.stack.query("SELECT COUNT(*) FROM run"), [(0,)])
+
+        use("small")
         self.stack.cli("run", "start", "p", "--wait")
 
 

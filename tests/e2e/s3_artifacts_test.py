@@ -1,10 +1,11 @@
 """Artifacts in S3: real runs over an S3 server that checks signatures, fails and comes back."""
 import os
 import pathlib
+import subprocess
 import sys
 
 import stack
-from stack import StackTest
+from stack import StackTest, wait_for
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import data_server  # noqa: E402  pylint: disable=wrong-import-position
@@ -50,7 +51,7 @@ class S3Artifacts(StackTest):
         self.stack.register(PIPELINE)
 
     def keys(self, folder: str) -> set[str]:
-        return {key for bucket, key in self.server.objects if bucket == "kept" and key.startswith(f"art/{folder}/")}
+        return {key for bucket, key in self.server.objects if bucket == "kept" and key.startswith(f"art/{folder}")}
 
     def test_runs_collections_backups_and_restarts(self):
         self.start()
@@ -67,7 +68,7 @@ class S3Artifacts(StackTest):
 
         self.stack.cli("pin", "p/1", "--reason", "audit")
         self.stack.cli("run", "start", "p", "--wait", "--param", "seed=2")
-        self.server.modified = {place: 0 for place in self.server.modified}
+        self.server.modified = {place: 1 for place in self.server.modified}
         planned = self.stack.ask("gc", "--dry-run")
         self.assertGreater(int(planned["removed_blobs"]), 2)
         done = self.stack.ask("gc")
@@ -94,7 +95,7 @@ class S3Artifacts(StackTest):
         self.assertEqual(self.server.trouble["PUT art/chunks/"][1], 0)
 
         self.server.trouble = {"PUT art/recipes/": ["403", 10 ** 6]}
-        said = self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3", expect=10)
+        said = self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3", expect=13)
         shown = said + self.stack.cli("run", "show", "p/2")
         self.assertIn("403, AccessDenied", shown)
         self.assertIn("check the credentials", shown)
@@ -103,6 +104,32 @@ class S3Artifacts(StackTest):
         self.server.trouble = {}
         self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3")
         self.assertEqual(len(self.keys("recipes")), 2)
+
+    def test_while_a_backup_is_open_nothing_is_collected(self):
+        self.start()
+        self.stack.cli("run", "start", "p", "--wait")
+        self.stack.cli("run", "start", "p", "--wait", "--param", "seed=2")
+        self.server.modified = {place: 1 for place in self.server.modified}
+        before = self.keys("")
+        backup = self.stack.dir / "backup"
+        self.server.trouble = {"GET art/recipes/": ["silent", 1]}
+        making = subprocess.Popen([stack.BIN / "cd4ml", "--server", self.stack.server, "backup", "create", str(backup)],
+                                  stdout=subprocess.DEVNULL)
+        self.addCleanup(making.kill)
+        wait_for("the backup to be held up", lambda: self.server.trouble["GET art/recipes/"][1] == 0)
+
+        for flags in ((), ("--dry-run",)):
+            said = self.stack.run("gc", *flags)
+            self.assertNotEqual(said.returncode, 0)
+            self.assertIn("a garbage collection or a backup is under way", said.stderr)
+        self.assertIsNone(making.poll())
+        self.assertEqual(self.keys(""), before)
+
+        self.server.silence.set()
+        self.assertEqual(making.wait(), 0)
+        checked = subprocess.run([stack.BIN / "cd4mld", "verify", backup], capture_output=True, text=True)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+        self.assertGreater(int(self.stack.ask("gc")["removed_blobs"]), 0)
 
     def test_a_daemon_says_why_it_cannot_open_its_artifacts(self):
         os.environ["AWS_SECRET_ACCESS_KEY"] = "wrong"
