@@ -7,6 +7,7 @@
 #include "agent/executors/executor.h"
 #include "agent/files.h"
 #include "agent/gpus.h"
+#include "agent/reads.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 
@@ -93,6 +94,7 @@ void Performer::Run() {
   facts["agent"] = tools.config.name;
   facts["cd4ml"] = tools.config.build;
   facts["runtime"] = attempt_.runtime().facts;
+  if (Value::List reads = KeptUndeclaredReads(paths.room()); !reads.empty()) facts["undeclared_reads"] = std::move(reads);
   outcome.environment = std::move(facts);
   outcome.log_bytes = FileSize(paths.log());
   if (absl::Status saved = WriteText(paths.outcome(), ToJson(ToValue(outcome))); !saved.ok()) {

@@ -134,7 +134,8 @@ absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv
                           .unpack = archive::Unpack,
                           .parse_xml = xml::ParseXml,
                           .free_port = os::FreePort,
-                          .random = [] { return std::stoul(os::RandomHex(4), nullptr, 16) / 4294967296.0; }};
+                          .random = [] { return std::stoul(os::RandomHex(4), nullptr, 16) / 4294967296.0; },
+                          .watch_reads = os::WatchReads};
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<agent::Agent> agent,
                          agent::Agent::Open(std::move(config), std::move(ports)));
   std::printf("cd4ml-agent %s \"%s\" serves %s with %d slots, state in %s\n", bin::kVersion, flags.name.c_str(),

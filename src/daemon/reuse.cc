@@ -32,6 +32,11 @@ std::string Reuse::Objection(const ReusableResult& result, const core::StagePlan
     return of + " is " + FormatDuration(age) + " old, more than " + FormatDuration(plan.reuse_max_age);
   }
   const core::Outcome& outcome = result.carried.outcome;
+  if (const Value* reads = outcome.environment.Find("undeclared_reads"); reads != nullptr && reads->is_list()) {
+    std::string files;
+    for (const Value& file : reads->list()) files += (files.empty() ? "" : ", ") + ToText(file);
+    return of + " was made with files that the stage does not declare: " + files;
+  }
   for (const core::ProducedOutput& output : outcome.outputs) {
     if (core::IsGateReport(output)) continue;   // Without its page, the verdict is what it was.
     const bool is_kept =

@@ -510,7 +510,8 @@ void World::Start() {
                        },
                    .parse_xml = xml::ParseXml,
                    .free_port = os::FreePort,
-                   .random = [] { return 0.1; }};
+                   .random = [] { return 0.1; },
+                   .watch_reads = watch_reads};
   absl::StatusOr<std::unique_ptr<Agent>> agent = Agent::Open(config, std::move(ports));
   ASSERT_TRUE(agent.ok()) << agent.status();
   agent_ = *std::move(agent);

@@ -139,6 +139,7 @@ class World {
   std::function<std::unique_ptr<HttpClient>()> load_client;  // Without, the same.
   GrpcConnector grpc_method;
   bool same_host = true;   // The agent may use the daemon's folder.
+  ReadWatcher watch_reads;
   absl::Status no_tables;  // When not OK: why there is no table engine.
 
  private:

@@ -100,6 +100,32 @@ class Runtime(StackTest):
         self.assertIn("runtime changed since p/1", self.stack.cli("why", "p/3/train"))
         self.assertEqual(len(list((self.stack.dir / "local" / "runtimes").glob("*.json"))), 2)
 
+    def test_a_result_that_was_made_with_undeclared_files_is_not_taken_over(self):
+        self.use("""format: 1
+pipeline: p
+defaults: {runtime: host}
+stages:
+  train:
+    code: [train.py]
+    run: "cat train.py conf/params.toml notes/*.txt > model.txt"
+    outputs: {model: {path: model.txt, type: model}}
+  clean:
+    code: ["*.py", notes]
+    run: "cat train.py notes/*.txt > clean.txt"
+    outputs: {clean: {path: clean.txt}}
+""", **{"notes/a.txt": "one\n"})
+        self.start()
+        log = self.stack.cli("run", "logs", "p/1", "train")
+        self.assertIn('stage "train" opened files that it does not declare: conf/params.toml, notes/a.txt; its result will not be '
+                      "reused: add them to `code` or make them inputs", log)
+        self.assertEqual(self.environment("p/1", "train")["undeclared_reads"], ["conf/params.toml", "notes/a.txt"])
+        self.assertNotIn("undeclared_reads", self.environment("p/1", "clean"))
+        why = "the result of p/1 was made with files that the stage does not declare: conf/params.toml, notes/a.txt"
+        self.assertIn(why, self.stack.cli("plan", "p"))
+        self.start()
+        self.assertIn("reused from p/1: clean", self.stack.cli("run", "show", "p/2"))
+        self.assertIn(why, self.stack.cli("why", "p/2/train"))
+
     def test_a_toml_file_has_the_effective_values_and_keeps_its_comments(self):
         self.use("""format: 1
 pipeline: p

@@ -55,6 +55,41 @@ class OsTest : public testing::Test {
 
 using FileSystemTest = OsTest;
 
+TEST_F(OsTest, WatchedFilesAreNoticedWhenAnybodyOpensThemByWhateverPath) {
+  for (const char* folder : {"a", "a/b", "c"}) fs::create_directories(At(folder));
+  for (const char* file : {"top", "a/one", "a/b/two", "a/b/other", "c/three", "unread"}) Write(file, "x");
+  fs::create_symlink(At("c/three"), At("a/link"));
+
+  auto watch = WatchReads(dir_, {"top", "a/one", "a/b/two", "c/three", "unread"});
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  (void)fs::file_size(At("unread"));
+  for (const char* file : {"a/b/two", "a/b/other", "a/link"}) std::ifstream(At(file)).get();
+  if (const pid_t child = fork(); child == 0) {
+    execl("/bin/cp", "cp", At("top").c_str(), "/dev/null", nullptr);
+  } else {
+    waitpid(child, nullptr, 0);
+  }
+  const NoticedReads reads = (*watch)->Finish();
+
+  EXPECT_THAT(reads.opened, ElementsAre("a/b/two", "c/three", "top"));
+  EXPECT_TRUE(reads.is_complete);
+  EXPECT_THAT(WatchReads(dir_, {"gone/file"}).status().message(), HasSubstr("cannot watch \"" + At("gone")));
+}
+
+TEST_F(OsTest, FilesThatAreOpenedByTheThousandAreAllNoticed) {
+  std::set<std::string> files;
+  for (int i = 0; i < 1'000; ++i) files.insert("f" + std::to_string(i));
+  for (const std::string& file : files) Write(file, "");
+  auto watch = WatchReads(dir_, files).value();
+  for (int round = 0; round < 4; ++round) {
+    for (const std::string& file : files) std::ifstream(At(file)).get();
+  }
+
+  const NoticedReads reads = watch->Finish();
+
+  EXPECT_TRUE(reads.opened == files || !reads.is_complete) << reads.opened.size();
+}
+
 TEST_F(FileSystemTest, WritesAndReadsAFileAsAWhole) {
   const std::string bytes("two\0lines\n", 10);
   ASSERT_TRUE(files_->WriteFileAtomically(At("file"), "old, and longer than the new").ok());

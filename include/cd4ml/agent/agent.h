@@ -20,6 +20,7 @@
 #include "cd4ml/ports/json_schema.h"
 #include "cd4ml/ports/pipeline_parser.h"
 #include "cd4ml/ports/process_runner.h"
+#include "cd4ml/ports/read_watch.h"
 #include "cd4ml/ports/source_repo.h"
 #include "cd4ml/ports/table_engine.h"
 
@@ -66,6 +67,7 @@ struct AgentPorts {
   std::function<absl::StatusOr<core::XmlElement>(std::string_view text)> parse_xml;
   std::function<absl::StatusOr<int>()> free_port;  // Of the loopback interface.
   std::function<double()> random;                  // Uniform in [0, 1).
+  ReadWatcher watch_reads = nullptr;               // Null: what stages read is not watched.
 };
 
 // One agent. Made by Open, which finds what an earlier agent left in the state folder.

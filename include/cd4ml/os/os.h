@@ -12,6 +12,7 @@
 #include "cd4ml/ports/file_system.h"
 #include "cd4ml/ports/log_store.h"
 #include "cd4ml/ports/process_runner.h"
+#include "cd4ml/ports/read_watch.h"
 
 namespace cd4ml::os {
 
@@ -70,6 +71,9 @@ absl::StatusOr<int> FreePort();
 
 // Makes a new folder for the caller alone below TMPDIR, else /tmp.
 absl::StatusOr<std::string> MakeTempDir();
+
+// Implements ReadWatcher of ports/read_watch.h.
+absl::StatusOr<std::unique_ptr<ReadWatch>> WatchReads(const std::string& dir, std::set<std::string> files);
 
 // Returns `bytes` bytes that nobody can guess, as hexadecimal digits: for ids, keys and jitter.
 std::string RandomHex(int bytes);

@@ -5,6 +5,7 @@
 #include "agent/gate_page.h"
 #include "agent/metrics.h"
 #include "agent/model_rules.h"
+#include "agent/reads.h"
 #include "agent/tables.h"
 #include "agent/time_limit.h"
 #include "agent/verdict_files.h"
@@ -332,8 +333,12 @@ core::Outcome PerformCommand(Attempt& attempt, const core::PipelineSpec& pipelin
       if (absl::Status cleared = ClearVerdictFile(workspace.dir(), *stage.verdict); !cleared.ok())
         return Failed(Reason::kInfra, cleared);
     }
+    // What an earlier agent has begun was not watched from its beginning.
+    std::optional<UndeclaredReads> reads;
+    if (!is_known) reads.emplace(attempt, workspace, pipeline, stage);
     outcome = RunCommand(attempt, stage, stage.run, "", workspace.dir(), workspace.Env());
     if (attempt.halted()) return outcome;
+    if (reads) reads->Keep();
   }
   if (absl::Status unchanged = workspace.CheckInputs(); !unchanged.ok()) {
     return Fail(std::move(outcome), Reason::kExitCode, unchanged);
