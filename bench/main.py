@@ -17,10 +17,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import measures  # noqa: E402
 import peers  # noqa: E402
+import sources  # noqa: E402
 import tables  # noqa: E402
 from processes import end_descendants, exit_on_signals, keep_descendants, undisturbed  # noqa: E402
 
-BENCHMARKS = {**measures.ALL, **tables.ALL}
+BENCHMARKS = {**measures.ALL, **sources.ALL, **tables.ALL}
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
