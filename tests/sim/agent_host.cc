@@ -10,15 +10,14 @@ using core::AttemptId;
 using core::AttemptState;
 using Answered = agent::FinishAnswered::Answer;
 
-AgentHost::AgentHost(Parts parts, size_t index, int slots, std::vector<std::string> labels)
+AgentHost::AgentHost(Parts parts, size_t index, Machine machine)
     : Program(parts.room),
       network_(parts.network),
       daemon_(parts.daemon),
       oracle_(parts.oracle),
       index_(index),
-      name_("a" + std::to_string(index)),
-      slots_(slots),
-      labels_(std::move(labels)) {}
+      machine_(std::move(machine)),
+      name_(machine_.name) {}
 
 // --- life ---
 
@@ -27,12 +26,16 @@ void AgentHost::Boot() {
   Rise();
   room_.Say(name_ + " boots");
   session_ = agent::Session();
+  alone_since_ = room_.kernel.now();
   held_.clear();
+  claims_.clear();
+  desired_services_.reset();
   ++generation_;
   for (const auto& [attempt, record] : disk_) {
     Held& held = held_[attempt];
     held.task = record.task;
     held.ended = record.outcome.has_value();
+    ClaimEnvironment(record.task);
     session_.Found(attempt, held.ended);
     if (!held.ended) Perform(attempt);
   }
@@ -65,6 +68,7 @@ void AgentHost::CutPower(int64_t down_ms) {
     room_.Say(name_ + " loses its disk");
     disk_.clear();
     keeper_.clear();
+    services_.clear();
     ++instance_;
     wipe_ = false;
   }
@@ -78,6 +82,7 @@ void AgentHost::GoSilent() {
   CutPower(0);
   disk_.clear();
   keeper_.clear();
+  services_.clear();
 }
 
 void AgentHost::BreakStream() {
@@ -90,6 +95,12 @@ std::vector<AttemptId> AgentHost::Processes() const {
     if (process.state == Process::State::kRunning) running.push_back(attempt);
   }
   return running;
+}
+
+std::set<std::string> AgentHost::Services() const {
+  std::set<std::string> kept;
+  for (const auto& [deployment, environment] : services_) kept.insert(deployment);
+  return kept;
 }
 
 // --- the session ---
@@ -114,16 +125,29 @@ void AgentHost::WatchTime() {
 
 void AgentHost::Do(const agent::OpenSession&) {
   const int64_t generation = ++generation_;
+  if (room_.plant == Plant::kGivesUpAlone) GiveUpAlone();
   stream_ = std::make_shared<Stream>();
   stream_->host = index_;
   stream_->on_broken = [this, life = life(), generation] {
     Deliver(life, [this, generation] {
       if (generation != generation_) return;
       room_.Say(name_ + " has lost its session");
-      Handle(agent::SessionEnded{});
+      if (session_.is_open()) alone_since_ = room_.kernel.now();
+      Handle(agent::SessionEnded{stream_->refused});
     });
   };
-  network_.Up(stream_, [this, stream = stream_, generation] { OpenAtDaemon(stream, generation); });
+  const auto open = [this, stream = stream_, generation] {
+    network_.Up(stream, [this, stream, generation] { OpenAtDaemon(stream, generation); });
+  };
+  room_.plant == Plant::kSlowReturn ? Later(room_.random.Between(0, 60'000), open) : open();
+}
+
+// The bug that agents end what they hold when nobody has asked them for a while.
+void AgentHost::GiveUpAlone() {
+  if (room_.kernel.now() - alone_since_ < 30'000) return;
+  std::vector<AttemptId> all;
+  for (const auto& [attempt, held] : held_) all.push_back(attempt);
+  for (const AttemptId& attempt : all) Cancel(attempt);
 }
 
 // Of this session only.
@@ -140,11 +164,12 @@ void AgentHost::FromDaemon(const std::shared_ptr<Stream>& stream, int64_t genera
 void AgentHost::OpenAtDaemon(const std::shared_ptr<Stream>& stream, int64_t generation) {
   AgentHello hello;
   hello.name = name_;
-  hello.instance = "i" + std::to_string(instance_);
-  hello.labels = labels_;
-  hello.slots = slots_;
+  const bool doubled = room_.plant == Plant::kTwinAdmitted;
+  hello.instance = (doubled ? name_ : machine_.state) + std::to_string(instance_);
+  hello.labels = machine_.labels;
+  hello.slots = machine_.slots;
+  hello.resources = machine_.resources;
   const bool reached = daemon_.Post([this, stream, generation, hello](daemon::Orchestrator& core) {
-    daemon_.Heard(name_);
     // What comes before the grant waits for it.
     const auto early = std::make_shared<std::optional<DesiredState>>(DesiredState());
     const auto push = [this, stream, generation](const DesiredState& desired) {
@@ -163,9 +188,15 @@ void AgentHost::OpenAtDaemon(const std::shared_ptr<Stream>& stream, int64_t gene
           if (!daemon_.is_silent()) network_.Break(stream, true);
         },
         [this, stream, generation, early, push](const absl::StatusOr<SessionGrant>& grant) {
+          stream->refused = absl::IsAlreadyExists(grant.status());
+          if (!stream->refused) daemon_.Heard(name_);
           if (!grant.ok()) return network_.Break(stream, true);
           FromDaemon(stream, generation, [this, grant = *grant] {
             room_.Say(name_ + " has session " + grant.session);
+            services_revision_ = 0;
+            for (auto& [deploy, claim] : claims_) {
+              if (claim.until) claim.until = 0;
+            }
             Handle(agent::SessionOpened{grant.session, grant.heartbeat});
             std::vector<AttemptId> waiting;
             for (const auto& [attempt, held] : held_) {
@@ -180,7 +211,11 @@ void AgentHost::OpenAtDaemon(const std::shared_ptr<Stream>& stream, int64_t gene
 }
 
 void AgentHost::Do(const agent::SendReport& action) {
-  const AgentReport report{action.held, {}, false, ""};
+  AgentReport report{action.held, {}, false, ""};
+  for (HeldLease& lease : report.held) {
+    const auto held = held_.find(lease.attempt);
+    if (held != held_.end()) lease.resources = held->second.task.resources;
+  }
   const auto stream = stream_;
   const int64_t generation = generation_;
   network_.Up(stream, [this, stream, generation, report, session = session_.session()] {
@@ -236,12 +271,55 @@ void AgentHost::Do(const agent::SendFinish& action) {
 void AgentHost::Do(const agent::ForgetAttempt& action) {
   held_.erase(action.attempt);
   disk_.erase(action.attempt);
+  ReleaseEnvironment(action.attempt, action.revision);
+}
+
+// --- services ---
+
+void AgentHost::ClaimEnvironment(const Task& task) {
+  if (!task.deployment.empty()) claims_[task.attempt] = {task.pipeline + "/" + task.environment, std::nullopt};
+}
+
+// The claim ends with the desired state that knows what has become of the deploy; it may be here already.
+void AgentHost::ReleaseEnvironment(const AttemptId& deploy, int64_t revision) {
+  const auto claim = claims_.find(deploy);
+  if (claim == claims_.end()) return;
+  claim->second.until = revision;
+  if (revision == 0 || services_revision_ < revision) return;
+  claims_.erase(claim);
+  ReconcileServices();
+}
+
+void AgentHost::Do(const agent::ReconcileServices& action) {
+  services_revision_ = action.revision;
+  std::erase_if(claims_, [&](const auto& claim) { return claim.second.until && action.revision >= *claim.second.until; });
+  desired_services_ = action.services;
+  ReconcileServices();
+}
+
+// Makes the services what they should be, but for environments where a deploy is at work.
+void AgentHost::ReconcileServices() {
+  const auto is_claimed = [this](const std::string& environment) {
+    return std::any_of(claims_.begin(), claims_.end(),
+                       [&](const auto& claim) { return claim.second.environment == environment; });
+  };
+  std::set<std::string> wanted;
+  for (const ServiceTask& service : *desired_services_) {
+    wanted.insert(service.deployment);
+    const std::string environment = service.pipeline + "/" + service.environment;
+    if (!is_claimed(environment)) services_[service.deployment] = environment;
+  }
+  if (room_.plant == Plant::kOldServiceStays) return;
+  std::erase_if(services_, [&](const auto& service) {
+    return !wanted.contains(service.first) && !is_claimed(service.second);
+  });
 }
 
 // --- performing ---
 
 void AgentHost::Do(const agent::StartAttempt& action) {
   held_[action.task.attempt].task = action.task;
+  ClaimEnvironment(action.task);
   Later(room_.random.Between(1, 50), [this, task = action.task] {
     disk_[task.attempt].task = task;
     Perform(task.attempt);
@@ -305,20 +383,31 @@ void AgentHost::StartProcess(const AttemptId& attempt, const Task& task) {
   int64_t lasts = 0;
   process.outcome = Plan(attempt, task, lasts);
   process.serial = ++processes_;
+  process.deployment = task.deployment;
+  process.environment = task.pipeline + "/" + task.environment;
   room_.Say(name_ + " starts " + core::ToText(attempt));
-  CheckSlots(attempt);
+  oracle_.Started(attempt);
+  CheckRoom(attempt);
   room_.kernel.After(lasts, [this, attempt, serial = process.serial] {
     Exit(attempt, serial, Process::State::kExited);
   });
 }
 
 // What the daemon has given up is not counted: it cannot know when that ends.
-void AgentHost::CheckSlots(const AttemptId& attempt) const {
+void AgentHost::CheckRoom(const AttemptId& attempt) const {
   int running = 0;
-  for (const AttemptId& other : Processes()) running += oracle_.IsLive(other) ? 1 : 0;
-  if (running > slots_) {
+  core::Resources taken;
+  for (const AttemptId& other : Processes()) {
+    if (!oracle_.IsLive(other)) continue;
+    ++running;
+    taken += oracle_.ResourcesOf(other);
+  }
+  if (running > machine_.slots) {
     oracle_.Fail(name_ + " performs " + std::to_string(running) + " attempts with " +
-                 std::to_string(slots_) + " slots, the last is " + core::ToText(attempt));
+                 std::to_string(machine_.slots) + " slots, the last is " + core::ToText(attempt));
+  }
+  if (const std::string shortage = core::Shortage(taken, machine_.resources); !shortage.empty()) {
+    oracle_.Fail(name_ + " performs more than it has room for, the last is " + core::ToText(attempt) + ": " + shortage);
   }
 }
 
@@ -328,6 +417,10 @@ void AgentHost::Exit(const AttemptId& attempt, int64_t serial, Process::State st
   if (found == keeper_.end() || found->second.serial != serial) return;
   if (found->second.state != Process::State::kRunning) return;
   found->second.state = state;
+  const Process& process = found->second;
+  const bool deploys = state == Process::State::kExited && !process.dying && !process.deployment.empty() &&
+                       process.outcome.state == AttemptState::kSucceeded;
+  if (deploys) services_[process.deployment] = process.environment;
   room_.Say("a process of " + core::ToText(attempt) + " is gone");
   if (!disk_.contains(attempt)) keeper_.erase(found);  // Nobody will ask for it any more.
   Deliver(life(), [this, attempt] {

@@ -158,6 +158,7 @@ class DaemonHost::Recorder : public StateStore {
     if (status.ok()) {
       Tell(changes);
       host_.oracle_.Committed(changes);
+      if (host_.room_.plant == Plant::kRetryEditsHistory) EditHistory(changes);
       if (host_.die_after_commit_) host_.dying_ = true;
     } else if (absl::IsInvalidArgument(status)) {
       host_.oracle_.Fail("the store refuses what was decided: " + Message(status));
@@ -180,6 +181,22 @@ class DaemonHost::Recorder : public StateStore {
     const absl::Status status = late_.empty() ? absl::OkStatus() : store_.Commit(late_);
     late_ = changes;
     return status;
+  }
+
+  // The bug that a run is not left alone when it is done again.
+  void EditHistory(const std::vector<Change>& changes) const {
+    for (const Change& change : changes) {
+      const auto* run = std::get_if<RunChange>(&change);
+      const auto* started = run == nullptr ? nullptr : std::get_if<core::RunStarted>(&run->events.front());
+      if (started == nullptr || started->retry_of.empty()) continue;
+      sqlite3* handle = nullptr;
+      sqlite3_open_v2(kPath, &handle, SQLITE_OPEN_READWRITE, host_.vfs_.name().c_str());
+      const std::string sql =
+          "UPDATE stage_run SET message = 'done again' WHERE run = (SELECT run.id FROM run JOIN pipeline ON "
+          "pipeline.id = run.pipeline WHERE pipeline.name || '/' || run.number = '" + started->retry_of + "')";
+      sqlite3_exec(handle, sql.c_str(), nullptr, nullptr, nullptr);
+      sqlite3_close(handle);
+    }
   }
 
   void Tell(const std::vector<Change>& changes) {
@@ -315,7 +332,11 @@ void DaemonHost::Crash(Death death) {
   vfs_.SetIgnoresSyncs(room_.plant == Plant::kSyncsIgnored);
   CloseStore();
   if (on_crash) on_crash();
-  room_.kernel.After(room_.random.Between(10, 20'000), [this] { Boot(); });
+  int64_t down = room_.random.Between(10, 20'000);
+  if (room_.faults.outage && room_.random.Percent(30)) {
+    down = room_.random.Between(settings_.session_ttl.count(), room_.random.Percent(70) ? 120'000 : 1'800'000);
+  }
+  room_.kernel.After(down, [this] { Boot(); });
 }
 
 void DaemonHost::CrashAtCommit(bool after) {

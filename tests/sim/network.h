@@ -15,6 +15,7 @@ namespace cd4ml::sim {
 struct Stream {
   size_t host = 0;
   bool broken = false;
+  bool refused = false;                   // The daemon does not want who opened it.
   int64_t up_free = 0, down_free = 0;     // When the last message arrives.
   std::function<void()> on_broken;        // Told to the side that opened it.
 };

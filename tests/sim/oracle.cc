@@ -37,6 +37,45 @@ std::string Category(core::Reason reason) {
   }
 }
 
+// All stages that need `first`, directly or not, and itself.
+void AddWhatFollows(const std::vector<core::StagePlan>& plans, const std::string& first, std::set<std::string>& found) {
+  if (!found.insert(first).second) return;
+  for (const core::StagePlan& plan : plans) {
+    if (std::find(plan.needs.begin(), plan.needs.end(), first) != plan.needs.end()) AddWhatFollows(plans, plan.name, found);
+  }
+}
+
+// All stages that `last` needs, directly or not, and itself.
+void AddWhatIsNeeded(const std::vector<core::StagePlan>& plans, const std::string& last, std::set<std::string>& found) {
+  if (!found.insert(last).second) return;
+  for (const core::StagePlan& plan : plans) {
+    if (plan.name != last) continue;
+    for (const std::string& need : plan.needs) AddWhatIsNeeded(plans, need, found);
+  }
+}
+
+// What a retry takes over and leaves out; nullopt when there is nothing to do, or something to do first.
+std::optional<Rerun::Expected> Expect(const core::Run& run, const std::vector<core::StagePlan>& plans, const Rerun& rerun) {
+  Rerun::Expected expected;
+  std::set<std::string> again, asked;
+  for (const std::string& stage : rerun.changed) AddWhatFollows(plans, stage, again);
+  if (rerun.scope == core::RetryScope::kFrom) AddWhatFollows(plans, rerun.stage, again);
+  if (rerun.scope == core::RetryScope::kOnly) AddWhatIsNeeded(plans, rerun.stage, asked);
+  for (const core::StagePlan& plan : plans) {
+    const bool has_result = run.FindStage(plan.name)->state == StageState::kSucceeded && !again.contains(plan.name);
+    if (rerun.scope != core::RetryScope::kOnly) {
+      if (has_result) expected.carried.insert(plan.name);
+    } else if (!asked.contains(plan.name)) {
+      expected.left_out.insert(plan.name);
+    } else if (plan.name != rerun.stage) {
+      if (!has_result) return std::nullopt;
+      expected.carried.insert(plan.name);
+    }
+  }
+  if (expected.carried.size() == plans.size()) return std::nullopt;
+  return expected;
+}
+
 }  // namespace
 
 Value Oracle::Signature(const core::AttemptId& attempt) {
@@ -46,13 +85,14 @@ Value Oracle::Signature(const core::AttemptId& attempt) {
 std::string Describe(const core::Run& run) {
   std::string text = run.id + " " + std::string(core::ToText(run.state)) + " " +
                      std::string(core::ToText(run.reason)) + " key=" + run.trigger.key +
-                     " seq=" + std::to_string(run.next_seq) +
+                     (run.retry_of.empty() ? "" : " retry-of=" + run.retry_of) + " seq=" + std::to_string(run.next_seq) +
                      (run.cancel_requested ? " cancel=" + run.cancel_reason : "") + " " +
                      run.message + "\n";
   for (const core::StageRun& stage : run.stages) {
     text += "  " + stage.plan.name + " " + std::string(core::ToText(stage.state)) + " " +
             std::string(core::ToText(stage.reason)) + " ready=" + std::to_string(stage.ready.ms) +
-            " ended=" + std::to_string(stage.ended.ms) + " " + stage.message + "\n";
+            " ended=" + std::to_string(stage.ended.ms) + " " + stage.message +
+            (stage.carried ? " made by " + core::ToText(stage.carried->from) : "") + "\n";
     for (const core::Attempt& attempt : stage.attempts) {
       text += "    " + std::to_string(attempt.number) + " " + attempt.agent + " " +
               std::string(core::ToText(attempt.state)) + " " + std::to_string(attempt.granted.ms) +
@@ -75,6 +115,47 @@ bool Oracle::IsLost(const core::AttemptId& attempt) const {
   return stage->attempts[static_cast<size_t>(attempt.number) - 1].state == AttemptState::kLost;
 }
 
+const core::StagePlan* Oracle::FindAsked(const core::Run& run, const std::string& stage) const {
+  const auto asked = asked_.find(BareKey(run.trigger.key));
+  if (asked == asked_.end()) return nullptr;
+  const auto plan = std::find_if(asked->second.begin(), asked->second.end(),
+                                 [&](const core::StagePlan& one) { return one.name == stage; });
+  return plan == asked->second.end() ? nullptr : &*plan;
+}
+
+core::Resources Oracle::ResourcesOf(const core::AttemptId& attempt) const {
+  const core::Run* run = FindRun(attempt.run);
+  const core::StagePlan* plan = run == nullptr ? nullptr : FindAsked(*run, attempt.stage);
+  return plan == nullptr ? core::Resources() : plan->resources;
+}
+
+const Rerun& Oracle::AskedAgain(const std::string& key, Rerun rerun) {
+  const core::Run& run = *FindRun(rerun.of);
+  const std::vector<core::StagePlan> plans = asked_[BareKey(run.trigger.key)];
+  rerun.expected = Expect(run, plans, rerun);
+  asked_[key] = plans;
+  return reruns_[key] = std::move(rerun);
+}
+
+// Whatever is lost, cut off, restarted or doubled: one attempt is one process.
+void Oracle::Started(const core::AttemptId& attempt) {
+  if (!begun_.insert(attempt).second) Fail(core::ToText(attempt) + " was started a second time");
+}
+
+std::string Oracle::CompareServices(const std::string& agent, const std::set<std::string>& kept) const {
+  std::set<std::string> wanted;
+  for (const auto& [environment, deployment] : deployed_) {
+    if (deployment.agent == agent) wanted.insert(deployment.id);
+  }
+  for (const std::string& service : kept) {
+    if (!wanted.contains(service)) return agent + " still keeps " + service + ", which is not live there";
+  }
+  for (const std::string& service : wanted) {
+    if (!kept.contains(service)) return agent + " does not keep " + service + ", which is live";
+  }
+  return "";
+}
+
 std::vector<core::RunId> Oracle::OpenRuns() const {
   std::vector<core::RunId> open;
   for (const auto& [id, run] : runs_) {
@@ -92,8 +173,13 @@ void Oracle::Acknowledged(const std::string& key, const core::RunId& run) {
 }
 
 void Oracle::Committed(const std::vector<Change>& changes) {
+  std::set<std::string> busy;
+  for (const auto& [agent, attempts] : live_) {
+    if (!attempts.empty()) busy.insert(agent);
+  }
   for (const Change& change : changes) {
     if (const auto* of_agent = std::get_if<AgentChange>(&change)) {
+      CheckAgent(of_agent->agent, busy.contains(of_agent->agent.name));
       drained_[of_agent->agent.name] = of_agent->agent.drained;
     }
     const auto* of_run = std::get_if<RunChange>(&change);
@@ -111,6 +197,7 @@ void Oracle::Committed(const std::vector<Change>& changes) {
       Note(run, event);
       ++events_;
     }
+    if (std::holds_alternative<core::RunStarted>(of_run->events.front())) CheckRerun(run);
   }
 }
 
@@ -149,6 +236,49 @@ void Oracle::CheckAsked(const core::RunStarted& event) {
   }
 }
 
+// Nobody takes the name of an agent that has work and was heard of late.
+void Oracle::CheckAgent(const AgentRecord& agent, bool had_work) {
+  std::string& instance = instances_[agent.name];
+  const int64_t silent = facts_.now() - facts_.heard(agent.name);
+  if (!instance.empty() && instance != agent.instance && had_work && !late_ && silent < facts_.ttl) {
+    Fail("another agent was taken for " + agent.name + ", which has work and was heard " + std::to_string(silent) +
+         " ms ago");
+  }
+  instance = agent.instance;
+}
+
+// What a retry does again is what was asked for, and what it takes over is what was made.
+void Oracle::CheckRerun(const core::Run& run) {
+  const auto rerun = reruns_.find(BareKey(run.trigger.key));
+  if (rerun == reruns_.end()) {
+    if (!run.retry_of.empty()) Fail("run " + run.id + " does " + run.retry_of + " again, and nobody asked for that");
+    return;
+  }
+  const Rerun& asked = rerun->second;
+  if (run.retry_of != asked.of) return Fail("run " + run.id + " does \"" + run.retry_of + "\" again, not " + asked.of);
+  if (!asked.expected) return Fail("run " + run.id + " does again what had to be refused");
+  const core::Run& original = *FindRun(asked.of);
+  for (const core::StageRun& stage : run.stages) {
+    const std::string& name = stage.plan.name;
+    if (stage.carried.has_value() != asked.expected->carried.contains(name)) {
+      return Fail("run " + run.id + (stage.carried ? " takes over " : " does not take over ") + name + " of " + asked.of);
+    }
+    if ((stage.reason == core::Reason::kNotSelected) != asked.expected->left_out.contains(name)) {
+      return Fail("run " + run.id + " is not to leave out exactly what it does: " + name);
+    }
+    if (!stage.carried) continue;
+    const core::StageRun& before = *original.FindStage(name);
+    const core::AttemptId made_by = before.carried ? before.carried->from
+                                                   : IdOf(original, name, static_cast<int>(before.attempts.size()));
+    const bool has_maker = made_by.number > 0;  // A monitor is armed by no agent.
+    if (stage.carried->from != made_by ||
+        (has_maker && stage.carried->outcome.environment != Signature(made_by))) {
+      return Fail("run " + run.id + " takes over " + name + " from " + core::ToText(stage.carried->from) + ", not from " +
+                  core::ToText(made_by));
+    }
+  }
+}
+
 // No more runs of a group at a time than it allows.
 void Oracle::CheckGroup(const core::RunId& id, const core::ConcurrencySpec& concurrency) {
   if (concurrency.group.empty()) return;
@@ -170,13 +300,8 @@ void Oracle::CheckLease(const core::Run& run, const core::LeaseGranted& event) {
   if (event.number != static_cast<int>(stage->attempts.size()) + 1) {
     return Fail(name + " is not the next attempt");
   }
-  const auto asked = asked_.find(BareKey(run.trigger.key));
-  const std::vector<core::StagePlan>* plans = asked == asked_.end() ? nullptr : &asked->second;
-  std::vector<std::string> needs = stage->plan.needs;
-  for (size_t i = 0; plans != nullptr && i < plans->size(); ++i) {
-    if ((*plans)[i].name == event.stage) needs = (*plans)[i].needs;
-  }
-  for (const std::string& need : needs) {
+  const core::StagePlan* asked = FindAsked(run, event.stage);
+  for (const std::string& need : asked == nullptr ? stage->plan.needs : asked->needs) {
     const StageState state = run.FindStage(need)->state;
     const bool fits = stage->plan.condition.empty() ? state == StageState::kSucceeded
                                                     : core::IsTerminal(state);
@@ -184,17 +309,38 @@ void Oracle::CheckLease(const core::Run& run, const core::LeaseGranted& event) {
   }
   if (run.cancel_requested) return Fail(name + " was leased after its run was cancelled");
   if (drained_[event.agent]) return Fail(name + " was leased to " + event.agent + ", which is drained");
-  const int slots = facts_.slots(event.agent);
-  if (static_cast<int>(live_[event.agent].size()) >= slots) {
-    return Fail(name + " was leased to " + event.agent + ", whose " + std::to_string(slots) +
-                " slots are taken");
-  }
+  CheckRoom(run, event);
   if (stage->plan.kind == core::StageKind::kDeploy) {
     const auto& holders = locks_[EnvironmentOf(run, stage->plan)];
     if (!holders.empty()) {
       return Fail(name + " was leased while " + core::ToText(*holders.begin()) +
                   " holds its environment");
     }
+  }
+}
+
+// The agent is one that can take the stage, and has left what it takes.
+void Oracle::CheckRoom(const core::Run& run, const core::LeaseGranted& event) {
+  const std::string name = core::ToText(IdOf(run, event.stage, event.number));
+  const Machine& machine = facts_.machine(event.agent);
+  const std::set<core::AttemptId>& held = live_[event.agent];
+  if (static_cast<int>(held.size()) >= machine.slots) {
+    return Fail(name + " was leased to " + event.agent + ", whose " + std::to_string(machine.slots) +
+                " slots are taken");
+  }
+  const core::StagePlan* asked = FindAsked(run, event.stage);
+  if (asked == nullptr) return;
+  for (const std::string& label : asked->labels) {
+    if (std::find(machine.labels.begin(), machine.labels.end(), label) == machine.labels.end()) {
+      return Fail(name + " was leased to " + event.agent + ", which lacks label " + label);
+    }
+  }
+  core::Resources left = machine.resources;
+  for (const core::AttemptId& other : held) left -= ResourcesOf(other);
+  left -= asked->resources;
+  if (left.cpu_millis < 0 || left.memory_bytes < 0 || left.gpus < 0) {
+    Fail(name + " was leased to " + event.agent + ", which has then left: cpu " + std::to_string(left.cpu_millis) +
+         ", memory " + std::to_string(left.memory_bytes) + ", gpu " + std::to_string(left.gpus));
   }
 }
 
@@ -207,6 +353,9 @@ void Oracle::CheckAttemptEnd(const core::Run& run, const core::AttemptEnded& eve
     return Fail(name + " is stale and was recorded");
   }
   if (core::IsTerminal(latest->state)) return Fail(name + " has two results");
+  if (event.state == AttemptState::kCancelled && !run.cancel_requested && !stage->stop.has_value()) {
+    return Fail(name + " was cancelled, and nobody had asked for that");
+  }
   if (event.state != AttemptState::kLost) {
     // Only what the attempt itself did may be recorded for it.
     const bool never_began = event.state == AttemptState::kCancelled && event.outcome.environment.is_null();
@@ -215,13 +364,14 @@ void Oracle::CheckAttemptEnd(const core::Run& run, const core::AttemptEnded& eve
     }
     return;
   }
-  if (late_ || facts_.lost_its_state(latest->agent)) return;
+  if (late_) return;
   // A stopped daemon hears nobody, and may take a heartbeat's time of that for silence.
   const int64_t silent = Silence(latest->agent, facts_.heartbeat);
   if (silent < facts_.ttl) {
-    Fail(name + " was lost although " + latest->agent + " was heard " + std::to_string(silent) +
-         " ms ago, not counting that the daemon was stopped");
+    return Fail(name + " was lost although " + latest->agent + " was heard " + std::to_string(silent) +
+                " ms ago, not counting that the daemon was stopped");
   }
+  if (facts_.only_the_daemon_fails()) Fail(name + " was lost although nothing but the daemon ever failed");
 }
 
 int64_t Oracle::Silence(const std::string& agent, int64_t of_each) const {
@@ -296,6 +446,8 @@ void Oracle::Note(const core::Run& run, const core::Event& event) {
     const core::AttemptId id = IdOf(run, ended->stage, ended->number);
     for (auto& [agent, attempts] : live_) attempts.erase(id);
     for (auto& [environment, holders] : locks_) holders.erase(id);
+  } else if (const auto* deployed = std::get_if<core::Deployed>(&event)) {
+    deployed_[run.pipeline + "/" + deployed->deployment.environment] = deployed->deployment;
   }
 }
 

@@ -8,19 +8,42 @@
 #include <string>
 #include <vector>
 
+#include "cd4ml/core/retry.h"
 #include "cd4ml/ports/history.h"
 #include "cd4ml/ports/state_store.h"
 
 namespace cd4ml::sim {
 
+// What an agent has to give.
+struct Machine {
+  std::string name;
+  std::string state;  // Names its state folder: agents of one name may differ in it.
+  int slots = 1;
+  std::vector<std::string> labels;
+  core::Resources resources;
+};
+
+// A run that is to be done again, and what must come of it.
+struct Rerun {
+  core::RunId of;
+  core::RetryScope scope = core::RetryScope::kFailed;
+  std::string stage;              // kFrom, kOnly.
+  std::set<std::string> changed;  // Stages with other parameters now.
+
+  struct Expected {
+    std::set<std::string> carried, left_out;
+  };
+  std::optional<Expected> expected;  // Absent: it must be refused.
+};
+
 // What the world knows better than the daemon.
 struct Facts {
   std::function<int64_t()> now;                            // In milliseconds.
   std::function<int64_t(const std::string&)> heard;        // Last sign of life of an agent, or the boot.
-  std::function<bool(const std::string&)> lost_its_state;  // Whether an agent ever did.
   // Processes of a run that exist, by attempt.
   std::function<std::vector<core::AttemptId>(const core::RunId&)> processes;
-  std::function<int(const std::string&)> slots;
+  std::function<const Machine&(const std::string&)> machine;
+  std::function<bool()> only_the_daemon_fails;
   std::function<std::vector<int64_t>(int64_t from)> naps;  // How long the daemon was stopped each time since then.
   int64_t ttl = 0, heartbeat = 0;
 };
@@ -33,7 +56,15 @@ class Oracle {
   void Asked(const std::string& key, std::vector<core::StagePlan> stages) {
     asked_[key] = std::move(stages);
   }
+  // The same for a run that does another one again; fills in what is expected of it.
+  const Rerun& AskedAgain(const std::string& key, Rerun rerun);
   void Acknowledged(const std::string& key, const core::RunId& run);
+
+  // --- what agents do ---
+
+  void Started(const core::AttemptId& attempt);
+  // Everything at rest: returns what is wrong with the services that an agent keeps, by deployment; "" when nothing is.
+  std::string CompareServices(const std::string& agent, const std::set<std::string>& kept) const;
 
   // --- what the daemon does ---
   void Committed(const std::vector<Change>& changes);
@@ -60,6 +91,7 @@ class Oracle {
   // Whether the daemon's books still count an attempt.
   bool IsLive(const core::AttemptId& attempt) const;
   bool IsLost(const core::AttemptId& attempt) const;
+  core::Resources ResourcesOf(const core::AttemptId& attempt) const;
   std::vector<core::RunId> OpenRuns() const;
   int64_t events() const { return events_; }
 
@@ -69,6 +101,9 @@ class Oracle {
  private:
   void Check(const core::Run& run, const core::Event& event);
   void CheckLease(const core::Run& run, const core::LeaseGranted& event);
+  void CheckRoom(const core::Run& run, const core::LeaseGranted& event);
+  void CheckRerun(const core::Run& run);
+  void CheckAgent(const AgentRecord& agent, bool had_work);
   void CheckAttemptEnd(const core::Run& run, const core::AttemptEnded& event);
   void CheckProduced(const core::Run& run, const core::VersionsProduced& event);
   void CheckRunEnd(const core::Run& run, const core::RunEnded& event);
@@ -79,10 +114,13 @@ class Oracle {
   void Resolve(History& history);
   // How long an agent was silent, as far as the daemon listened; of each time that it was stopped, `of_each` counts.
   int64_t Silence(const std::string& agent, int64_t of_each) const;
+  // The stage as it was asked for; null when it was not.
+  const core::StagePlan* FindAsked(const core::Run& run, const std::string& stage) const;
 
   Facts facts_;
   std::string violation_;
   std::map<std::string, std::vector<core::StagePlan>> asked_;  // By idempotency key.
+  std::map<std::string, Rerun> reruns_;                         // By idempotency key.
   std::map<std::string, core::RunId> acknowledged_, started_;  // By idempotency key.
   std::map<core::RunId, core::Run> runs_;
   std::vector<Change> unknown_;
@@ -91,6 +129,9 @@ class Oracle {
   std::map<std::string, std::set<core::AttemptId>> locks_;        // By environment.
   std::map<std::string, core::AttemptId> producers_;              // By version.
   std::map<std::string, bool> drained_;                           // By agent.
+  std::map<std::string, std::string> instances_;                  // By agent: whose session was the last.
+  std::set<core::AttemptId> begun_;
+  std::map<std::string, core::Deployment> deployed_;              // By environment.
   int64_t events_ = 0;
 };
 

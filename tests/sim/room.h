@@ -26,6 +26,15 @@ enum class Plant {
   kNeedsIgnored,       // Stages do not wait for what they need.
   kCancelledTooEarly,  // An agent says cancelled before the processes are dead.
   kDroppedResult,      // A result is acknowledged and forgotten.
+  kLabelsIgnored,      // Stages go to agents without the labels that they ask for.
+  kResourcesIgnored,   // What stages take of an agent is not counted.
+  kRetryTakesAll,      // A retry takes over what it was asked to do again.
+  kRetryGoesOn,        // A retry of one stage goes on with those after it.
+  kRetryEditsHistory,  // The run that is done again is not as it was.
+  kTwinAdmitted,       // A second agent of a name passes for the first one.
+  kGivesUpAlone,       // An agent ends what it holds when it has had no session for a while.
+  kSlowReturn,         // Agents come back later than they are waited for.
+  kOldServiceStays,    // An agent keeps services that are no longer wanted.
 };
 
 // Which faults a history has. Each is off in a good share of them: a fault can hide another.
@@ -40,6 +49,10 @@ struct Faults {
   bool cancel = false, command_fails = false, command_hangs = false;
   bool drain = false;    // Operators drain agents, and take that back.
   bool retries = false;  // Clients repeat what has been answered.
+  bool reruns = false;   // Runs that have ended are done again, in whole or in part.
+  bool scarce = false;   // Stages ask for more than any agent has for all of them together.
+  bool twin = false;     // A second agent takes the name of one that lives.
+  bool outage = false;   // The daemon is away for longer than a session lives.
 };
 
 // Lives as long as the world.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -17,6 +18,10 @@ namespace {
 
 constexpr int64_t kPatience = 3'600'000;  // Until everything must have ended after the last fault.
 constexpr int64_t kQuiet = 60'000;        // Until nothing may be left of what has ended.
+constexpr int kRerunsMax = 3;
+constexpr int kTriesMax = 20;
+// What the largest agent has to give.
+constexpr int64_t kCpuMax = 4'000, kMemoryMax = 8'000'000'000, kGpusMax = 2;
 
 // The disk and what is on it at first: the same for all histories of this process.
 CrashVfs& Disk() {
@@ -39,7 +44,7 @@ Faults DrawFaults(Random& random) {
         &faults.agent_silent, &faults.daemon_kill, &faults.daemon_power, &faults.daemon_pause,
         &faults.die_in_commit, &faults.die_after_commit, &faults.disk_full, &faults.sync_fails,
         &faults.wall_jump, &faults.cancel, &faults.command_fails, &faults.command_hangs,
-        &faults.drain, &faults.retries}) {
+        &faults.drain, &faults.retries, &faults.reruns, &faults.scarce, &faults.twin, &faults.outage}) {
     *fault = random.Percent(chance);
   }
   return faults;
@@ -57,10 +62,12 @@ class World {
     core::RunId run;  // Once answered.
     int tries = 0;
     bool cancels = false;
+    const Rerun* rerun = nullptr;  // Of a run that does another one again.
   };
 
   Facts MakeFacts();
   void MakeAgents();
+  Machine DrawMachine(int64_t position);
   void MakeClients();
   core::StartRun DrawRun(const std::string& pipeline, const std::string& key);
   core::StagePlan DrawStage(int position, const std::vector<core::StagePlan>& before);
@@ -68,6 +75,9 @@ class World {
   void AtDaemon(const Client& client, const Reply& reply);
   void Answer_(Client& client, const core::RunId& run);
   void AskToCancel(Client& client, int tries);
+  void AskAgain();
+  Client* FindClient(const core::Run& run);
+  bool PrepareAgain(Client& client, core::StartRun& command);
 
   void Trouble();
   void TroubleAgents();
@@ -76,6 +86,7 @@ class World {
   void Heal();
   void Settle();
   bool IsQuiet() const;
+  std::string WrongServices(const AgentHost& agent) const;
 
   const Options options_;
   Room room_;
@@ -83,8 +94,9 @@ class World {
   DaemonHost daemon_;
   std::unique_ptr<Network> network_;
   std::vector<std::unique_ptr<AgentHost>> agents_;
-  std::vector<Client> clients_;
+  std::deque<Client> clients_;
   bool healed_ = false;
+  bool only_the_daemon_fails_ = false;
   int grouped_ = 0;      // How runs of a pipeline share; 0: they do not.
   bool patient_ = true;  // Stages wait for an agent for ever.
 };
@@ -98,6 +110,9 @@ World::World(const Options& options)
   Disk().Heal();
   Disk().SetIgnoresSyncs(options.plant == Plant::kSyncsIgnored);
   room_.faults = DrawFaults(room_.random);
+  const Faults& faults = room_.faults;
+  only_the_daemon_fails_ = !(faults.drop || faults.delay || faults.partition || faults.agent_kill || faults.agent_power ||
+                             faults.agent_pause || faults.agent_silent || faults.daemon_pause || faults.twin);
   if (room_.random.Percent(40)) grouped_ = static_cast<int>(room_.random.Between(1, 6));
   patient_ = !room_.faults.agent_silent && room_.random.Percent(50);
 }
@@ -112,8 +127,8 @@ Facts World::MakeFacts() {
   const auto find = [this](const std::string& name) {
     return agents_[static_cast<size_t>(std::stoi(name.substr(1)))].get();
   };
-  facts.lost_its_state = [find](const std::string& agent) { return find(agent)->lost_its_state(); };
-  facts.slots = [find](const std::string& agent) { return find(agent)->slots(); };
+  facts.machine = [find](const std::string& agent) -> const Machine& { return find(agent)->machine(); };
+  facts.only_the_daemon_fails = [this] { return only_the_daemon_fails_; };
   facts.processes = [this](const core::RunId& run) {
     std::vector<core::AttemptId> of_run;
     for (const auto& agent : agents_) {
@@ -126,17 +141,34 @@ Facts World::MakeFacts() {
   return facts;
 }
 
+// The first agent can take every stage, the others perhaps not.
+Machine World::DrawMachine(int64_t position) {
+  Random& random = room_.random;
+  Machine machine;
+  machine.name = "a" + std::to_string(position);
+  machine.state = machine.name + "-";
+  machine.slots = static_cast<int>(random.Between(1, 3));
+  if (position == 0 || random.Percent(50)) machine.labels.push_back("gpu");
+  machine.resources.cpu_millis = position == 0 ? kCpuMax : random.Between(0, kCpuMax);
+  machine.resources.memory_bytes = position == 0 ? kMemoryMax : random.Between(0, kMemoryMax);
+  machine.resources.gpus = position == 0 ? kGpusMax : random.Between(0, kGpusMax);
+  return machine;
+}
+
 void World::MakeAgents() {
-  const int64_t count = room_.random.Between(1, 3);
+  std::vector<Machine> machines(static_cast<size_t>(room_.random.Between(1, 3)));
+  for (size_t i = 0; i < machines.size(); ++i) machines[i] = DrawMachine(static_cast<int64_t>(i));
+  if (room_.faults.twin) {
+    machines.push_back(machines.front());
+    machines.back().state = "twin-";
+  }
   // One more host is where the clients are.
-  network_ = std::make_unique<Network>(room_, static_cast<size_t>(count) + 1);
-  for (int64_t i = 0; i < count; ++i) {
-    std::vector<std::string> labels;
-    if (i == 0 || room_.random.Percent(50)) labels.push_back("gpu");
-    agents_.push_back(std::make_unique<AgentHost>(
-        AgentHost::Parts{room_, *network_, daemon_, oracle_}, static_cast<size_t>(i),
-        static_cast<int>(room_.random.Between(1, 3)), std::move(labels)));
-    room_.kernel.After(room_.random.Between(0, 3'000), [agent = agents_.back().get()] { agent->Boot(); });
+  network_ = std::make_unique<Network>(room_, machines.size() + 1);
+  for (size_t i = 0; i < machines.size(); ++i) {
+    const bool twin = machines[i].state == "twin-";
+    agents_.push_back(
+        std::make_unique<AgentHost>(AgentHost::Parts{room_, *network_, daemon_, oracle_}, i, std::move(machines[i])));
+    room_.kernel.After(room_.random.Between(0, twin ? 60'000 : 3'000), [agent = agents_.back().get()] { agent->Boot(); });
   }
 }
 
@@ -157,6 +189,9 @@ core::StagePlan World::DrawStage(int position, const std::vector<core::StagePlan
   // A deploy must go where the service is, whatever that agent's labels are.
   const bool free = plan.kind != core::StageKind::kDeploy;
   if (free && random.Percent(20)) plan.labels.push_back("gpu");
+  if (free && room_.faults.scarce && random.Percent(70)) {
+    plan.resources = {random.Between(0, kCpuMax), random.Between(0, kMemoryMax), random.Between(0, kGpusMax)};
+  }
   plan.timeout = Duration(room_.faults.command_hangs || random.Percent(50) ? random.Between(1'000, 30'000) : 0);
   if (!patient_) plan.assign_timeout = Duration(random.Between(10'000, 120'000));
   if (random.Percent(20)) plan.total_timeout = Duration(random.Between(5'000, 60'000));
@@ -218,7 +253,7 @@ void World::MakeClients() {
 // Asks until there is an answer, and in some histories once more.
 void World::Ask(Client& client) {
   if (!client.run.empty() && !(room_.faults.retries && room_.random.Percent(30))) return;
-  if (++client.tries > 20) return;
+  if (++client.tries > kTriesMax) return;
   room_.Say("client asks for " + client.key);
   network_->Call(agents_.size(), [this, &client](const Reply& reply) { AtDaemon(client, reply); },
                  [](const Answer&) {});
@@ -243,7 +278,10 @@ void World::AtDaemon(const Client& client, const Reply& reply) {
             stage.environment += "#" + self->key;
           }
           if (room_.plant == Plant::kNeedsIgnored) stage.needs.clear();
+          if (room_.plant == Plant::kLabelsIgnored) stage.labels.clear();
+          if (room_.plant == Plant::kResourcesIgnored) stage.resources = {};
         }
+        if (self->rerun != nullptr && !PrepareAgain(*self, prepared.command)) return;
         later.StartRun(std::move(prepared), answer);
       });
     });
@@ -270,6 +308,68 @@ void World::AskToCancel(Client& client, int tries) {
   network_->Call(agents_.size(), ask, [this, &client, tries](const Answer& answer) {
     if (!answer.status.ok() && !absl::IsFailedPrecondition(answer.status)) AskToCancel(client, tries + 1);
   });
+}
+
+World::Client* World::FindClient(const core::Run& run) {
+  const auto found = std::find_if(clients_.begin(), clients_.end(),
+                                  [&](const Client& client) { return client.key == run.trigger.key; });
+  return found == clients_.end() ? nullptr : &*found;
+}
+
+// Somebody wants a run that has ended once more, or a part of it.
+void World::AskAgain() {
+  Random& random = room_.random;
+  const auto reruns = std::count_if(clients_.begin(), clients_.end(),
+                                    [](const Client& client) { return client.rerun != nullptr; });
+  if (healed_ || reruns == kRerunsMax) return;
+  room_.kernel.After(random.Between(2'000, 30'000), [this] { AskAgain(); });
+  std::vector<const core::Run*> ended;
+  for (const auto& [id, run] : oracle_.runs()) {
+    if (core::IsTerminal(run.state) && FindClient(run) != nullptr) ended.push_back(&run);
+  }
+  if (ended.empty()) return;
+  const core::Run& run = *random.OneOf(ended);
+  const std::vector<core::StagePlan>& stages = FindClient(run)->command.stages;
+  Rerun rerun{.of = run.id, .scope = static_cast<core::RetryScope>(random.Between(0, 2)), .stage = {}, .changed = {}, .expected = {}};
+  if (rerun.scope != core::RetryScope::kFailed) rerun.stage = random.OneOf(stages).name;
+  if (random.Percent(25)) rerun.changed.insert(random.OneOf(stages).name);
+  Client& client = clients_.emplace_back();
+  client.key = "r" + std::to_string(reruns);
+  client.command = FindClient(run)->command;
+  client.command.trigger.key = client.key;
+  client.command.trigger.kind = core::TriggerKind::kRetry;
+  client.cancels = room_.faults.cancel && random.Percent(20);
+  client.rerun = &oracle_.AskedAgain(client.key, std::move(rerun));
+  Ask(client);
+}
+
+// As the daemon does it: with what the store says of the run. Returns whether there is a run to start.
+bool World::PrepareAgain(Client& client, core::StartRun& command) {
+  const Rerun& rerun = *client.rerun;
+  const absl::StatusOr<core::Run> ended = daemon_.history().GetRun(rerun.of);
+  if (!ended.ok()) {  // The disk may have just failed; what was committed must be known.
+    if (absl::IsNotFound(ended.status())) oracle_.Fail("run " + rerun.of + " is to be done again and is gone");
+    return false;
+  }
+  absl::StatusOr<core::RetrySelection> selection =
+      core::SelectForRetry(*ended, command.stages, rerun.scope, rerun.stage, rerun.changed);
+  if (selection.ok() != rerun.expected.has_value()) {
+    oracle_.Fail("to do " + rerun.of + " again: " + selection.status().ToString());
+  }
+  if (!selection.ok()) {
+    client.tries = kTriesMax;
+    return false;
+  }
+  command.retry_of = rerun.of;
+  command.carried = std::move(selection->carried);
+  command.left_out = std::move(selection->left_out);
+  if (room_.plant == Plant::kRetryGoesOn) command.left_out.clear();
+  for (const core::StageRun& stage : ended->stages) {
+    const bool succeeded = stage.state == core::StageState::kSucceeded && stage.result() != nullptr;
+    if (room_.plant != Plant::kRetryTakesAll || !succeeded || stage.attempts.empty()) continue;
+    command.carried[stage.plan.name] = {{ended->id, stage.plan.name, stage.latest()->number}, *stage.result()};
+  }
+  return true;
 }
 
 // --- what goes wrong ---
@@ -344,13 +444,19 @@ void World::Heal() {
   Disk().Heal();
   Disk().SetIgnoresSyncs(room_.plant == Plant::kSyncsIgnored);
   for (size_t i = 0; i < agents_.size(); ++i) network_->Mend(i);
+  // Somebody has found out that there are two of a name.
+  if (agents_.back()->machine().state == "twin-") agents_.back()->GoSilent();
 }
 
 bool World::IsQuiet() const {
   for (const auto& agent : agents_) {
-    if (!agent->holds_nothing()) return false;
+    if (!agent->holds_nothing() || !WrongServices(*agent).empty()) return false;
   }
   return true;
+}
+
+std::string World::WrongServices(const AgentHost& agent) const {
+  return agent.is_silent() ? "" : oracle_.CompareServices(agent.name(), agent.Services());
 }
 
 // Lives on without faults until everything has ended.
@@ -372,10 +478,15 @@ void World::Settle() {
     for (const Client& client : clients_) asked &= client.tries > 0;
     if (!asked || !oracle_.OpenRuns().empty()) continue;
     // Whoever is down has not been told yet.
-    const bool all_up = std::all_of(agents_.begin(), agents_.end(), [](const auto& agent) { return agent->up(); });
-    if (ended == 0 || !all_up) ended = kernel.now();
+    const bool all_up = std::all_of(agents_.begin(), agents_.end(),
+                                    [](const auto& agent) { return agent->up() || agent->is_silent(); });
+    if (ended == 0 || !all_up || !daemon_.up()) ended = kernel.now();
     if (IsQuiet()) return;
-    if (kernel.now() > ended + kQuiet) return oracle_.Fail("an agent still holds something of what has ended");
+    if (kernel.now() <= ended + kQuiet) continue;
+    for (const auto& agent : agents_) {
+      if (const std::string wrong = WrongServices(*agent); !wrong.empty()) oracle_.Fail(wrong);
+    }
+    return oracle_.Fail("an agent still holds something of what has ended");
   }
   if (!oracle_.OpenRuns().empty()) {
     const core::Run& run = *oracle_.FindRun(oracle_.OpenRuns().front());
@@ -391,6 +502,7 @@ Lived World::Run() {
   MakeClients();
   daemon_.Boot();
   room_.kernel.After(room_.random.Between(1'000, 10'000), [this] { Trouble(); });
+  if (room_.faults.reruns) AskAgain();
   const int64_t end = room_.random.Between(20'000, 150'000);
   while (oracle_.violation().empty() && room_.kernel.Step(end)) {
   }
@@ -426,6 +538,15 @@ const std::vector<PlantName>& Plants() {
       {Plant::kNeedsIgnored, "needs-ignored"},
       {Plant::kCancelledTooEarly, "cancelled-too-early"},
       {Plant::kDroppedResult, "dropped-result"},
+      {Plant::kLabelsIgnored, "labels-ignored"},
+      {Plant::kResourcesIgnored, "resources-ignored"},
+      {Plant::kRetryTakesAll, "retry-takes-all"},
+      {Plant::kRetryGoesOn, "retry-goes-on"},
+      {Plant::kRetryEditsHistory, "retry-edits-history"},
+      {Plant::kTwinAdmitted, "twin-admitted"},
+      {Plant::kGivesUpAlone, "gives-up-alone"},
+      {Plant::kSlowReturn, "slow-return"},
+      {Plant::kOldServiceStays, "old-service-stays"},
   };
   return kPlants;
 }
