@@ -2,8 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <ctime>
+#include <fstream>
 #include <functional>
 
 #include "cd4ml/yaml/yaml.h"
@@ -51,11 +56,46 @@ void ExpectRefused(const std::string& text, std::string_view code, int line = 0,
   }
 }
 
+// Reads `text` in a process of its own that may take `seconds` of processor time and 64 MiB beyond what it has, and returns
+// how that ended: "" when the reading came back with its findings.
+std::string EndOfReadingWithin(int seconds, const std::string& text) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto limit = [](int what, rlim_t most) {
+      const rlimit both{most, most};
+      if (setrlimit(what, &both) != 0) _exit(3);
+    };
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+#ifndef __SANITIZE_ADDRESS__  // It reserves terabytes.
+    limit(RLIMIT_AS, static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE) + (64 << 20)));
+#endif
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_CPU, static_cast<rlim_t>(seconds));
+    try {
+      FindingsOf(text);
+    } catch (const std::bad_alloc&) {
+      _exit(2);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  if (child < 0 || waitpid(child, &status, 0) != child) return "could not be tried";
+  if (WIFSIGNALED(status)) return "ended by signal " + std::to_string(WTERMSIG(status));
+  return WEXITSTATUS(status) == 0 ? "" : "ended for want of memory";
+}
+
 std::string Repeated(std::string_view text, size_t count) {
   std::string out;
   for (size_t i = 0; i < count; ++i) out += text;
   return out;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 
 const std::string kHead = "format: 1\npipeline: p\nstages: {a: {run: x}}\n";
 
@@ -324,6 +364,21 @@ TEST(Hostile, LoadsTenThousandStagesWithinItsBudget) {
   EXPECT_EQ(parsed.spec.stages.size(), 10'000u);
   EXPECT_LT(seconds, 4) << "0.7 s on a quiet machine; this bound only finds what is not linear";
   RecordProperty("milliseconds", static_cast<int>(seconds * 1000));
+}
+
+// What loops or is a bomb would take the whole machine without these limits.
+TEST(Hostile, TakesLittleTimeAndMemoryWhateverItReads) {
+  std::string bomb = "a0: &a0 [x, x]\n";
+  for (int i = 1; i < 30; ++i) {
+    const std::string before = "*a" + std::to_string(i - 1);
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + before + ", " + before + "]\n";
+  }
+  for (const std::string& text :
+       {std::string(",\n"), std::string("\x2c\x9d\x20\x45\x0a\x20\xbb\x20\x45\x45"), std::string("&a [*a]"), bomb,
+        std::string(2 << 20, '['), std::string(2 << 20, '{'), Repeated("- ", 1 << 20), std::string(8 << 20, 'a'),
+        "[" + Repeated("a,", 1'100'000) + "]", Repeated("- a\n", 1'100'000)}) {
+    EXPECT_EQ(EndOfReadingWithin(kSanitized ? 20 : 2, text), "") << text.substr(0, 40);
+  }
 }
 
 TEST(Hostile, BoundsStagesAndEdges) {
