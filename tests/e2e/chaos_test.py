@@ -1,5 +1,7 @@
 """The promises about crashes, cancellation and overload, held against the real programs. With CD4ML_LONG_TESTS, at full size."""
 import collections
+import fcntl
+import json
 import os
 import pathlib
 import queue
@@ -7,6 +9,7 @@ import random
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -98,9 +101,13 @@ class ChaosTest(StackTest):
         self.stack.session_ttl = self.SESSION_TTL
         self.dir = self.stack.dir
         os.mkfifo(self.dir / "fifo")
+        self.prepare()
         self.stack.start_daemon()
         self.seed = random.randrange(2**32)
         self.random = random.Random(self.seed)
+
+    def prepare(self) -> None:
+        """What must be there before the daemon is."""
 
     def say(self, text: str) -> None:
         print(f"\n    {text} (seed {self.seed})", flush=True)
@@ -383,8 +390,8 @@ class Cancelled(ChaosTest):
         return {pid: marks[mark] for pid, mark in processes(*marks).items()} if marks else {}
 
 
-class Triggers(ChaosTest):
-    """P1 and P2: what was acknowledged is there, once, whatever happens to the daemon."""
+class Triggering(ChaosTest):
+    """Runs are asked for without a pause."""
 
     IN_FLIGHT = 64
     # Ends by itself, without an agent.
@@ -395,10 +402,10 @@ class Triggers(ChaosTest):
         self.stack.register(self.PIPELINE)
         self.acknowledged = {}      # Key -> run.
 
-    def test_a_killed_daemon_has_every_acknowledged_run_and_no_key_twice(self):
-        kills = figure(15, 1000)
+    def trigger_through(self, kills: int, what: str, kill) -> None:
+        """Triggers without a pause while the daemon is ended again and again, and looks at what it then has."""
         unanswered, latencies, keys, asked_again = [], [], 0, 0
-        for kill in range(kills + 1):
+        for round in range(kills + 1):
             client = self.clients()
             # What had no answer is asked for again, and so is some of what had.
             again = unanswered + list(self.acknowledged)[-20:]
@@ -407,7 +414,7 @@ class Triggers(ChaosTest):
             for key in again:
                 client.send("start", key, "p", key)
             deadline = time.monotonic() + self.random.uniform(0.05, 0.5)
-            while time.monotonic() < deadline or (kill == kills and open_keys):
+            while time.monotonic() < deadline or (round == kills and open_keys):
                 while len(open_keys) < self.IN_FLIGHT and time.monotonic() < deadline:
                     keys += 1
                     open_keys.add(f"k{keys}")
@@ -415,19 +422,19 @@ class Triggers(ChaosTest):
                 answer = client.answer(0.01)
                 if answer is not None and self.take(answer, open_keys):
                     latencies.append(answer.ms)
-            if kill < kills:
-                self.stack.kill_daemon()
+            if round < kills:
+                kill()
             for answer in client.close():
                 self.take(answer, open_keys)
             unanswered = list(open_keys)
-            if kill < kills:
+            if round < kills:
                 self.stack.start_daemon()
         self.stack.kill_daemon()
         runs = dict(self.stack.query("SELECT run.trigger_key, pipeline.name || '/' || run.number FROM run "
                                      "JOIN pipeline ON pipeline.id = run.pipeline"))
         total, = self.stack.query("SELECT count(*) FROM run")[0]
         lost = {key: run for key, run in self.acknowledged.items() if runs.get(key) != run}
-        self.say(f"{kills} kills under {keys} triggers: {len(self.acknowledged)} acknowledged, {len(lost)} lost, {asked_again} asked "
+        self.say(f"{kills} {what} under {keys} triggers: {len(self.acknowledged)} acknowledged, {len(lost)} lost, {asked_again} asked "
                  f"again, {total} runs for {keys} keys; acknowledged after {spread(latencies)}")
         self.assertEqual(lost, {})
         self.assertEqual((total, len(self.acknowledged)), (keys, keys))
@@ -443,6 +450,13 @@ class Triggers(ChaosTest):
         self.assertEqual(self.acknowledged.setdefault(answer.id, answer.text), answer.text, "two runs for one key")
         return True
 
+
+class Triggers(Triggering):
+    """P1 and P2: what was acknowledged is there, once, whatever happens to the daemon."""
+
+    def test_a_killed_daemon_has_every_acknowledged_run_and_no_key_twice(self):
+        self.trigger_through(figure(15, 1000), "kills", self.stack.kill_daemon)
+
     def test_identical_triggers_at_once_start_one_run(self):
         count = figure(200, 1000)
         client = self.clients(connections=8)
@@ -453,6 +467,45 @@ class Triggers(ChaosTest):
         self.assertEqual(collections.Counter((a.code, a.text) for a in answers), {("OK", "p/1"): count})
         self.assertEqual(self.stack.query("SELECT count(*) FROM run"), [(1,)])
         self.say(f"{count} identical triggers at once: 1 run; answered after {spread([a.ms for a in answers])}")
+
+
+class PowerCuts(Triggering):
+    """P1 on a real file system, which forgets everything that was not synced."""
+
+    SHUTDOWN = 0x8004587D        # FS_IOC_SHUTDOWN.
+    WITHOUT_FLUSHING = 2
+
+    def prepare(self) -> None:
+        self.disk = self.dir / "daemon"
+        self.image = self.dir / "disk.img"
+        self.disk.mkdir()
+        with open(self.image, "wb") as image:
+            image.truncate(256 << 20)
+        made = subprocess.run(["mkfs.ext4", "-qF", self.image], capture_output=True, text=True)
+        if made.returncode == 0:
+            made = self.mount()
+        if made.returncode != 0:
+            self.skipTest("cannot mount a file system of its own here: " + made.stderr.strip())
+        self.addCleanup(subprocess.run, ["umount", "-l", self.disk], check=True)
+
+    def mount(self) -> subprocess.CompletedProcess:
+        return subprocess.run(["mount", "-o", "loop", self.image, self.disk], capture_output=True, text=True)
+
+    def test_a_machine_without_power_has_every_acknowledged_run_and_no_key_twice(self):
+        self.trigger_through(figure(5, 150), "power cuts", self.cut_power)
+
+    def cut_power(self) -> None:
+        # A machine that loses its power answers nothing meanwhile.
+        self.stack.daemon.send_signal(signal.SIGSTOP)
+        threads = pathlib.Path(f"/proc/{self.stack.daemon.pid}/task")
+        wait_for("the daemon to stand still", lambda: all(
+            (thread / "stat").read_text().rpartition(") ")[2].startswith("T") for thread in threads.iterdir()))
+        disk = os.open(self.disk, os.O_RDONLY)
+        fcntl.ioctl(disk, self.SHUTDOWN, struct.pack("I", self.WITHOUT_FLUSHING))
+        os.close(disk)
+        self.stack.kill_daemon()
+        subprocess.run(["umount", self.disk], check=True)
+        self.assertEqual(self.mount().returncode, 0)
 
 
 class FailedSyncs(ChaosTest):
@@ -525,7 +578,7 @@ class Overload(ChaosTest):
         self.stack.commit({"talk.sh": (HERE / "talk.sh").read_text()})
         self.stack.register(f"format: 1\npipeline: live\ndefaults: {{env: {{DIR: {self.dir}}}}}\nstages:\n" +
                             "".join(f"  {name}: {{run: bash talk.sh}}\n" for name in names))
-        self.stack.register(Triggers.PIPELINE, "flood.cd4ml.yaml")
+        self.stack.register(Triggering.PIPELINE, "flood.cd4ml.yaml")
         for n in range(self.AGENTS):
             self.stack.start_agent(f"a{n}", "--slots", str(self.SLOTS))
         self.stack.cli("run", "start", "live")
@@ -558,6 +611,49 @@ class Overload(ChaosTest):
         self.assertEqual([a.text for a in answers if not a.ok and "try again" not in a.text], [])
         self.assertEqual(self.stack.query("SELECT count(*) - 1 FROM run"), [(codes["OK"],)])    # One is of the pipeline `live`.
         self.assertLessEqual(memory, 512)
+
+
+class Crowd(ChaosTest):
+    """P20 with many agents: ten thousand triggers a minute beside them cost no lease and keep no heartbeat waiting."""
+
+    SESSION_TTL = "30s" if LONG else "6s"
+    TRIGGERS_A_MINUTE = 10_000
+
+    def test_many_agents_keep_their_leases_beside_a_flood(self):
+        count, seconds, heartbeat_ms = figure(50, 1000), figure(6, 3600), figure(1000, 5000)
+        self.stack.register("format: 1\npipeline: live\nstages:\n" + "".join(f"  s{n}: {{run: 'true'}}\n" for n in range(count)))
+        self.stack.register(Triggering.PIPELINE, "flood.cd4ml.yaml")
+        agents = subprocess.Popen([stack.BIN / "e2e_agents", self.stack.server, str(count), str(heartbeat_ms)], text=True,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(agents.kill)
+        self.assertEqual(agents.stdout.readline(), "ready\n")
+        self.stack.cli("run", "start", "live")
+        wait_for("all leases", lambda: self.stack.query("SELECT count(*) FROM attempt") == [(count,)])
+
+        triggers = self.TRIGGERS_A_MINUTE * seconds // 60
+        client = self.clients(connections=figure(8, 40))
+        answers, began = [], time.monotonic()
+        for n in range(triggers):
+            while (wait := began + 60 * n / self.TRIGGERS_A_MINUTE - time.monotonic()) > 0:
+                answers.append(client.answer(wait))
+            client.send("start", str(n), "p", f"k{n}")
+        answers = [answer for answer in answers + client.close() if answer is not None]
+        took = time.monotonic() - began
+        told = json.loads(agents.communicate()[0])      # They end their stages now.
+        self.stack.cli("run", "wait", "live/1")
+
+        codes = collections.Counter(answer.code for answer in answers)
+        memory = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{self.stack.daemon.pid}/status").read_text())[1]) >> 10
+        self.say(f"{triggers} triggers in {took:.0f} s beside {count} agents: {dict(codes)}, answered after "
+                 f"{spread([a.ms for a in answers])}; {told}; the daemon took {memory} MiB at most")
+        self.assertEqual(len(answers), triggers)
+        self.assertLessEqual(set(codes), {"OK", "RESOURCE_EXHAUSTED"})
+        self.assertEqual((told["lost"], told["refused"], told["failed_reports"]), (0, 0, 0))
+        self.assertEqual((told["held"], told["taken"]), (count, count))
+        self.assertEqual(self.stack.query("SELECT state, count(*) FROM attempt GROUP BY state"), [("succeeded", count)])
+        self.assertLessEqual(memory, 512)
+        if LONG:   # A machine that tests a commit may be too busy for this.
+            self.assertLessEqual(told["p99_ms"], 250)
 
 
 if __name__ == "__main__":
