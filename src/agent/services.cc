@@ -93,7 +93,9 @@ void Services::Release(const core::AttemptId& deploy, int64_t revision) {
   const auto found = claims_.find(deploy);
   if (found == claims_.end()) return;
   found->second.until = revision;
-  if (revision == 0 || revision_ < revision) return;  // The desired state is still to come.
+  // The desired state is still to come. For a deploy that was given up (0), any of this session will do: there may be
+  // nothing more to say for long.
+  if (revision_ == 0 || revision_ < revision) return;
   claims_.erase(found);
   Change();
 }

@@ -341,6 +341,24 @@ TEST_F(ServiceTest, DesiredServicesAreStartedAndThoseNoLongerDesiredAreStopped) 
   EXPECT_TRUE(WaitForProcesses({}));
 }
 
+// The daemon has given the deploy up, and has nothing more to say when the agent is back.
+TEST_F(ServiceTest, ADeployThatIsLostLeavesTheEnvironmentToTheServiceThatIsLive) {
+  const core::Outcome first = world_.Perform(Release(Pipeline(kRun), 2, 1));
+  ASSERT_TRUE(first.service) << first.message;
+  const std::string go = world_.dir.At("go"), up = world_.dir.At("up");
+  const Task task = Release(
+      Pipeline("echo up >> " + up + "; until [ -e " + go + " ]; do sleep 0.01; done; " + kRun, "60s"), 3, 2);
+  world_.daemon.Want(task);
+  ASSERT_TRUE(world_.WaitForFile(up));
+  world_.daemon.Forbid(task.attempt);
+  world_.daemon.SetAway(true);
+  world_.daemon.Unwant(task.attempt);
+  world_.dir.Write("go", "");
+  ASSERT_TRUE(world_.WaitForFile(world_.dir.At("agent/attempts/shop.2.release.1/outcome.json")));
+  world_.daemon.SetAway(false);
+  EXPECT_TRUE(WaitForProcesses({"service.shop.1.release"}));
+}
+
 TEST_F(ServiceTest, PredictionsArriveAlsoThoseMadeWhileTheDaemonWasAway) {
   const core::Outcome outcome = world_.Perform(Release(Pipeline(kRun), 2, 1));
   ASSERT_TRUE(outcome.service) << outcome.message;
