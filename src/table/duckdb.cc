@@ -41,6 +41,9 @@ struct String {
 };
 static_assert(sizeof(String) == 16);
 
+// Of tables with more columns, 2,048 rows at a time are too much memory to have twice.
+constexpr size_t kColumnsOverlapped = 256;
+
 constexpr int kTypeBigint = 5;
 constexpr int kTypeDouble = 11;
 constexpr int kTypeVarchar = 17;
@@ -84,8 +87,8 @@ struct DuckDbApi {
   void* (*vector_get_data)(void* vector);
   uint64_t* (*vector_get_validity)(void* vector);
   void (*vector_ensure_validity_writable)(void* vector);
-  void (*vector_assign_string_element_len)(void* vector, uint64_t row, const char* text,
-                                           uint64_t length);
+  void (*unsafe_vector_assign_string_element_len)(void* vector, uint64_t row, const char* text,
+                                                  uint64_t length);
   void* (*create_logical_type)(int type);
   void (*destroy_logical_type)(void** type);
   void* (*create_data_chunk)(void** types, uint64_t count);
@@ -132,7 +135,7 @@ const char* FindAll(void* library, DuckDbApi& api) {
   CD4ML_FIND(vector_get_data);
   CD4ML_FIND(vector_get_validity);
   CD4ML_FIND(vector_ensure_validity_writable);
-  CD4ML_FIND(vector_assign_string_element_len);
+  CD4ML_FIND(unsafe_vector_assign_string_element_len);
   CD4ML_FIND(create_logical_type);
   CD4ML_FIND(destroy_logical_type);
   CD4ML_FIND(create_data_chunk);
@@ -362,13 +365,16 @@ Appender::Appender(Database& database, std::string table, size_t numbers, size_t
   std::vector<void*> types(columns_, varchar);
   std::fill_n(types.begin(), numbers, bigint);
   chunk_ = api_.create_data_chunk(types.data(), types.size());
+  if (columns_ <= kColumnsOverlapped) handed_over_ = api_.create_data_chunk(types.data(), types.size());
   api_.destroy_logical_type(&bigint);
   api_.destroy_logical_type(&varchar);
   for (size_t i = 0; i < columns_; ++i) vectors_.push_back(api_.data_chunk_get_vector(chunk_, i));
 }
 
 Appender::~Appender() {
+  Write().IgnoreError();
   api_.destroy_data_chunk(&chunk_);
+  if (handed_over_ != nullptr) api_.destroy_data_chunk(&handed_over_);
   api_.appender_destroy(&appender_);
 }
 
@@ -378,7 +384,7 @@ void Appender::Set(size_t column, int64_t number) {
 }
 
 void Appender::Set(size_t column, std::string_view text) {
-  api_.vector_assign_string_element_len(vectors_[column], row_, text.data(), text.size());
+  api_.unsafe_vector_assign_string_element_len(vectors_[column], row_, text.data(), text.size());
   set_[column] = true;
 }
 
@@ -396,16 +402,29 @@ absl::Status Appender::EndRow() {
 absl::Status Appender::Flush() {
   CD4ML_RETURN_IF_ERROR(database_.Stopped());
   api_.data_chunk_set_size(chunk_, row_);
-  if (api_.append_data_chunk(appender_, chunk_) != kSuccess) return Failed();
-  api_.data_chunk_reset(chunk_);
+  CD4ML_RETURN_IF_ERROR(Write());
+  const auto append = [this, chunk = chunk_] {
+    if (api_.append_data_chunk(appender_, chunk) != kSuccess) return Failed();
+    api_.data_chunk_reset(chunk);
+    return absl::OkStatus();
+  };
+  if (handed_over_ == nullptr) {
+    CD4ML_RETURN_IF_ERROR(append());
+  } else {
+    written_ = std::async(std::launch::async, append);
+    std::swap(chunk_, handed_over_);
+  }
   // Resetting may move the data.
   for (size_t i = 0; i < columns_; ++i) vectors_[i] = api_.data_chunk_get_vector(chunk_, i);
   row_ = 0;
   return absl::OkStatus();
 }
 
+absl::Status Appender::Write() { return written_.valid() ? written_.get() : absl::OkStatus(); }
+
 absl::Status Appender::Finish() {
   CD4ML_RETURN_IF_ERROR(Flush());
+  CD4ML_RETURN_IF_ERROR(Write());
   return api_.appender_close(appender_) == kSuccess ? absl::OkStatus() : Failed();
 }
 

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -96,7 +97,7 @@ class Appender {
   Appender(const Appender&) = delete;
   Appender& operator=(const Appender&) = delete;
 
-  // Sets a value of the current row; what is not set is NULL. `text` must be UTF-8.
+  // Sets a value of the current row; what is not set is NULL. `text` must be UTF-8, which is not looked at again.
   void Set(size_t column, int64_t number);
   void Set(size_t column, std::string_view text);
   absl::Status EndRow();
@@ -105,6 +106,7 @@ class Appender {
 
  private:
   absl::Status Flush();
+  absl::Status Write();   // What the last Flush has handed over is in the table when this returns.
   absl::Status Failed() const;
 
   const DuckDbApi& api_;
@@ -114,7 +116,9 @@ class Appender {
   size_t row_ = 0;
   size_t row_max_;
   void* appender_ = nullptr;
-  void* chunk_ = nullptr;
+  void* chunk_ = nullptr;        // What is being filled, …
+  void* handed_over_ = nullptr;  // … and what a thread writes meanwhile; of wide tables there is only the first.
+  std::future<absl::Status> written_;
   std::vector<void*> vectors_;
   std::vector<bool> set_;
 };

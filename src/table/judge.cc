@@ -2,6 +2,7 @@
 #include "table/judge.h"
 
 #include <algorithm>
+#include <sstream>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -9,6 +10,7 @@
 namespace cd4ml::table {
 
 constexpr size_t kNamesMax = 20;
+constexpr int64_t kLinesMax = 1'000'000'000'000;   // Of one file.
 
 std::string Percent(double share) { return core::FormatNumber(100 * share) + "%"; }
 
@@ -130,6 +132,25 @@ absl::StatusOr<std::string> Filled(const Case& it, const Table& table, const std
   CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
   CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, {column}));
   return kinds.at(column) == ColumnKind::kNumber ? table.Number(sql) : table.Value(sql);
+}
+
+std::string FirstPlaces(const std::string& condition, const std::string& file, const std::string& line) {
+  return "array_to_string(min(" + file + " * " + std::to_string(kLinesMax) + " + " + line + ", " +
+         std::to_string(core::kOffendingRowsMax) + ") FILTER (WHERE " + condition + "), ' ')";
+}
+
+absl::StatusOr<std::vector<std::string>> RowsAt(const Case& it, const Table& table, const std::optional<std::string>& places,
+                                                const std::vector<std::string>& columns) {
+  if (!places) return std::vector<std::string>();
+  std::vector<std::string> lines, pairs;
+  std::istringstream text(*places);
+  for (int64_t place = 0; text >> place;) {
+    lines.push_back(std::to_string(place % kLinesMax));
+    pairs.push_back("(" + std::to_string(place / kLinesMax) + ", " + lines.back() + ")");
+  }
+  // Most of a table is passed over by the lines alone.
+  return OffendingRows(it, table, table.sql, "line IN (" + Join(lines, ", ") + ") AND (file, line) IN (" + Join(pairs, ", ") + ")",
+                       columns);
 }
 
 // --- groups ---

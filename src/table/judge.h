@@ -60,6 +60,10 @@ absl::StatusOr<std::vector<std::string>> OffendingRows(const Case& it, const Tab
                                                        const std::string& from,
                                                        const std::string& condition,
                                                        const std::vector<std::string>& columns);
+// Returns the SQL aggregate that gives the places of the first rows that fulfil `condition`, and such rows as OffendingRows does.
+std::string FirstPlaces(const std::string& condition, const std::string& file = "file", const std::string& line = "line");
+absl::StatusOr<std::vector<std::string>> RowsAt(const Case& it, const Table& table, const std::optional<std::string>& places,
+                                                const std::vector<std::string>& columns);
 // Returns "line 5", with the file where there is more than one.
 std::string Where(const Table& table, int64_t file, int64_t line);
 

@@ -101,28 +101,40 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
   return files;
 }
 
-// Writes rows into a table whose columns may still grow.
+// Writes rows into a table whose columns may still grow. Rows of another width go into a part of their own: appending again
+// to a table that has rows takes 256 KiB for each of its columns.
 class TableWriter {
  public:
   TableWriter(Database& database, Table& table) : database_(database), table_(table) {}
+  ~TableWriter() {
+    appender_.reset();
+    for (size_t i = 1; i < rooms_.size(); ++i) database_.Execute("DROP TABLE IF EXISTS " + PartName(i)).IgnoreError();
+  }
+  TableWriter(const TableWriter&) = delete;
+  TableWriter& operator=(const TableWriter&) = delete;
 
-  // Makes the table when it has no rows yet, which is quick also for thousands of columns. Later it gets room for twice
-  // as many at a time: a file may bring a new one in every line.
+  // Before there are rows, the table is made anew. Later a part gets room for twice as many: a file may bring a new column in
+  // every line.
   absl::Status AddColumns(const std::vector<std::string>& names) {
     if (table_.columns.size() + names.size() > kColumnsMax) {
       return absl::InvalidArgumentError("more than " + std::to_string(kColumnsMax) + " columns");
     }
     table_.columns.insert(table_.columns.end(), names.begin(), names.end());
-    if (table_.columns.size() <= room_) return absl::OkStatus();
+    if (table_.columns.size() <= rooms_.back()) return absl::OkStatus();
     CD4ML_RETURN_IF_ERROR(Finish());
-    const size_t had = room_;
-    room_ = written_ ? std::min(kColumnsMax, std::max(table_.columns.size(), 2 * room_)) : table_.columns.size();
-    return written_ ? Widen(had) : Create();
+    if (written_) {
+      rooms_.push_back(std::min(kColumnsMax, std::max(table_.columns.size(), 2 * rooms_.back())));
+    } else {
+      rooms_.back() = table_.columns.size();
+    }
+    std::string columns = "file BIGINT, line BIGINT, bad VARCHAR";
+    for (size_t i = 0; i < rooms_.back(); ++i) columns += ", c" + std::to_string(i) + " VARCHAR";
+    return database_.Execute("CREATE OR REPLACE TABLE " + PartName(rooms_.size() - 1) + " (" + columns + ")");
   }
 
   void BeginRow(int64_t line) {
     if (!appender_) {
-      appender_ = std::make_unique<Appender>(database_, table_.sql, /*numbers=*/2, 1 + room_);
+      appender_ = std::make_unique<Appender>(database_, PartName(rooms_.size() - 1), /*numbers=*/2, 1 + rooms_.back());
     }
     written_ = true;
     appender_->Set(0, static_cast<int64_t>(table_.files.size()) - 1);
@@ -137,6 +149,28 @@ class TableWriter {
     appender_->Set(2, problem + ": " + Clip(raw, kRawMax));
     return EndRow();
   }
+
+  // Writes what is left, and makes one table of all parts.
+  absl::Status Close() {
+    CD4ML_RETURN_IF_ERROR(Finish());
+    if (rooms_.size() == 1) return absl::OkStatus();
+    std::string selects;
+    for (size_t part = 0; part < rooms_.size(); ++part) {
+      selects += std::string(part == 0 ? "" : " UNION ALL ") + "SELECT file, line, bad";
+      for (size_t i = 0; i < table_.columns.size(); ++i)
+        selects += (i < rooms_[part] ? ", c" : ", CAST(NULL AS VARCHAR) AS c") + std::to_string(i);
+      selects += " FROM " + PartName(part);
+    }
+    const std::string whole = table_.sql + "_whole";
+    const SingleThread single(database_);   // Each has its own rows of every column in memory.
+    CD4ML_RETURN_IF_ERROR(single.status());
+    CD4ML_RETURN_IF_ERROR(database_.Execute("CREATE TABLE " + whole + " AS " + selects));
+    CD4ML_RETURN_IF_ERROR(database_.Execute("DROP TABLE " + table_.sql));
+    return database_.Execute("ALTER TABLE " + whole + " RENAME TO " + table_.sql);
+  }
+
+ private:
+  std::string PartName(size_t part) const { return part == 0 ? table_.sql : table_.sql + "_" + std::to_string(part); }
   absl::Status Finish() {
     if (!appender_) return absl::OkStatus();
     const absl::Status status = appender_->Finish();
@@ -144,26 +178,10 @@ class TableWriter {
     return status;
   }
 
- private:
-  absl::Status Create() {
-    std::string columns = "file BIGINT, line BIGINT, bad VARCHAR";
-    for (size_t i = 0; i < room_; ++i) columns += ", c" + std::to_string(i) + " VARCHAR";
-    return database_.Execute("CREATE OR REPLACE TABLE " + table_.sql + " (" + columns + ")");
-  }
-  absl::Status Widen(size_t had) {
-    std::string columns = "*";
-    for (size_t i = had; i < room_; ++i) columns += ", CAST(NULL AS VARCHAR) AS c" + std::to_string(i);
-    const std::string wide = table_.sql + "_wide";
-    CD4ML_RETURN_IF_ERROR(
-        database_.Execute("CREATE OR REPLACE TABLE " + wide + " AS SELECT " + columns + " FROM " + table_.sql));
-    CD4ML_RETURN_IF_ERROR(database_.Execute("DROP TABLE " + table_.sql));
-    return database_.Execute("ALTER TABLE " + wide + " RENAME TO " + table_.sql);
-  }
-
   Database& database_;
   Table& table_;
   std::unique_ptr<Appender> appender_;
-  size_t room_ = 0;   // Columns that the table has in SQL; those behind `table_.columns` are not used yet.
+  std::vector<size_t> rooms_{0};   // By part, the columns that it has; those behind `table_.columns` are not used yet.
   bool written_ = false;
 };
 
@@ -198,12 +216,10 @@ class Loader {
     return LoadCsv(reader);
   }
 
-  absl::Status Finish() { return writer_.Finish(); }
-
-  // Lets the table be what its Parquet files say, where it is made of such: they are read where and when a rule asks for
+  // Ends the table. It is what its Parquet files say, where it is made of such: they are read where and when a rule asks for
   // some of their columns, which is quicker than to copy all of them.
   absl::Status Close() {
-    if (parquet_.empty()) return absl::OkStatus();
+    if (parquet_.empty()) return writer_.Close();
     for (const std::string& type : parquet_types_) table_.natives.push_back(NativeOf(type));
     std::string selects;
     for (size_t i = 0; i < parquet_.size(); ++i) selects += (i == 0 ? "" : " UNION ALL ") + SelectOf(parquet_[i], i);
@@ -363,7 +379,6 @@ class Loader {
     std::vector<std::string> names;
     for (const Row& row : described) names.push_back(row[0].value_or(""));
     CD4ML_RETURN_IF_ERROR(MatchColumns(names));
-    CD4ML_RETURN_IF_ERROR(writer_.Finish());
     ParquetFile& added = parquet_.emplace_back(ParquetFile{file, std::vector<std::string>(names.size())});
     parquet_types_.resize(names.size(), described.empty() ? "" : kUnknownType);
     for (size_t i = 0; i < names.size(); ++i) {
@@ -451,7 +466,7 @@ absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, s
   Loader loader(database, source, table);
   for (const fs::path& file : files) {
     absl::Status loaded = loader.LoadFile(file);
-    if (loaded.ok()) loaded = loader.Finish();
+    if (loaded.ok() && file == files.back()) loaded = loader.Close();
     if (loaded.ok()) continue;
     // Whatever the engine says about a file is about its content, except that there is no room for
     // it.
@@ -459,7 +474,6 @@ absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, s
     if (absl::IsResourceExhausted(loaded)) return absl::ResourceExhaustedError(message);
     return absl::InvalidArgumentError(message);
   }
-  CD4ML_RETURN_IF_ERROR(loader.Close());
   if (source.csv) CD4ML_RETURN_IF_ERROR(TakeStatedTypes(*source.csv, table));
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> counts,
                          database.Query("SELECT count(*), count(bad) FROM " + table.sql));

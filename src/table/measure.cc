@@ -7,28 +7,18 @@
 #include <limits>
 
 #include "cd4ml/base/status.h"
+#include "table/judge.h"
+#include "table/wide.h"
 
 namespace cd4ml::table {
 namespace {
 
 using core::ColumnProfile;
 
-// Longer texts are no categories; they count as "other".
-constexpr int kCategoryMax = 200;
-
 std::string Join(const std::vector<std::string>& texts) {
   std::string joined;
   for (const std::string& text : texts) joined += (joined.empty() ? "" : ", ") + text;
   return joined;
-}
-
-int64_t Integer(const std::optional<std::string>& text) { return text ? std::stoll(*text) : 0; }
-
-// Not std::stod, which throws for the smallest numbers that there are.
-double Number(const std::optional<std::string>& text) {
-  double number = 0;
-  if (text) std::from_chars(text->data(), text->data() + text->size(), number);
-  return number;
 }
 
 // Counts the numbers of a column into `column.edges`, with their extent. `numbers` is a table or
@@ -53,9 +43,9 @@ absl::Status CountNumbers(Database& database, const std::string& numbers, Column
       continue;
     }
     column.counts[static_cast<size_t>(Integer(row[0]))] = count;
-    if (!seen) column.min = Number(row[2]);
-    column.max = Number(row[3]);  // The bins come in ascending order.
-    sum += Number(row[4]);
+    if (!seen) column.min = NumberOf(row[2]);
+    column.max = NumberOf(row[3]);  // The bins come in ascending order.
+    sum += NumberOf(row[4]);
     seen = true;
   }
   if (seen) column.mean = sum / static_cast<double>(column.rows - column.nulls);
@@ -84,8 +74,6 @@ absl::Status CountCategories(Database& database, const Table& table, const std::
 
 // Columns of numbers that are measured together: with thousands of columns, the statements themselves take the time.
 constexpr size_t kBatch = 16;
-// Of a table with more columns than this, some are copied before they are looked at one by one.
-constexpr size_t kWide = 256;
 
 struct Measured {
   std::string sql;           // The column.
@@ -100,34 +88,14 @@ std::string ForEach(const std::vector<Measured>& columns, const Make& make) {
   return Join(parts);
 }
 
-// Returns "quantile_disc(v0, [0.1, 0.2])": a list.
-std::string Quantiles(const std::string& function_of, const std::vector<double>& shares) {
-  std::vector<std::string> literals;
-  for (const double share : shares) literals.push_back(Literal(share));
-  return function_of + ", [" + Join(literals) + "])";
-}
-
-// Sets what the order of the numbers says: quantiles, also as the borders of the bins, where equal ones are one border.
+// Sets what the order of the numbers says: quantiles, also as the borders of the bins.
 absl::Status FindQuantiles(Database& database, const std::vector<Measured>& columns) {
-  std::vector<double> borders;
-  for (int i = 1; i < core::kProfileBins; ++i) borders.push_back(static_cast<double>(i) / core::kProfileBins);
-  const std::vector<double> shares(std::begin(core::kProfileQuantiles), std::end(core::kProfileQuantiles));
-  // Of halves, whose differences are always numbers.
-  const std::string lists = ForEach(columns, [&](const std::string& v, size_t) {
-    return "unnest(list_concat(" + Quantiles("quantile_disc(" + v, borders) + ", " +
-           Quantiles("quantile_cont(" + v + " / 2", shares) + "))";
-  });
+  const std::string lists =
+      ForEach(columns, [](const std::string& v, size_t) { return "unnest(" + QuantileList(v) + ")"; });
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, database.Query("SELECT " + lists + " FROM cd4ml_numbers"));
   for (size_t i = 0; i < rows.size(); ++i) {
     for (size_t c = 0; c < columns.size(); ++c) {
-      if (!rows[i][c]) continue;   // There are no numbers.
-      ColumnProfile& column = *columns[c].profile;
-      const double value = Number(rows[i][c]);
-      if (i >= borders.size()) {
-        column.quantiles.push_back(2 * value);
-      } else if (column.edges.empty() || value > column.edges.back()) {
-        column.edges.push_back(value);
-      }
+      if (rows[i][c]) AddQuantile(i, NumberOf(rows[i][c]), *columns[c].profile);   // Or there are no numbers.
     }
   }
   return absl::OkStatus();
@@ -148,8 +116,8 @@ absl::Status CountBatch(Database& database, const std::vector<Measured>& columns
     ColumnProfile& column = *measured.profile;
     const int64_t numbers = Integer(rows[0][at]);
     column.nulls = column.rows - numbers;
-    column.min = Number(rows[0][at + 1]);
-    column.max = Number(rows[0][at + 2]);
+    column.min = NumberOf(rows[0][at + 1]);
+    column.max = NumberOf(rows[0][at + 2]);
     column.distinct = Integer(rows[0][at + 3]);
     column.type = *rows[0][at + 4] == "true" ? "BIGINT" : "DOUBLE";
     at += 5;
@@ -164,9 +132,8 @@ absl::Status CountBatch(Database& database, const std::vector<Measured>& columns
   return absl::OkStatus();
 }
 
-// Sets mean and deviation. What is too large to be squared is measured in a larger unit.
+// Sets mean and deviation.
 absl::Status FindMoments(Database& database, const std::vector<Measured>& columns) {
-  constexpr double kSquaredMax = 1e150;
   std::vector<double> units;
   for (const Measured& measured : columns) {
     const double size = std::max(std::abs(measured.profile->min), std::abs(measured.profile->max));
@@ -178,15 +145,11 @@ absl::Status FindMoments(Database& database, const std::vector<Measured>& column
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> means, database.Query("SELECT " + averages + " FROM cd4ml_numbers"));
   // From the differences to the mean: of numbers that lie close together far from zero, nothing else is exact.
   const std::string squares = ForEach(columns, [&](const std::string& v, size_t c) {
-    return "fsum(power(" + in_units(v, c) + " - " + Literal(Number(means[0][c])) + ", 2))";
+    return "fsum(power(" + in_units(v, c) + " - " + Literal(NumberOf(means[0][c])) + ", 2))";
   });
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> sums, database.Query("SELECT " + squares + " FROM cd4ml_numbers"));
   for (size_t c = 0; c < columns.size(); ++c) {
-    ColumnProfile& column = *columns[c].profile;
-    const auto numbers = static_cast<double>(column.rows - column.nulls);
-    column.mean = std::clamp(Number(means[0][c]) * units[c], column.min, column.max);
-    const double deviation = numbers < 2 ? 0 : std::sqrt(Number(sums[0][c]) / (numbers - 1));
-    column.std = std::min(deviation * units[c], std::numeric_limits<double>::max());
+    SetMoments(NumberOf(means[0][c]), NumberOf(sums[0][c]), units[c], *columns[c].profile);
   }
   return absl::OkStatus();
 }
@@ -247,15 +210,48 @@ absl::Status ProfileBatch(Database& database, const Table& table, size_t first, 
 
 }  // namespace
 
+double NumberOf(const std::optional<std::string>& text) {
+  double number = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), number);
+  return number;
+}
+
+std::string QuantileList(const std::string& v) {
+  std::vector<std::string> borders, shares;
+  for (int i = 1; i < core::kProfileBins; ++i) borders.push_back(Literal(static_cast<double>(i) / core::kProfileBins));
+  for (const double share : core::kProfileQuantiles) shares.push_back(Literal(share));
+  // Of halves, whose differences are always numbers.
+  return "list_concat(quantile_disc(" + v + ", [" + Join(borders) + "]), quantile_cont(" + v + " / 2, [" + Join(shares) + "]))";
+}
+
+void AddQuantile(size_t i, double value, ColumnProfile& column) {
+  if (i + 1 >= core::kProfileBins) {
+    column.quantiles.push_back(2 * value);
+  } else if (column.edges.empty() || value > column.edges.back()) {
+    column.edges.push_back(value);
+  }
+}
+
+void SetMoments(double mean, double squares, double unit, ColumnProfile& column) {
+  const auto numbers = static_cast<double>(column.rows - column.nulls);
+  column.mean = std::clamp(mean * unit, column.min, column.max);
+  const double deviation = numbers < 2 ? 0 : std::sqrt(squares / (numbers - 1));
+  column.std = std::min(deviation * unit, std::numeric_limits<double>::max());
+}
+
 absl::StatusOr<core::TableProfile> MeasureProfile(Database& database, const Table& table) {
   const SingleThread single(database);
   CD4ML_RETURN_IF_ERROR(single.status());
   core::TableProfile profile;
   profile.rows = table.rows;
+  if (table.columns.size() > kWideColumns && table.rows <= kWideRows) {
+    CD4ML_RETURN_IF_ERROR(ProfileWide(database, table, profile));
+    return profile;
+  }
   for (size_t first = 0; first < table.columns.size(); first += kBatch) {
     const size_t end = std::min(first + kBatch, table.columns.size());
-    Table part = table;   // The same, or a copy of these columns alone.
-    if (table.columns.size() > kWide) {
+    Table part = table;   // The same, or a copy of these columns alone: a statement about all takes longer, the more there are.
+    if (table.columns.size() > kWideColumns) {
       part.sql = "cd4ml_narrow";
       std::vector<std::string> copied = {"line"};
       for (size_t i = first; i < end; ++i) {

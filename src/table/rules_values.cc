@@ -284,8 +284,8 @@ Judged Judge(const Case& it, const ColumnRule& column) {
                         "), count(*) FILTER (WHERE " + kEmpty + ")";
   for (size_t i = 0; i < view.demands.size(); ++i)
     counted += ", count(*) FILTER (WHERE broken" + std::to_string(i) + ")";
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         QueryGroups(it, grouping, counted, view.sql));
+  if (!grouping.is_set()) counted += ", " + FirstPlaces(view.any_bad) + ", " + FirstPlaces(kEmpty);
+  CD4ML_ASSIGN_OR_RETURN(std::vector<Row> rows, QueryGroups(it, grouping, counted, view.sql));
   std::string left_out;
   if (column.outliers) {
     CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> read,
@@ -297,6 +297,9 @@ Judged Judge(const Case& it, const ColumnRule& column) {
     result.message += left_out;
     return result;
   }
+
+  const std::optional<std::string> empty_places = rows[0].back(), bad_places = *std::prev(rows[0].end(), 2);
+  rows[0].resize(rows[0].size() - 2);
   const ColumnCounts counts = ReadCounts(rows[0]);
   const bool too_bad = Exceeds(counts.bad, column.max_bad_share, table->rows);
   const bool too_empty = column.max_nulls && Exceeds(counts.empty, *column.max_nulls, table->rows);
@@ -309,9 +312,8 @@ Judged Judge(const Case& it, const ColumnRule& column) {
   result.bound = report_empty ? ShareBound(*column.max_nulls, "empty")
                               : ShareBound(column.max_bad_share, "bad rows");
   if (reported > 0) {
-    CD4ML_ASSIGN_OR_RETURN(
-        result.rows, OffendingRows(it, *table, view.sql, report_empty ? kEmpty : view.any_bad,
-                                   {column.column}));
+    CD4ML_ASSIGN_OR_RETURN(result.rows,
+                           RowsAt(it, *table, report_empty ? empty_places : bad_places, {column.column}));
   }
   return Ended(it, std::move(result), too_bad || too_empty,
                "of " + std::to_string(table->rows) + " rows " +
@@ -333,9 +335,9 @@ Judged Judge(const Case& it, const core::SqlRule& sql) {
     return absl::InvalidArgumentError("the predicate gives a " + *type[0][0] +
                                       ", not true or false");
   const std::string bad = "cd4ml_bad IS NOT NULL OR (" + predicate + " IS NOT TRUE)";
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE " + bad + ")",
-                                     view, "cd4ml_bad"));
+  std::string counted = "count(*), count(*) FILTER (WHERE " + bad + ")";
+  if (!grouping.is_set()) counted += ", " + FirstPlaces(bad, "cd4ml_file", "cd4ml_line");
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, QueryGroups(it, grouping, counted, view, "cd4ml_bad"));
   if (grouping.is_set()) {
     std::vector<Group> groups;
     for (const Row& row : rows) {
@@ -355,12 +357,7 @@ Judged Judge(const Case& it, const core::SqlRule& sql) {
   result.observed = ShareObserved(bad_rows, table->rows, "bad");
   result.observed_number = Share(bad_rows, table->rows);
   result.bound = ShareBound(sql.max_bad_share, "bad rows");
-  const std::string places = "(file, line) IN (SELECT (cd4ml_file, cd4ml_line) FROM " + view +
-                             " WHERE " + bad + " ORDER BY cd4ml_file, cd4ml_line LIMIT " +
-                             std::to_string(core::kOffendingRowsMax) + ")";
-  if (bad_rows > 0) {
-    CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(it, *table, table->sql, places, columns));
-  }
+  CD4ML_ASSIGN_OR_RETURN(result.rows, RowsAt(it, *table, rows[0][3], columns));
   std::string message = result.observed + ": " + sql.predicate;
   return Ended(it, std::move(result), Exceeds(bad_rows, sql.max_bad_share, table->rows),
                std::move(message));

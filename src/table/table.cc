@@ -15,7 +15,27 @@ constexpr double kKindShare = 0.9;
 constexpr int64_t kKindRows = 10'000;
 constexpr size_t kKindColumns = 4;   // Looked at by one statement.
 
-ColumnKind KindOf(core::ColumnType type) {
+// Says what the values of `columns` are, of rows that are spread evenly over the table.
+absl::Status AddKinds(Database& database, const Table& table, const std::vector<std::string>& columns,
+                      std::map<std::string, ColumnKind>& kinds) {
+  std::string counts;
+  for (const std::string& column : columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(" + table.Number(sql) + "), count(" + table.Time(sql) + "), " + CountNans(sql));
+  }
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query("SELECT " + counts + " FROM " + table.sql +
+                                        " WHERE " + SampleCondition(table)));
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const auto count = [&](size_t k) { return std::stoll(*rows[0][4 * i + k]); };
+    kinds[columns[i]] = KindOfCounts(count(0), count(1), count(2), count(3));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+ColumnKind KindOfType(core::ColumnType type) {
   switch (type) {
     case core::ColumnType::kInt:
     case core::ColumnType::kFloat:
@@ -30,32 +50,18 @@ ColumnKind KindOf(core::ColumnType type) {
   return ColumnKind::kText;
 }
 
-// Says what the values of `columns` are, of rows that are spread evenly over the table.
-absl::Status AddKinds(Database& database, const Table& table, const std::vector<std::string>& columns,
-                      std::map<std::string, ColumnKind>& kinds) {
-  std::string counts;
-  for (const std::string& column : columns) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
-    // NaN is how numbers say that there is none, so it says nothing against them.
-    counts += (counts.empty() ? "" : ", ") + ("count(" + sql + "), count(*) FILTER (WHERE lower(" + sql + ") = 'nan'), count(" + table.Number(sql) + "), count(" + table.Time(sql) + ")");
-  }
-  const std::string step = std::to_string(1 + table.rows / kKindRows);
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         database.Query("SELECT " + counts + " FROM " + table.sql +
-                                        " WHERE line % " + step + " = 0"));
-  for (size_t i = 0; i < columns.size(); ++i) {
-    const auto count = [&](size_t k) { return std::stod(*rows[0][4 * i + k]); };
-    const double values = count(0) - count(1);
-    const double enough = std::max(1.0, kKindShare * values);
-    const bool is_number = count(2) >= enough || (values == 0 && count(1) > 0);
-    kinds[columns[i]] = is_number            ? ColumnKind::kNumber
-                        : count(3) >= enough ? ColumnKind::kTimestamp
-                                             : ColumnKind::kText;
-  }
-  return absl::OkStatus();
+std::string CountNans(const std::string& column) { return "count(*) FILTER (WHERE lower(" + column + ") = 'nan')"; }
+
+ColumnKind KindOfCounts(int64_t values, int64_t numbers, int64_t times, int64_t nans) {
+  // NaN is how numbers say that there is none, so it says nothing against them.
+  const double enough = std::max(1.0, kKindShare * static_cast<double>(values - nans));
+  if (static_cast<double>(numbers) >= enough || (values == nans && nans > 0)) return ColumnKind::kNumber;
+  return static_cast<double>(times) >= enough ? ColumnKind::kTimestamp : ColumnKind::kText;
 }
 
-}  // namespace
+std::string SampleCondition(const Table& table) {
+  return "line % " + std::to_string(1 + table.rows / kKindRows) + " = 0";
+}
 
 absl::StatusOr<std::string> Table::Column(const std::string& column) const {
   const auto found = std::find(columns.begin(), columns.end(), column);
@@ -125,7 +131,9 @@ absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
   for (const std::string& column : columns) {
     CD4ML_RETURN_IF_ERROR(table.Column(column).status());
     if (const auto stated = table.stated.find(column); stated != table.stated.end()) {
-      kinds[column] = KindOf(stated->second);
+      kinds[column] = KindOfType(stated->second);
+    } else if (const auto known = table.kinds.find(column); known != table.kinds.end()) {
+      kinds[column] = known->second;
     } else {
       unknown.push_back(column);
     }
@@ -134,7 +142,8 @@ absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
   for (size_t first = 0; first < unknown.size(); first += kKindColumns) {
     const size_t end = std::min(first + kKindColumns, unknown.size());
     CD4ML_RETURN_IF_ERROR(AddKinds(database, table, {unknown.begin() + static_cast<ptrdiff_t>(first),
-                                                     unknown.begin() + static_cast<ptrdiff_t>(end)}, kinds));
+                                                     unknown.begin() + static_cast<ptrdiff_t>(end)}, table.kinds));
+    for (size_t i = first; i < end; ++i) kinds[unknown[i]] = table.kinds.at(unknown[i]);
   }
   return kinds;
 }

@@ -21,6 +21,9 @@ constexpr size_t kHiddenColumns = 3;
 // What a column is in a file that has types, as far as its text need not be made to read it as that.
 enum class Native { kText, kInteger, kNumber, kTime };
 
+// How a column is read where a number or a time is needed.
+enum class ColumnKind { kText, kNumber, kTimestamp };
+
 struct Table {
   std::string name;  // As rules call it.
   std::string sql;   // As SQL calls it.
@@ -31,6 +34,9 @@ struct Table {
   int64_t rows = 0;
   int64_t bad_rows = 0;
   bool is_view = false;  // Of files that are read anew by every statement.
+
+  // What columns were found to be, so that it is found once. The table does not change.
+  mutable std::map<std::string, ColumnKind> kinds;
 
   // By column, empty where all are text; a column c4 that is no text has its value as n4 too.
   std::vector<Native> natives;
@@ -54,8 +60,13 @@ struct Table {
   absl::StatusOr<std::string> Column(const std::string& column) const;
 };
 
-// How a column is read where a number or a time is needed.
-enum class ColumnKind { kText, kNumber, kTimestamp };
+ColumnKind KindOfType(core::ColumnType type);
+// Returns what a column is of which so many of `values` are numbers, times and "nan".
+ColumnKind KindOfCounts(int64_t values, int64_t numbers, int64_t times, int64_t nans);
+// Returns the SQL that counts the last.
+std::string CountNans(const std::string& column);
+// Returns the SQL condition of the rows that are counted for that.
+std::string SampleCondition(const Table& table);
 
 // Returns the stated type, otherwise what at least nine in ten values are, of up to 100,000 that
 // are spread evenly over the table.

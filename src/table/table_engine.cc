@@ -13,13 +13,22 @@
 namespace cd4ml::table {
 namespace {
 
+absl::StatusOr<std::unique_ptr<Database>> OpenWithMacros(const TableEngineOptions& options) {
+  CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(options));
+  CD4ML_RETURN_IF_ERROR(DefineMacros(*database));
+  return database;
+}
+
 class DuckDbTableEngine : public TableEngine {
  public:
-  explicit DuckDbTableEngine(std::unique_ptr<Database> database) : database_(std::move(database)) {}
+  DuckDbTableEngine(std::unique_ptr<Database> database, TableEngineOptions options)
+      : database_(std::move(database)), options_(std::move(options)) {}
 
   absl::Status AddTable(const TableSource& source) override {
     absl::StatusOr<Table> table = Load(source);
+    if (absl::IsResourceExhausted(table.status())) CD4ML_RETURN_IF_ERROR(Reopen());
     if (!table.ok()) return Annotate(table.status(), "table \"" + source.name + "\"");
+    sources_.insert_or_assign(source.name, source);
     if (const auto old = tables_.find(source.name); old != tables_.end()) {
       CD4ML_RETURN_IF_ERROR(database_->Execute(old->second.Drop()));
     }
@@ -78,8 +87,22 @@ class DuckDbTableEngine : public TableEngine {
     return table;
   }
 
+  // DuckDB does nothing more once a commit has found no memory. Another one is opened, with the tables of this.
+  absl::Status Reopen() {
+    database_.reset();
+    CD4ML_ASSIGN_OR_RETURN(database_, OpenWithMacros(options_));
+    for (auto& [name, table] : tables_) {
+      absl::StatusOr<Table> again = Load(sources_.at(name));
+      if (!again.ok()) return Annotate(again.status(), "table \"" + name + "\", read again");
+      table = *std::move(again);
+    }
+    return absl::OkStatus();
+  }
+
   std::unique_ptr<Database> database_;
+  const TableEngineOptions options_;
   Tables tables_;
+  std::map<std::string, TableSource> sources_;   // Of `tables_`.
   int loads_ = 0;
   UtcTime now_;
   std::vector<core::Rule> rules_;  // Of the gate.
@@ -88,9 +111,8 @@ class DuckDbTableEngine : public TableEngine {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TableEngine>> OpenTableEngine(const TableEngineOptions& options) {
-  CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(options));
-  CD4ML_RETURN_IF_ERROR(DefineMacros(*database));
-  return std::make_unique<DuckDbTableEngine>(std::move(database));
+  CD4ML_ASSIGN_OR_RETURN(std::unique_ptr<Database> database, OpenWithMacros(options));
+  return std::make_unique<DuckDbTableEngine>(std::move(database), options);
 }
 
 }  // namespace cd4ml::table

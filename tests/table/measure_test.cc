@@ -42,6 +42,54 @@ TEST_F(Measure, ProfilesNumbersByDeciles) {
   EXPECT_EQ(name.type, "VARCHAR");
 }
 
+// Cells of every kind: whole and broken numbers, ones that cannot be squared, days, times, categories, texts that are too long
+// for one, hardly anything, and nothing.
+std::string WideCell(int row, int column) {
+  switch (column % 9) {
+    case 0: return std::to_string(row * 7919 % 101 - 50);
+    case 1: return std::to_string((row * 31 + column) % 17 / 8.0);
+    case 2: return row % 3 == 0 ? "1e300" : std::to_string(row);
+    case 3: return "2016-03-" + std::to_string(10 + row % 20);
+    case 4: return "2016-03-26 10:00:" + std::to_string(10 + row % 50);
+    case 5: return "kind" + std::to_string(row * row % (column + 3));
+    case 6: return std::string(static_cast<size_t>(150 + row), 'x');
+    case 7: return row == 40 ? "5" : "";
+    default: return "";
+  }
+}
+
+TEST_F(Measure, ProfilesAWideTableAsItsColumnsByThemselves) {
+  constexpr int kColumns = 300, kRows = 120, kPart = 75;
+  const auto text = [](int first, int end) {
+    std::string lines;
+    for (int row = -1; row < kRows; ++row) {
+      for (int c = first; c < end; ++c)
+        lines += (c == first ? "" : ",") + (row < 0 ? "c" + std::to_string(c) : WideCell(row, c));
+      lines += "\n";
+    }
+    return lines;
+  };
+  Table(text(0, kColumns), "wide");
+
+  const absl::StatusOr<core::TableProfile> wide = engine_->Profile("wide");
+
+  ASSERT_TRUE(wide.ok()) << wide.status();
+  ASSERT_EQ(wide->columns.size(), size_t{kColumns});
+  for (int first = 0; first < kColumns; first += kPart) {
+    Table(text(first, first + kPart), "part");
+    core::TableProfile part = *engine_->Profile("part");
+    for (auto& [name, expected] : part.columns) {
+      core::ColumnProfile found = wide->columns.at(name);
+      // Sums may differ in their last digit.
+      EXPECT_NEAR(found.mean, expected.mean, 1e-13 * std::abs(expected.mean)) << name;
+      EXPECT_NEAR(found.std, expected.std, 1e-13 * expected.std) << name;
+      found.mean = expected.mean;
+      found.std = expected.std;
+      EXPECT_EQ(ToJson(core::ToValue({kRows, {{name, found}}, {}})), ToJson(core::ToValue({kRows, {{name, expected}}, {}}))) << name;
+    }
+  }
+}
+
 TEST_F(Measure, NamesTheTypeOfEveryColumn) {
   Table("n,f,whole,day,time,text,empty\n1,1.5,1,2016-03-26,2016-03-26 10:00:00,x,\n2,2,2.0,2016-03-27,2016-03-27,y,\n");
 
