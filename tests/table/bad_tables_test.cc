@@ -161,6 +161,13 @@ const std::vector<BadTable>& BadTables() {
          return place.Write("t.jsonl", text);
        },
        {.refusal = "t.jsonl: more than 4096 columns"}},
+      {"another column in every line of JSON, but not too many",
+       [](Place& place) {
+         std::string text;
+         for (int i = 0; i < 1'500; ++i) text += "{\"k" + std::to_string(i) + "\": 1}\n";
+         return place.Write("t.jsonl", text);
+       },
+       {.rows = 1'500, .rule = "k7=date", .finds = "1 are no date"}},
       {"a name that is SQL", File("t.csv", "\"a\"\"; DROP TABLE t0; --\",b\n1,2\n"), {.rows = 1}},
       {"a huge name", File("t.csv", std::string(100'000, 'n') + ",b\n1,2\n"), {.rows = 1}},
 
