@@ -49,11 +49,11 @@ class CellProfiler {
 
   absl::Status TellKinds() {
     CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                           database_.Query("SELECT c, count(x), count(cd4ml_number(x)), count(cd4ml_timestamp(x)), " + CountNans("x") + " FROM "
-                                           "cd4ml_cells WHERE " + SampleCondition(table_) + " GROUP BY 1 ORDER BY 1"));
+                           database_.Query("SELECT c, count(x), count(cd4ml_number(x)), count(cd4ml_timestamp(x)), " +
+                                           CountNans("x") + " FROM cd4ml_cells WHERE " + SampleCondition(table_) + " GROUP BY 1 ORDER BY 1"));
     std::map<int64_t, ColumnKind> found;
-    for (const Row& row : rows) found[Integer(row[0])] = 
-        KindOfCounts(Integer(row[1]), Integer(row[2]), Integer(row[3]), Integer(row[4]));
+    for (const Row& row : rows)
+      found[Integer(row[0])] = KindOfCounts(Integer(row[1]), Integer(row[2]), Integer(row[3]), Integer(row[4]));
     for (const auto& [c, column] : columns_) {
       const auto stated = table_.stated.find(table_.columns[static_cast<size_t>(c)]);
       const ColumnKind kind = stated != table_.stated.end() ? KindOfType(stated->second) : found[c];
