@@ -248,7 +248,7 @@ void AgentHost::Do(const agent::SendFinish& action) {
     const bool reached = daemon_.Post([=, this](daemon::Orchestrator& core) {
       core.Finish(by, claimed, outcome, [this, reply](const absl::StatusOr<int64_t>& revision) {
         if (daemon_.is_silent()) return;
-        if (revision.ok()) daemon_.Heard(name_);
+        if (!absl::IsNotFound(revision.status())) daemon_.Heard(name_);  // Also what is stale or not recorded.
         reply({revision.status(), revision.value_or(0)});
       });
     });
@@ -285,7 +285,7 @@ void AgentHost::ReleaseEnvironment(const AttemptId& deploy, int64_t revision) {
   const auto claim = claims_.find(deploy);
   if (claim == claims_.end()) return;
   claim->second.until = revision;
-  if (revision == 0 || services_revision_ < revision) return;
+  if (services_revision_ == 0 || services_revision_ < revision) return;
   claims_.erase(claim);
   ReconcileServices();
 }
@@ -329,7 +329,7 @@ void AgentHost::Do(const agent::StartAttempt& action) {
 void AgentHost::Perform(const AttemptId& attempt) {
   Later(room_.random.Between(1, 200), [this, attempt] {
     const auto held = held_.find(attempt);
-    if (held == held_.end()) return;
+    if (held == held_.end() || held->second.ended) return;
     auto process = keeper_.find(attempt);
     if (process == keeper_.end()) {
       if (held->second.cancelled) return Harvest(attempt);
@@ -348,6 +348,8 @@ core::Outcome AgentHost::Plan(const AttemptId& attempt, const Task& task, int64_
   outcome.environment = Oracle::Signature(attempt);
   outcome.state = AttemptState::kSucceeded;
   lasts = room_.random.Percent(70) ? room_.random.Between(1, 2'000) : room_.random.Between(1, 20'000);
+  // Some go on for longer than their agent may be alone.
+  if (room_.faults.outage && room_.random.Percent(40)) lasts = room_.random.Between(20'000, 200'000);
   const core::Run* run = oracle_.FindRun(attempt.run);
   const core::StageKind kind =
       run == nullptr ? core::StageKind::kCommand : run->FindStage(attempt.stage)->plan.kind;
