@@ -234,7 +234,7 @@ absl::Status Supervisor::Forget(const std::string& id) {
   return absl::OkStatus();
 }
 
-void Supervisor::SetEnded(Process& process, int wait_status, const rusage& usage) const {
+void Supervisor::SetEnded(Process& process, int wait_status, const rusage& usage) {
   process.main_alive = false;
   ProcessStatus& status = process.status;
   status.signal = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0;
@@ -257,21 +257,30 @@ void Supervisor::TakeReports() {
 }
 
 void Supervisor::Reap() {
-  TakeReports();  // A reaper tells before it ends: one that is waited for and has told nothing was killed.
   int wait_status = 0;
   rusage usage{};
   while (const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage)) {
     if (pid < 0) break;
+    TakeReports();  // A reaper tells before it ends: one that has told nothing by now was killed.
     for (auto& [id, process] : live_) {
       if (process.reaper_alive && process.reaper == pid) {
         process.reaper_alive = false;
-        process.is_all_gone = process.is_all_gone || WIFEXITED(wait_status);
+        process.is_all_gone = !process.main_alive && WIFEXITED(wait_status);
+        if (process.main_alive && !ReadEntry(process.status.pid)) SetLost(process);
       } else if (process.main_alive && process.status.pid == pid) {
         SetEnded(process, wait_status, usage);
       }
     }
   }
   Tick();
+}
+
+// Its reaper was killed after it had waited for the command, and before it could tell.
+void Supervisor::SetLost(Process& process) {
+  process.main_alive = false;
+  process.status.lost = true;
+  process.status.exit_code = -1;
+  process.status.message = "its reaper was killed";
 }
 
 void Supervisor::Tick() {

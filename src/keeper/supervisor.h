@@ -95,7 +95,8 @@ class Supervisor {
 
   // Returns the value of the variable by which all that `process` starts is known.
   std::string Marker(const Process& process) const { return folder_ + "/" + process.spec.id; }
-  void SetEnded(Process& process, int wait_status, const rusage& usage) const;
+  static void SetEnded(Process& process, int wait_status, const rusage& usage);
+  static void SetLost(Process& process);
   // Returns whether `entry` is of a process of an earlier keeper.
   bool IsMember(const Process& process, const ProcessEntry& entry) const;
   std::vector<pid_t> Roots(const Process& process) const;

@@ -166,9 +166,9 @@ absl::StatusOr<const DuckDbApi*> Load(const std::vector<std::string>& libraries)
       tried += (tried.empty() ? "" : ", ") + path + " (has no " + lacking + ")";
       continue;
     }
-    // Lives as long as the library. LeakSanitizer sees it through this pointer.
+    // Lives as long as the library, and longer than any static engine. LeakSanitizer sees it through this pointer.
     static std::mutex mutex;
-    static std::vector<std::unique_ptr<DuckDbApi>> loaded;  // Guarded by `mutex`.
+    static auto& loaded = *new std::vector<std::unique_ptr<DuckDbApi>>();  // Guarded by `mutex`.
     const std::lock_guard<std::mutex> lock(mutex);
     return loaded.emplace_back(std::move(api)).get();
   }
