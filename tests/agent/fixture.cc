@@ -70,6 +70,7 @@ class FakeTables : public TableEngine {
   absl::Status AddTable(const TableSource& source) override {
     const std::string text = FileBytes(source.path);
     if (text.empty()) return absl::InvalidArgumentError(source.path + " is empty");
+    paths_[source.name] = source.path;
     rows_[source.name] = std::count(text.begin(), text.end(), '\n') - 1;
     return absl::OkStatus();
   }
@@ -80,6 +81,7 @@ class FakeTables : public TableEngine {
                          const std::map<std::string, Baseline>& baselines) override {
     const std::string of(core::Subject(rule.body));
     if (const auto* sql = std::get_if<core::SqlRule>(&rule.body); sql != nullptr && sql->predicate == "endless") {
+      std::ofstream(paths_.at(of) + ".asked") << "asked";
       std::mutex mutex;
       std::unique_lock lock(mutex);
       std::condition_variable_any().wait(lock, stop_, [] { return false; });
@@ -132,6 +134,7 @@ class FakeTables : public TableEngine {
 
  private:
   std::map<std::string, int64_t> rows_;
+  std::map<std::string, std::string> paths_;
   UtcTime now_;
   std::stop_token stop_;
 };
