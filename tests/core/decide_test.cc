@@ -95,9 +95,9 @@ TEST(Decide, OfSeveralFailuresTheOneThatCameFirstTellsWhy) {
   f.now = f.now + Duration(1'000);
   ASSERT_TRUE(f.Finish("a", AttemptState::kFailed, Reason::kTimeout, "it did not end within 1s").ok());
   f.now = f.now + Duration(1'000);
-  ASSERT_TRUE(f.Finish("c", AttemptState::kFailed, Reason::kInfra, "no workspace").ok());
+  ASSERT_TRUE(f.Finish("c", AttemptState::kFailed, Reason::kExitCode, "exit code 4").ok());
 
-  EXPECT_EQ(f.run.reason, Reason::kExitCode);
+  EXPECT_EQ(f.run.state, RunState::kFailed);
   EXPECT_EQ(f.run.message, "b: exit code 3");
 }
 
