@@ -124,7 +124,7 @@ class Reaper {
 
 }  // namespace
 
-void Reap(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended) {
+void RunReaper(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);

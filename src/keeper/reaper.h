@@ -43,6 +43,6 @@ using CommandStarter = Born (*)(const ProcessSpec& spec, const std::string& cgro
 
 // The life of a reaper, after a fork of the keeper: starts the command of `spec`, tells `born`, and later `ended`. It
 // hears no signal but SIGKILL and SIGSTOP.
-[[noreturn]] void Reap(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended);
+[[noreturn]] void RunReaper(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended);
 
 }  // namespace cd4ml::keeper

@@ -170,7 +170,7 @@ SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std:
   const pid_t reaper = pipe2(born, O_CLOEXEC) == 0 ? fork() : -1;
   if (reaper == 0) {
     environ = env.data();
-    Reap(spec, cgroup, StartCommand, born[1], ended);
+    RunReaper(spec, cgroup, StartCommand, born[1], ended);
   }
   Born told{-1, {Failure::kClone, errno}};
   if (reaper < 0) return {-1, -1, Explain(told.failure, spec)};

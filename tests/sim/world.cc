@@ -477,10 +477,10 @@ void World::Settle() {
     bool asked = true;
     for (const Client& client : clients_) asked &= client.tries > 0;
     if (!asked || !oracle_.OpenRuns().empty()) continue;
-    // Whoever is down has not been told yet.
+    // Whoever is down or stopped has not been told yet, and such a daemon tells nobody.
     const bool all_up = std::all_of(agents_.begin(), agents_.end(),
-                                    [](const auto& agent) { return agent->up() || agent->is_silent(); });
-    if (ended == 0 || !all_up || !daemon_.up()) ended = kernel.now();
+                                    [](const auto& agent) { return (agent->up() && !agent->paused()) || agent->is_silent(); });
+    if (ended == 0 || !all_up || !daemon_.up() || daemon_.paused()) ended = kernel.now();
     if (IsQuiet()) return;
     if (kernel.now() <= ended + kQuiet) continue;
     for (const auto& agent : agents_) {
