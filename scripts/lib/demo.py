@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
@@ -41,17 +42,17 @@ class Demo:
 
     def show(self, *arguments: str, expect: int = 0) -> None:
         """Runs a cd4ml command as a user would see it."""
-        say(f"{DIM}$ cd4ml {' '.join(arguments)}{RESET}")
+        say(f"{DIM}$ cd4ml {shlex.join(arguments)}{RESET}")
         code = subprocess.run([self.programs / "cd4ml", *arguments], env=self.environment()).returncode
         if code != expect:
-            raise DemoError(f"`cd4ml {' '.join(arguments)}` ended with exit code {code}, not {expect}")
+            raise DemoError(f"`cd4ml {shlex.join(arguments)}` ended with exit code {code}, not {expect}")
 
     def ask(self, *arguments: str):
         """Runs a cd4ml command and returns what it answers as JSON."""
         command = [self.programs / "cd4ml", *arguments, "-o", "json"]
         done = subprocess.run(command, env=self.environment(), capture_output=True, text=True)
         if done.returncode != 0:
-            raise DemoError(f"`cd4ml {' '.join(arguments)}` failed: {done.stderr.strip()}")
+            raise DemoError(f"`cd4ml {shlex.join(arguments)}` failed: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
     def example(self, script: str, *arguments: object) -> str:
