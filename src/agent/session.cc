@@ -148,6 +148,7 @@ void Session::OnFinishAnswered(const FinishAnswered& answered) {
 }
 
 void Session::OnSessionOpened(const SessionOpened& opened, Duration now) {
+  if (link_ != Link::kOpening) return;  // It has ended before the agent, which was stopped, heard of it.
   link_ = Link::kOpen;
   session_ = opened.session;
   heartbeat_ = opened.heartbeat;

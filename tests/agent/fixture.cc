@@ -24,7 +24,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr auto kPatience = std::chrono::seconds(30);
+constexpr auto kPatience = std::chrono::seconds(120);  // An environment with its packages takes half a minute on a busy machine.
 
 class FakeRepo : public SourceRepo {
  public:

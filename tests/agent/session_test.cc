@@ -11,8 +11,10 @@
 namespace cd4ml::agent {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using Answer = FinishAnswered::Answer;
 
 core::AttemptId Id(int number) { return {"shop/1", "train", number}; }
@@ -82,6 +84,14 @@ class SessionTest : public ::testing::Test {
   Duration now_{1'000'000};
   double random_ = 0.5;
 };
+
+TEST_F(SessionTest, ASessionThatBeginsAfterItsEndIsNone) {
+  On(TimePassed{});
+  On(SessionEnded{});
+
+  EXPECT_THAT(AllOn(SessionOpened{"s1", Duration(5'000), Duration(30'000)}), Not(Contains("report")));
+  EXPECT_FALSE(session_.is_open());
+}
 
 TEST_F(SessionTest, OpensASessionAtOnceAndReportsWhatItHoldsWhenItIsThere) {
   EXPECT_THAT(On(TimePassed{}), ElementsAre("open"));
