@@ -148,16 +148,27 @@ absl::Status Tables::AttachProfiles(std::vector<core::ProducedOutput>& outputs) 
     } else {
       CD4ML_RETURN_IF_ERROR(added);
     }
-    CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(output.name));
-    if (const core::SegmentsRule* segments = SegmentsOf(output.name)) {
-      // A rule that was overridden may have been one that cannot be judged.
-      profile.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
-    }
-    profiles_[output.name] = profile;
-    CD4ML_ASSIGN_OR_RETURN(output.profile, attempt_.tools().blobs.PutText(
-                                               ToJson(core::ToValue(profile)), attempt_.halt()));
+    CD4ML_ASSIGN_OR_RETURN(output.profile, KeepProfile(output.name));
+  }
+  if (stage_.kind != core::StageKind::kDataGate) return absl::OkStatus();
+  // What comes from elsewhere has been accepted, too: the next version of it is compared with this one.
+  for (const auto& [name, added] : added_) {
+    const auto is_output = [&name = name](const core::OutputSpec& output) { return output.name == name; };
+    if (!added.ok() || std::any_of(stage_.outputs.begin(), stage_.outputs.end(), is_output)) continue;
+    CD4ML_ASSIGN_OR_RETURN(const ArtifactRef profile, KeepProfile(name));
+    outputs.push_back({name, "", core::OutputType::kReport, profile, profile});
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<ArtifactRef> Tables::KeepProfile(const std::string& table) {
+  CD4ML_ASSIGN_OR_RETURN(core::TableProfile profile, engine_->Profile(table));
+  if (const core::SegmentsRule* segments = SegmentsOf(table)) {
+    // A rule that was overridden may have been one that cannot be judged.
+    profile.segments = engine_->QualifyingSegments(*segments).value_or(std::vector<std::string>());
+  }
+  profiles_[table] = profile;
+  return attempt_.tools().blobs.PutText(ToJson(core::ToValue(profile)), attempt_.halt());
 }
 
 std::vector<core::ReportTable> Tables::Shown(bool blocks) {

@@ -43,6 +43,8 @@ class Tables {
 
  private:
   bool IsProfiled(const core::ProducedOutput& output, bool mentioned) const;
+  // Stores the profile of a table that was added, with the segments that qualify.
+  absl::StatusOr<ArtifactRef> KeepProfile(const std::string& table);
   // Returns the rule that says which segments of a table qualify, or null.
   const core::SegmentsRule* SegmentsOf(const std::string& table) const;
   // Makes a table known to the engine, once.

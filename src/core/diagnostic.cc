@@ -171,7 +171,7 @@ constexpr CodeExplanation kCodes[] = {
     {code::kUnknownSlice, "unknown slice",
      "A rule by slice names a column of `predictions.slices`, or the `slice` of a metrics file."},
     {code::kUnknownBaseline, "unknown baseline",
-     "Data is compared with `champion.train_data` or, where it is an output of the gate itself, with `last_accepted` or a run, `run:ID`; a "
+     "Data is compared with `champion.train_data` or, where a data gate reads it or makes it as a dataset, with `last_accepted` or a run, `run:ID`; a "
      "statistic also with the `rest` of its table. A metric is compared with `champion`, `last_passed` or a run: `run:ID`. A monitor "
      "compares with `train_data`."},
     {code::kTooManyStages, "too many stages", "A pipeline has at most 10,000 stages."},

@@ -74,6 +74,19 @@ Value MetricsOf(const Outcome& outcome) {
   return metrics;
 }
 
+// Those of the attempt's own gate, in the daemon's words: its outputs were let pass because of them.
+Value OverridesOf(const Verdict& verdict) {
+  Value::List overrides;
+  for (const Override& one : verdict.overrides) {
+    overrides.emplace_back(Value::Map{{"rule", one.rule},
+                                      {"by", one.by},
+                                      {"reason", one.reason},
+                                      {"since", FormatTime(one.at)},
+                                      {"until", FormatTime(one.expires)}});
+  }
+  return overrides;
+}
+
 Value BuildDefinition(const Origin& origin) {
   Value::Map external = {{"pipeline", origin.pipeline},
                          {"stage", origin.stage},
@@ -82,13 +95,16 @@ Value BuildDefinition(const Origin& origin) {
                          {"parameterSources", ParameterSources(origin.pins)},
                          {"trigger", TriggerOf(origin.trigger)}};
   if (!origin.retry_of.empty()) external["retryOf"] = origin.retry_of;
+  Value::Map internal = {{"kind", ToText(origin.kind)},
+                         {"run", origin.run},
+                         {"attempt", origin.attempt.number},
+                         {"agent", origin.attempt.agent},
+                         {"isolation", kIsolation}};
+  const std::optional<Verdict>& verdict = origin.attempt.outcome.verdict;
+  if (verdict && !verdict->overrides.empty()) internal["overrides"] = OverridesOf(*verdict);
   return Value::Map{{"buildType", "urn:cd4ml:build-type:stage:v1"},
                     {"externalParameters", std::move(external)},
-                    {"internalParameters", Value::Map{{"kind", ToText(origin.kind)},
-                                                      {"run", origin.run},
-                                                      {"attempt", origin.attempt.number},
-                                                      {"agent", origin.attempt.agent},
-                                                      {"isolation", kIsolation}}},
+                    {"internalParameters", std::move(internal)},
                     {"resolvedDependencies", DependenciesOf(origin)}};
 }
 

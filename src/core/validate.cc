@@ -574,9 +574,10 @@ class Validator {
     if (versus != "last_accepted" && !is_run) return;
     const auto output = std::find_if(stage.outputs.begin(), stage.outputs.end(),
                                      [&](const OutputSpec& one) { return one.name == of; });
-    if (output != stage.outputs.end() && output->type == OutputType::kDataset) return;
+    // What the gate does not make it reads, and that is kept as well.
+    if (output == stage.outputs.end() ? stage.kind == StageKind::kDataGate : output->type == OutputType::kDataset) return;
     Error(code::kUnknownBaseline, place, "nothing of " + Quoted(of) + " is kept to compare with", "",
-          "last_accepted and runs are known for outputs of type dataset of the gate itself");
+          "last_accepted and runs are known for what a data gate reads, and for its outputs of type dataset");
   }
 
   void CheckStat(const StageSpec& stage, const Rule& rule, const StatRule& stat, const Place& place) {

@@ -296,6 +296,36 @@ absl::StatusOr<LineageNode> DescribeAttempt(Database& database, const Thing& thi
   return node;
 }
 
+constexpr char kRunOfDeployment[] = R"sql(
+SELECT run
+FROM deployment
+WHERE id = ?1
+ORDER BY id
+LIMIT 1)sql";
+
+// Returns the overrides by which gates of the deployment's run passed, and adds their rules to `label`.
+absl::StatusOr<Value::List> OverridesBehind(Database& database, const Thing& deployment, std::string& label) {
+  int64_t row = 0;
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kRunOfDeployment, deployment.row));
+    if (!rows.Next()) return Gone(rows.status());
+    row = rows.Integer(0);
+  }
+  CD4ML_ASSIGN_OR_RETURN(const core::Run run, ReadRun(database, row));
+  Value::List overrides;
+  for (const core::StageRun& stage : run.stages) {
+    const core::Outcome* result = stage.result();
+    if (result == nullptr || !result->verdict) continue;
+    for (const core::Override& one : result->verdict->overrides) {
+      const std::string rule = stage.plan.name + "." + one.rule;
+      label += (overrides.empty() ? ", overridden: " : ", ") + rule + " by " + one.by;
+      overrides.emplace_back(
+          Value::Map{{"rule", rule}, {"by", one.by}, {"reason", one.reason}, {"expires", FormatTime(one.expires)}});
+    }
+  }
+  return overrides;
+}
+
 absl::StatusOr<LineageNode> DescribeDeployment(Database& database, const Thing& thing) {
   static const std::string kSelect =
       std::string(kDeploymentColumns) + "WHERE deployment.id = ?1\nORDER BY deployment.id\nLIMIT 1";
@@ -316,6 +346,8 @@ absl::StatusOr<LineageNode> DescribeDeployment(Database& database, const Thing& 
   if (!deployment.endpoint.empty()) facts["endpoint"] = deployment.endpoint;
   if (!deployment.replaced.empty()) facts["replaced"] = deployment.replaced;
   if (deployment.ended.is_set()) facts["ended"] = FormatTime(deployment.ended);
+  CD4ML_ASSIGN_OR_RETURN(Value::List overrides, OverridesBehind(database, thing, node.label));
+  if (!overrides.empty()) facts["overrides"] = std::move(overrides);
   node.facts = std::move(facts);
   return node;
 }

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/gate_report.h"
 #include "tests/agent/fixture.h"
 
 namespace cd4ml::agent {
@@ -668,8 +669,14 @@ TEST_F(AttemptTest, ADataGateThatPassesKeepsTheProfileOfWhatItJudged) {
   ASSERT_TRUE(outcome.verdict);
   EXPECT_EQ(outcome.verdict->outcome, core::VerdictOutcome::kPass);
   ASSERT_EQ(outcome.verdict->rules.size(), 2u);
-  ASSERT_EQ(outcome.outputs.size(), 3u);
+  ASSERT_EQ(outcome.outputs.size(), 4u);
   EXPECT_EQ(outcome.outputs.back().name, "gate-report");
+  // Of the material, too, which is no output of the stage.
+  const core::ProducedOutput& sales = outcome.outputs[2];
+  EXPECT_EQ(sales.name, "sales");
+  EXPECT_TRUE(core::IsGateReport(sales));
+  ASSERT_TRUE(sales.profile);
+  EXPECT_EQ(core::ProfileFromValue(*ParseJson(world_.Bytes(*sales.profile)))->rows, 2);
   const core::ProducedOutput& clean = outcome.outputs[outcome.outputs[0].name == "clean" ? 0 : 1];
   ASSERT_TRUE(clean.profile);
   EXPECT_EQ(core::ProfileFromValue(*ParseJson(world_.Bytes(*clean.profile)))->rows, 2);
@@ -746,7 +753,7 @@ TEST_F(AttemptTest, ADataGateProfilesEveryDatasetThatIsATable) {
   EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
   std::map<std::string, bool> profiled;
   for (const core::ProducedOutput& output : outcome.outputs) profiled[output.name] = output.profile.has_value();
-  EXPECT_EQ(profiled, (std::map<std::string, bool>{{"gate-report", false}, {"more", true}, {"pictures", false}, {"notes", false}}));
+  EXPECT_EQ(profiled, (std::map<std::string, bool>{{"gate-report", false}, {"more", true}, {"pictures", false}, {"notes", false}, {"sales", true}}));
   EXPECT_THAT(world_.daemon.Log(id_), HasSubstr("output \"pictures\" gets no profile: "));
 }
 
@@ -769,11 +776,11 @@ TEST_F(AttemptTest, AGateThatPassesKeepsItsBadRowsWithoutAProfile) {
   std::map<std::string, std::string> kept;
   for (const core::ProducedOutput& output : outcome.outputs) {
     kept[output.name] = world_.Bytes(output.artifact);
-    EXPECT_EQ(output.profile.has_value(), output.name == "clean") << output.name;
+    EXPECT_EQ(output.profile.has_value(), output.name == "clean" || output.name == "sales") << output.name;
   }
   EXPECT_EQ(kept.at("bad-in"), "sales 2 rows, 2 rules\n");
   EXPECT_EQ(kept.at("bad-out"), "clean 2 rows, 2 rules\n");
-  EXPECT_EQ(kept.size(), 5u);   // With the page.
+  EXPECT_EQ(kept.size(), 6u);   // With the page, and the profile of the material.
 }
 
 TEST_F(AttemptTest, AMaterialThatIsRejectedLeavesItsBadRowsAndNothingOfTheRepository) {

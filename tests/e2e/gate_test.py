@@ -207,5 +207,33 @@ class Pages(StackTest):
         self.assertNotIn("gate-report", self.stack.cli("run", "diff", "cars/1", "cars/2", "--all"))
 
 
+class Materials(StackTest):
+    def test_a_material_is_compared_with_the_version_that_was_accepted_last(self):
+        self.stack.start_agent()
+        self.stack.register("""format: 1
+pipeline: intake
+defaults: {runtime: host}
+materials: {listings: {data: listings.csv}}
+stages:
+  check:
+    kind: data_gate
+    rules: {moved: {of: listings, stat: median, column: price, versus: last_accepted, max_change: {rel: 0.1}}}
+""")
+
+        def judge(first: int, expect: int) -> dict:
+            (self.stack.data / "listings.csv").write_text("price\n" + "".join(f"{first + i}\n" for i in range(101)))
+            self.stack.cli("run", "start", "intake", "--wait", expect=expect)
+            newest = max(number for (number,) in self.stack.query("SELECT number FROM run"))
+            return self.stack.stage(f"intake/{newest}", "check")["attempts"][-1]["outcome"]["verdict"]["rules"][0]
+
+        self.assertIn("no last_accepted to compare with yet", judge(1000, expect=0)["message"])
+        self.assertEqual(judge(2000, expect=11)["baseline_number"], 1050)
+        # What was rejected is no baseline, what was accepted is.
+        self.assertEqual(judge(1080, expect=0)["baseline_number"], 1050)
+        rule = judge(1150, expect=0)
+        self.assertEqual((rule["baseline_number"], rule["baseline"][:23]), (1130, "intake/3 check.listings"))
+        self.assertEqual(self.stack.query("SELECT count(*) FROM version WHERE name LIKE '%check.listings%'"), [(0,)])
+
+
 if __name__ == "__main__":
     stack.main()

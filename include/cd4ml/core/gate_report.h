@@ -66,11 +66,11 @@ std::vector<ReportSlices> SlicesOf(const std::vector<Rule>& rules, const MetricS
 // Adds a sample of the predictions that metrics were computed from: of a regression, evenly spaced rows.
 void ShowPredictions(const MetricSet& metrics, GateEvidence& evidence);
 
-// The name of the output that holds the report of a gate's attempt. It is no version: nothing is made from it, and what
-// compares results leaves it out.
+// The name of the output that holds the report of a gate's attempt.
 inline constexpr std::string_view kGateReportOutput = "gate-report";
-inline bool IsGateReport(const ProducedOutput& output) {
-  return output.name == kGateReportOutput && output.path.empty();
-}
+// Returns whether an output is what cd4ml itself keeps with a gate's attempt: its report, or under the name of a table that
+// it has read and passed, the profile of that. It is no version: nothing is made from it, and what compares results leaves it
+// out.
+inline bool IsGateReport(const ProducedOutput& output) { return output.path.empty(); }
 
 }  // namespace cd4ml::core
