@@ -172,6 +172,7 @@ Value ToValue(const Task& task) {
                     {"created_at_ms", task.created_at.ms},
                     {"champion", ToValue(task.champion)},
                     {"champion_deployment", task.champion_deployment},
+                    {"champion_service", task.champion_service ? ToValue(*task.champion_service) : Value()},
                     {"deployment", task.deployment},
                     {"environment", task.environment},
                     {"target", task.target},
@@ -216,6 +217,9 @@ absl::StatusOr<Task> TaskFromValue(const Value& value) {
   task.created_at = UtcTime{fields.Number("created_at_ms")};
   task.champion = fields.Artifact("champion");
   task.champion_deployment = fields.Text("champion_deployment");
+  if (const Value* service = value.Find("champion_service"); service != nullptr && service->is_map()) {
+    CD4ML_ASSIGN_OR_RETURN(task.champion_service, ServiceFromValue(*service));
+  }
   task.deployment = fields.Text("deployment");
   task.environment = fields.Text("environment");
   task.target = fields.Text("target");

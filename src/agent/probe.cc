@@ -35,9 +35,16 @@ std::string Difference(const core::ProbeRule& probe, const Value& expected, cons
   return "answered " + Shown(answer) + ", the model said " + Shown(expected);
 }
 
+absl::StatusOr<Value> PointedAt(const core::ProbeRule& probe, const Value& message) {
+  const Value* found = FindPointer(message, probe.answer_pointer);
+  if (found != nullptr) return *found;
+  return absl::InvalidArgumentError("the answer has no " + probe.answer_pointer + ": " + Shown(message));
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe) {
+absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe,
+                                                   const std::string& what) {
   CD4ML_ASSIGN_OR_RETURN(const core::Expression equals, core::Expression::Parse(probe.equals));
   std::optional<core::Expression> body;
   if (!probe.body.empty()) {
@@ -51,7 +58,7 @@ absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, cons
     start = end + 1;
     ++line;
     if (part.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string where = "line " + std::to_string(line) + " of the probe set";
+    const std::string where = "line " + std::to_string(line) + " of the " + what;
     const absl::StatusOr<Value> row = ParseJson(part);
     if (!row.ok()) return Annotate(row.status(), where);
     const core::Scope scope = RowScope(*row);
@@ -66,35 +73,39 @@ absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, cons
     question.expected = *std::move(expected);
     questions.push_back(std::move(question));
   }
-  if (questions.empty()) return absl::InvalidArgumentError("the probe set is empty");
+  if (questions.empty()) return absl::InvalidArgumentError("there is nothing in the " + what);
   const bool says_nothing = std::all_of(questions.begin(), questions.end(), [](const Question& question) { return question.expected.is_null(); });
   if (says_nothing)
-    return absl::InvalidArgumentError("\"" + probe.equals + "\" is null in every row of the probe set, so nothing would be compared");
+    return absl::InvalidArgumentError("\"" + probe.equals + "\" is null in every row of the " + what + ", so nothing would be compared");
   return questions;
 }
 
-std::string AnswerBreach(const core::ProbeRule& probe, const Value& expected, const HttpResponse& response) {
+absl::StatusOr<Value> AnswerOf(const core::ProbeRule& probe, const HttpResponse& response) {
   const std::string shown = response.body.substr(0, kShownMax);
-  if (response.status < 200 || response.status >= 300) return "status " + std::to_string(response.status) + ": " + shown;
-  if (!probe.answer_pointer.empty()) {
-    if (const std::string type = ContentType(response); !IsJsonType(type)) {
-      return type.empty() ? "the answer has no Content-Type: " + shown
-                          : "Content-Type is \"" + type.substr(0, kShownMax) + "\", must be that of JSON: " + shown;
-    }
-    const absl::StatusOr<Value> body = ParseJson(response.body);
-    return body.ok() ? MessageBreach(probe, expected, *body) : "the answer is no JSON: " + shown;
+  if (response.status < 200 || response.status >= 300)
+    return absl::InvalidArgumentError("status " + std::to_string(response.status) + ": " + shown);
+  if (probe.answer_pointer.empty()) return Value(response.body);
+  if (const std::string type = ContentType(response); !IsJsonType(type)) {
+    return absl::InvalidArgumentError(
+        type.empty() ? "the answer has no Content-Type: " + shown
+                     : "Content-Type is \"" + type.substr(0, kShownMax) + "\", must be that of JSON: " + shown);
   }
-  Value answer = response.body;
-  if (!expected.is_string()) {
-    if (absl::StatusOr<Value> body = ParseJson(response.body); body.ok()) answer = *std::move(body);
+  const absl::StatusOr<Value> body = ParseJson(response.body);
+  return body.ok() ? PointedAt(probe, *body) : absl::InvalidArgumentError("the answer is no JSON: " + shown);
+}
+
+std::string AnswerBreach(const core::ProbeRule& probe, const Value& expected, const HttpResponse& response) {
+  absl::StatusOr<Value> answer = AnswerOf(probe, response);
+  if (!answer.ok()) return Message(answer.status());
+  if (probe.answer_pointer.empty() && !expected.is_string()) {
+    if (absl::StatusOr<Value> body = ParseJson(response.body); body.ok()) answer = std::move(body);
   }
-  return Difference(probe, expected, answer);
+  return Difference(probe, expected, *answer);
 }
 
 std::string MessageBreach(const core::ProbeRule& probe, const Value& expected, const Value& message) {
-  const Value* found = FindPointer(message, probe.answer_pointer);
-  if (found == nullptr) return "the answer has no " + probe.answer_pointer + ": " + Shown(message);
-  return Difference(probe, expected, *found);
+  const absl::StatusOr<Value> answer = PointedAt(probe, message);
+  return answer.ok() ? Difference(probe, expected, *answer) : Message(answer.status());
 }
 
 }  // namespace cd4ml::agent

@@ -19,8 +19,13 @@ struct Question {
 };
 
 // Reads a probe set (a JSON value in each line) and makes of every line what the rule says. INVALID_ARGUMENT: names the
-// line, or says that there is none.
-absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe);
+// line, or says that there is none; `what` is how the set is called.
+absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe,
+                                                   const std::string& what = "probe set");
+
+// Returns what a rule points at in an answer; without a JSON pointer, all of it as text. INVALID_ARGUMENT: it is not there, or
+// the answer is of another form.
+absl::StatusOr<Value> AnswerOf(const core::ProbeRule& probe, const HttpResponse& response);
 
 // Returns how an answer differs from what the original model said, in one sentence, or "". With a JSON pointer the answer
 // must be JSON, and say so.

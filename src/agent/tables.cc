@@ -107,7 +107,7 @@ std::vector<std::string> Tables::Segments() {
 
 absl::StatusOr<core::MetricSet> Tables::Metrics(const core::PredictionsSpec& predictions) {
   CD4ML_RETURN_IF_ERROR(Open());
-  return engine_->PredictionMetrics(workspace_.dir() + "/" + predictions.file, predictions);
+  return engine_->PredictionMetrics(predictions.file, predictions);
 }
 
 absl::Status Tables::WriteQuarantine() {

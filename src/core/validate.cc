@@ -526,7 +526,7 @@ class Validator {
             "add `champion: {environment: NAME}`");
     }
     const bool needs_rows = stage.predictions || metric.confidence || !metric.slice.empty();
-    if (needs_rows && (!stage.predictions || stage.predictions->champion.empty())) {
+    if (needs_rows && !stage.asks_champion() && (!stage.predictions || stage.predictions->champion.empty())) {
       return Error(code::kMissingKey, place, "the champion's answers to the same rows are not known", "",
                    "write them into the predictions file, from $CD4ML_CHAMPION, and name their column: `predictions: {champion: COLUMN}`");
     }

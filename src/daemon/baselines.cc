@@ -97,6 +97,8 @@ std::vector<core::Override> Baselines::OverridesOf(const core::Run& run, const c
 std::map<std::string, std::string> ComparedParts(const Task& task) {
   std::map<std::string, std::string> parts;
   parts["champion"] = task.champion.has_value() ? task.champion->digest.hex() : "";
+  // How its package is started and in what is said there.
+  if (task.champion_service) parts["champion definition"] = task.champion_service->definition.hex();
   for (const auto& [name, baseline] : task.baselines) {
     Value::Map metrics(baseline.metrics.begin(), baseline.metrics.end());
     parts["baseline " + name] = Sha256(baseline.profile.digest.hex() + ToJson(std::move(metrics))).hex();

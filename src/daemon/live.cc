@@ -63,6 +63,7 @@ void AddChampion(const core::Run& run, const core::StageRun& stage, const LiveMa
   task.champion_deployment = champion->deployment.id;
   if (champion->train_data.has_value()) task.baselines["champion.train_data"] = *champion->train_data;
   if (stage.plan.kind != core::StageKind::kModelGate) return;
+  task.champion_service = MakeServiceTask(*champion);
   // The gate of the same name; where there was and is only one, it may have been renamed.
   const auto& gates = champion->model_gates;
   const auto count = std::count_if(run.stages.begin(), run.stages.end(), [](const core::StageRun& other) {

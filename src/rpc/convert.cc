@@ -1016,6 +1016,7 @@ class Codec {
     WriteMap(from.baselines, to->mutable_baselines());
     if (from.champion) Write(*from.champion, to->mutable_champion());
     to->set_champion_deployment(from.champion_deployment);
+    if (from.champion_service) Write(*from.champion_service, to->mutable_champion_service());
     to->set_deployment(from.deployment);
     to->set_environment(from.environment);
     to->set_target(from.target);
@@ -1037,6 +1038,7 @@ class Codec {
     ReadMap(from.baselines(), to.baselines);
     if (from.has_champion()) Read(from.champion(), to.champion.emplace());
     to.champion_deployment = from.champion_deployment();
+    if (from.has_champion_service()) Read(from.champion_service(), to.champion_service.emplace());
     to.deployment = from.deployment();
     to.environment = from.environment();
     to.target = from.target();

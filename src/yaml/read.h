@@ -36,6 +36,9 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
 // `required`: rules that a policy of the server adds; their names have dots.
 void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool required = false);
 
+// Reads `request` and `answer` of a model gate's `champion`.
+core::ProbeRule ReadChampionRequest(Fields& champion, core::StageSpec& stage);
+
 core::GatePolicies ReadGatePolicies(Reader& reader, Node& root);
 
 // Reads all that only a monitor has.

@@ -252,6 +252,22 @@ class RuleReader {
     return rule;
   }
 
+  // What a champion is asked, which is no rule: there is nothing yet to hold its answers against.
+  core::ProbeRule Champion() {
+    core::ProbeRule rule;
+    if (Node* request = fields_.Need("request")) ReadRequest(*request, rule);
+    if (!rule.grpc.empty()) {
+      reader_.Error(code::kConflict, fields_.PlaceOf("request"), "a champion is asked over HTTP: get, post or put");
+    }
+    if (Node* node = fields_.Need("answer")) {
+      Fields answer(reader_, *node, "\"answer\"");
+      answer.Need("json");
+      ReadPointer(answer, rule);
+      answer.Finish();
+    }
+    return rule;
+  }
+
   core::RuleBody Contract() {
     core::ContractRule rule;
     if (fields_.Read("contract", rule.file)) {
@@ -419,12 +435,16 @@ class RuleReader {
     }
   }
 
-  void ReadAnswer(Node& node, core::ProbeRule& rule) {
-    Fields answer(reader_, node, "\"answer\"");
+  void ReadPointer(Fields& answer, core::ProbeRule& rule) {
     if (answer.Read("json", rule.answer_pointer) && !rule.answer_pointer.starts_with('/')) {
       reader_.Error(code::kBadPath, answer.PlaceOf("json"),
                     "\"json\" is a JSON pointer, which begins with /");
     }
+  }
+
+  void ReadAnswer(Node& node, core::ProbeRule& rule) {
+    Fields answer(reader_, node, "\"answer\"");
+    ReadPointer(answer, rule);
     std::string body;
     answer.ReadWord("body", body, {"text"});
     if (node.is_map() && answer.Has("json") == answer.Has("body")) {

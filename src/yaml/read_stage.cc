@@ -336,6 +336,30 @@ void ReadPredictions(Reader& reader, Node& node, core::PredictionsSpec& predicti
   CheckPredictions(fields, predictions);
 }
 
+void ReadChampion(Reader& reader, Node& node, core::StageSpec& stage) {
+  Fields fields(reader, node, "\"champion\"");
+  ReadReference(fields, "environment", "champion", stage.champion_environment, stage);
+  if (fields.Has("request") || fields.Has("answer")) stage.champion_request = ReadChampionRequest(fields, stage);
+  fields.Read("predict", stage.champion_predict);
+  fields.Finish();
+  if (!stage.asks_champion()) return;
+  if (stage.champion_request && !stage.champion_predict.empty()) {
+    reader.Error(code::kConflict, node.place, "a champion is either asked (`request`) or runs a command (`predict`)");
+  }
+  if (!stage.predictions) {
+    reader.Error(code::kMissingKey, node.place, "the champion is asked about no rows", "",
+                 "add `predictions`: it answers to the lines of their file");
+    return;
+  }
+  const std::string& file = stage.predictions->file;
+  if (!stage.predictions->champion.empty()) {
+    reader.Error(code::kConflict, node.place, "the champion's answers are either a column of the predictions or asked of it");
+  } else if (!file.ends_with(".jsonl") && !file.ends_with(".ndjson") && !file.ends_with("}}")) {
+    reader.Error(code::kConflict, stage.predictions->place, "the champion is asked about lines of JSON, which " + core::Quoted(file) + " does not hold by its name",
+                 "", "write the predictions to a file .jsonl, with what the champion has to know in every line");
+  }
+}
+
 void ReadService(Fields& fields, core::ServiceSpec& service) {
   Reader& reader = fields.reader();
   service.place = fields.node().place;
@@ -432,9 +456,7 @@ void ReadGate(Fields& fields, core::StageSpec& stage) {
       ReadPredictions(reader, *predictions, stage.predictions.emplace());
     }
     if (Node* champion = fields.Take("champion")) {
-      Fields inner(reader, *champion, "\"champion\"");
-      ReadReference(inner, "environment", "champion", stage.champion_environment, stage);
-      inner.Finish();
+      ReadChampion(reader, *champion, stage);
     }
   }
   if (Node* verdict = fields.Take("verdict")) {

@@ -236,6 +236,9 @@ struct StageSpec {
   std::optional<VerdictSpec> verdict;           // Gates.
   std::optional<PredictionsSpec> predictions;   // kModelGate
   std::string champion_environment;             // kModelGate, `champion: {environment: …}`
+  // kModelGate: how the champion's own package says what it thinks of the predictions' rows; one of them, or neither.
+  std::optional<ProbeRule> champion_request;    // A request to its service; without `probe` and `equals`.
+  CommandSpec champion_predict;                 // A command in its folder.
   std::string package;                          // kContractGate, kDeploy: "stage.output".
   std::optional<ServiceSpec> service;           // kContractGate `serve`, kDeploy `service`.
   DeployHooks hooks;                            // kDeploy
@@ -248,6 +251,8 @@ struct StageSpec {
 
   // Returns the place of a part, or of the stage.
   Place PlaceOf(std::string_view part) const;
+
+  bool asks_champion() const { return champion_request.has_value() || !champion_predict.empty(); }
 };
 
 struct ParamSchema {

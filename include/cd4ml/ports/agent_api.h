@@ -58,6 +58,19 @@ struct TaskBaseline {
   std::map<std::string, double> metrics;   // Of a gate that has judged before.
 };
 
+// A live service that an agent must keep up.
+struct ServiceTask {
+  std::string deployment;
+  std::string environment;
+  std::string pipeline;
+  std::string stage;
+  Digest definition;
+  ArtifactRef package;
+  std::string package_path;                          // Producer's path of the package.
+  std::string endpoint;                              // With the port that it must listen on.
+  std::string model_digest;
+};
+
 // Everything an agent needs to perform one attempt. The stage's definition is read from the blob `definition`.
 struct Task {
   core::AttemptId attempt;
@@ -76,6 +89,7 @@ struct Task {
   UtcTime created_at;                                // When the run was asked for: what is fresh is so by this.
   std::optional<ArtifactRef> champion;               // The live package of the gate's environment.
   std::string champion_deployment;
+  std::optional<ServiceTask> champion_service;       // Model gates: what made it live.
   // Deploys:
   std::string deployment;                            // Id of the deployment to be made.
   std::string environment, target;                   // Target: URL or empty.
@@ -83,19 +97,6 @@ struct Task {
 };
 
 using TaskPtr = std::shared_ptr<const Task>;
-
-// A live service that an agent must keep up.
-struct ServiceTask {
-  std::string deployment;
-  std::string environment;
-  std::string pipeline;
-  std::string stage;
-  Digest definition;
-  ArtifactRef package;
-  std::string package_path;                          // Producer's path of the package.
-  std::string endpoint;                              // With the port that it must listen on.
-  std::string model_digest;
-};
 
 // What one agent should hold now.
 struct DesiredState {

@@ -1,4 +1,5 @@
 // Performs stages that are a command, and the gates that judge tables and metrics beside it.
+#include "agent/champion.h"
 #include "agent/executors/executor.h"
 #include "agent/exits.h"
 #include "agent/files.h"
@@ -170,7 +171,16 @@ class Harvest {
     if (!IsInside(file) || !Exists(workspace_.dir() + "/" + file)) {
       return absl::NotFoundError("predictions file " + file + " was not written");
     }
-    CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, tables_.Metrics(*stage_.predictions));
+    core::PredictionsSpec predictions = *stage_.predictions;
+    predictions.file = workspace_.dir() + "/" + file;
+    if (stage_.asks_champion() && attempt_.task().champion_service) {
+      champion_ = AskChampion(attempt_, stage_, predictions.file, limit_.token());
+      if (champion_->ok() && (*champion_)->incomparable.empty()) {
+        predictions.file = (*champion_)->file;
+        predictions.champion = kChampionAnswer;
+      }
+    }
+    CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, tables_.Metrics(predictions));
     // What cd4ml has computed itself counts more than what the stage says under the same name.
     computed.overall.merge(metrics_.overall);
     computed.slices.merge(metrics_.slices);
@@ -221,7 +231,20 @@ class Harvest {
     outcome.verdict = std::move(judged.verdict);
   }
 
+  // Returns why a rule cannot be judged that compares with a champion who was asked and has not answered.
+  std::optional<core::RuleResult> WithoutChampion(const core::Rule& rule) const {
+    const auto* metric = std::get_if<core::MetricRule>(&rule.body);
+    if (metric == nullptr || metric->versus != "champion" || !champion_) return std::nullopt;
+    if (champion_->ok() && (*champion_)->incomparable.empty()) return std::nullopt;
+    core::RuleResult result = core::CannotJudge(
+        rule, metric->metric, champion_->ok() ? (*champion_)->incomparable : Message(champion_->status()));
+    if (champion_->ok()) result.observed = "incomparable";
+    result.baseline = attempt_.task().champion_deployment;
+    return result;
+  }
+
   core::RuleResult JudgeOne(const core::Rule& rule) {
+    if (std::optional<core::RuleResult> without = WithoutChampion(rule)) return *std::move(without);
     if (Tables::Judges(rule)) return tables_.Judge(rule);
     if (!measured_.ok()) return core::CannotJudge(rule, std::string(core::RuleForm(rule.body)), Message(measured_));
     return JudgeModelRule(rule, metrics_, stage_.kind);
@@ -234,6 +257,7 @@ class Harvest {
   Tables tables_;
   absl::Status measured_;   // Whether the metrics could be read.
   core::MetricSet metrics_;
+  std::optional<absl::StatusOr<ChampionAnswers>> champion_;   // Where it was asked.
   std::vector<core::RuleResult> results_;
 };
 
