@@ -694,6 +694,11 @@ void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool require
   });
 }
 
+core::ProbeRule ReadChampionRequest(Fields& champion, core::StageSpec& stage) {
+  const core::Rule rule{.name = "champion", .body = core::ProbeRule(), .place = champion.node().place};
+  return RuleReader(champion, stage, rule).Champion();
+}
+
 void ReadMonitor(Fields& fields, core::StageSpec& stage) {
   Reader& reader = fields.reader();
   core::MonitorSpec& monitor = stage.monitor.emplace();
