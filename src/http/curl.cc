@@ -29,6 +29,10 @@ void InitialiseOnce() {
   CD4ML_CHECK(initialised == CURLE_OK, "libcurl cannot be initialised");
 }
 
+Handle::Handle() : curl_((InitialiseOnce(), curl_easy_init())) { CD4ML_CHECK(curl_ != nullptr, "out of memory"); }
+
+Handle::~Handle() { curl_easy_cleanup(curl_); }
+
 void AddHeader(std::string_view line, std::map<std::string, std::string>& headers) {
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos || line.starts_with("HTTP/")) return;

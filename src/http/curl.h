@@ -15,6 +15,19 @@ namespace cd4ml::http {
 // Makes libcurl's global state before the first handle; it lives as long as the program.
 void InitialiseOnce();
 
+// A handle of libcurl with its connections. Used by one thread at a time.
+class Handle {
+ public:
+  Handle();
+  ~Handle();
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  operator void*() const { return curl_; }
+
+ private:
+  void* const curl_;
+};
+
 // Adds a line "Name: value" under the name in lower case; a repeated header means the same as one with a list.
 void AddHeader(std::string_view line, std::map<std::string, std::string>& headers);
 

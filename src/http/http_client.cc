@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "cd4ml/base/check.h"
 #include "cd4ml/http/connect.h"
 #include "http/curl.h"
 
@@ -50,15 +49,6 @@ size_t TakeHeader(char* bytes, size_t, size_t size, void* user) {
 
 class CurlHttpClient : public HttpClient {
  public:
-  CurlHttpClient() {
-    InitialiseOnce();
-    curl_ = curl_easy_init();
-    CD4ML_CHECK(curl_ != nullptr, "out of memory");
-  }
-  ~CurlHttpClient() override { curl_easy_cleanup(curl_); }
-  CurlHttpClient(const CurlHttpClient&) = delete;
-  CurlHttpClient& operator=(const CurlHttpClient&) = delete;
-
   absl::StatusOr<HttpResponse> Send(const HttpRequest& request) override {
     if (const absl::Status checked = CheckRequest(request); !checked.ok()) return checked;
     curl_easy_reset(curl_);  // Options only: connections stay.
@@ -149,7 +139,7 @@ class CurlHttpClient : public HttpClient {
     }
   }
 
-  CURL* curl_;
+  const Handle curl_;
 };
 
 }  // namespace

@@ -10,7 +10,6 @@
 #include <mutex>
 #include <utility>
 
-#include "cd4ml/base/check.h"
 #include "cd4ml/base/digest.h"
 #include "cd4ml/base/status.h"
 #include "http/curl.h"
@@ -81,14 +80,7 @@ Duration AgeAt(const std::map<std::string, std::string>& headers, int64_t then_m
 class S3Folder final : public ObjectStore {
  public:
   S3Folder(S3Settings s3, S3Name folder, S3Patience patience)
-      : s3_(std::move(s3)), folder_(std::move(folder)), patience_(patience) {
-    InitialiseOnce();
-    curl_ = curl_easy_init();
-    CD4ML_CHECK(curl_ != nullptr, "out of memory");
-  }
-  ~S3Folder() override { curl_easy_cleanup(curl_); }
-  S3Folder(const S3Folder&) = delete;
-  S3Folder& operator=(const S3Folder&) = delete;
+      : s3_(std::move(s3)), folder_(std::move(folder)), patience_(patience) {}
 
   std::string name() const override { return "s3://" + folder_.bucket + '/' + folder_.key; }
 
@@ -238,7 +230,7 @@ class S3Folder final : public ObjectStore {
   const S3Settings s3_;
   const S3Name folder_;
   const S3Patience patience_;
-  CURL* curl_;
+  const Handle curl_;
 };
 
 }  // namespace

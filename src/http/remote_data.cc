@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "cd4ml/base/check.h"
 #include "cd4ml/base/status.h"
 #include "http/curl.h"
 #include "http/s3.h"
@@ -115,14 +114,7 @@ std::string StampOf(const Transfer& transfer) {
 
 class CurlRemoteData final : public RemoteData {
  public:
-  CurlRemoteData(S3Settings s3, Duration silence_max) : s3_(std::move(s3)), silence_max_(silence_max) {
-    InitialiseOnce();
-    curl_ = curl_easy_init();
-    CD4ML_CHECK(curl_ != nullptr, "out of memory");
-  }
-  ~CurlRemoteData() override { curl_easy_cleanup(curl_); }
-  CurlRemoteData(const CurlRemoteData&) = delete;
-  CurlRemoteData& operator=(const CurlRemoteData&) = delete;
+  CurlRemoteData(S3Settings s3, Duration silence_max) : s3_(std::move(s3)), silence_max_(silence_max) {}
 
   absl::StatusOr<std::vector<RemoteObject>> List(const RemotePlace& place, int64_t count_max,
                                                  const std::stop_token& stop) override {
@@ -269,7 +261,7 @@ class CurlRemoteData final : public RemoteData {
 
   const S3Settings s3_;
   const Duration silence_max_;
-  CURL* curl_;
+  const Handle curl_;
 };
 
 }  // namespace
