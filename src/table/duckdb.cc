@@ -196,7 +196,7 @@ std::string FirstLine(const char* error) {
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOptions& options) {
   CD4ML_ASSIGN_OR_RETURN(const DuckDbApi* api, Load(options.libraries));
-  std::unique_ptr<Database> database(new Database(*api));
+  std::unique_ptr<Database> database(new Database(*api, options.threads));
   const std::pair<const char*, std::string> settings[] = {
       {"memory_limit", std::to_string(options.memory_max) + "B"},
       {"threads", std::to_string(options.threads)},

@@ -55,12 +55,14 @@ class Database {
 
  private:
   friend class Appender;
-  explicit Database(const DuckDbApi& api) : api_(api) {}
+  friend class SingleThread;
+  Database(const DuckDbApi& api, int threads) : api_(api), threads_(threads) {}
   absl::Status Run(const std::string& sql, Result& result);
   void ReadRows(const Result& result, std::vector<Row>& rows);
   void ReadColumns(const Result& result, std::vector<ColumnData>& columns);
 
   const DuckDbApi& api_;
+  const int threads_;
   // A statement that is only about to begin forgets that it was interrupted, so it is told again.
   void Interrupt(std::stop_token ended);
 
@@ -79,7 +81,8 @@ class SingleThread {
  public:
   explicit SingleThread(Database& database)
       : database_(database), status_(database.Execute("SET threads = 1")) {}
-  ~SingleThread() { database_.Execute("RESET threads").IgnoreError(); }
+  // Not RESET, after which it would be as many as the machine has processors.
+  ~SingleThread() { database_.Execute("SET threads = " + std::to_string(database_.threads_)).IgnoreError(); }
   SingleThread(const SingleThread&) = delete;
   SingleThread& operator=(const SingleThread&) = delete;
   const absl::Status& status() const { return status_; }

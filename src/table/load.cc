@@ -119,6 +119,7 @@ class TableWriter {
     if (table_.columns.size() + names.size() > kColumnsMax) {
       return absl::InvalidArgumentError("more than " + std::to_string(kColumnsMax) + " columns");
     }
+    if (!single_) CD4ML_RETURN_IF_ERROR(single_.emplace(database_).status());
     table_.columns.insert(table_.columns.end(), names.begin(), names.end());
     if (table_.columns.size() <= rooms_.back()) return absl::OkStatus();
     CD4ML_RETURN_IF_ERROR(Finish());
@@ -162,8 +163,6 @@ class TableWriter {
       selects += " FROM " + PartName(part);
     }
     const std::string whole = table_.sql + "_whole";
-    const SingleThread single(database_);   // Each has its own rows of every column in memory.
-    CD4ML_RETURN_IF_ERROR(single.status());
     CD4ML_RETURN_IF_ERROR(database_.Execute("CREATE TABLE " + whole + " AS " + selects));
     CD4ML_RETURN_IF_ERROR(database_.Execute("DROP TABLE " + table_.sql));
     return database_.Execute("ALTER TABLE " + whole + " RENAME TO " + table_.sql);
@@ -180,6 +179,9 @@ class TableWriter {
 
   Database& database_;
   Table& table_;
+  // While one thread reads the file, one appends. Of more, each would have its own rows of every column in memory, and the one
+  // that waits for another keeps a processor busy.
+  std::optional<SingleThread> single_;
   std::unique_ptr<Appender> appender_;
   std::vector<size_t> rooms_{0};   // By part, the columns that it has; those behind `table_.columns` are not used yet.
   bool written_ = false;
