@@ -2,7 +2,6 @@
 #include "table/judge.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
@@ -10,7 +9,6 @@
 namespace cd4ml::table {
 
 constexpr size_t kNamesMax = 20;
-constexpr int64_t kLinesMax = 1'000'000'000'000;   // Of one file.
 
 std::string Percent(double share) { return core::FormatNumber(100 * share) + "%"; }
 
@@ -114,7 +112,8 @@ absl::StatusOr<std::vector<std::string>> OffendingRows(const Case& it, const Tab
 
 std::string ComparedKey(const std::string& column) {
   const std::string number = "TRY_CAST(" + column + " AS DOUBLE)";
-  return "CASE WHEN (contains(" + column + ", '.') OR contains(" + column + ", 'e') OR contains(" + column +
+  // No number begins with a letter, which is quick to see.
+  return "CASE WHEN " + column + " < ':' AND (contains(" + column + ", '.') OR contains(" + column + ", 'e') OR contains(" + column +
          ", 'E')) AND cd4ml_is_number(" + column + ") THEN CASE WHEN " + number + " = trunc(" + number + ") AND abs(" + number +
          ") < 9007199254740992 THEN CAST(CAST(" + number + " AS BIGINT) AS VARCHAR) ELSE CAST(" + number +
          " AS VARCHAR) END ELSE " + column + " END";
@@ -132,25 +131,6 @@ absl::StatusOr<std::string> Filled(const Case& it, const Table& table, const std
   CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
   CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, {column}));
   return kinds.at(column) == ColumnKind::kNumber ? table.Number(sql) : table.Value(sql);
-}
-
-std::string FirstPlaces(const std::string& condition, const std::string& file, const std::string& line) {
-  return "array_to_string(min(" + file + " * " + std::to_string(kLinesMax) + " + " + line + ", " +
-         std::to_string(core::kOffendingRowsMax) + ") FILTER (WHERE " + condition + "), ' ')";
-}
-
-absl::StatusOr<std::vector<std::string>> RowsAt(const Case& it, const Table& table, const std::optional<std::string>& places,
-                                                const std::vector<std::string>& columns) {
-  if (!places) return std::vector<std::string>();
-  std::vector<std::string> lines, pairs;
-  std::istringstream text(*places);
-  for (int64_t place = 0; text >> place;) {
-    lines.push_back(std::to_string(place % kLinesMax));
-    pairs.push_back("(" + std::to_string(place / kLinesMax) + ", " + lines.back() + ")");
-  }
-  // Most of a table is passed over by the lines alone.
-  return OffendingRows(it, table, table.sql, "line IN (" + Join(lines, ", ") + ") AND (file, line) IN (" + Join(pairs, ", ") + ")",
-                       columns);
 }
 
 // --- groups ---

@@ -8,6 +8,7 @@
 
 #include "cd4ml/ports/table_engine.h"
 #include "table/duckdb.h"
+#include "table/scan.h"
 #include "table/table.h"
 
 namespace cd4ml::table {
@@ -18,6 +19,7 @@ using Tables = std::map<std::string, Table>;
 struct Case {
   Database& database;
   const Tables& tables;
+  Scans& scans;
   const core::Rule& rule;
   const std::map<std::string, Baseline>& baselines;
   UtcTime now;  // The start of the run; not set where there is none.
@@ -60,10 +62,6 @@ absl::StatusOr<std::vector<std::string>> OffendingRows(const Case& it, const Tab
                                                        const std::string& from,
                                                        const std::string& condition,
                                                        const std::vector<std::string>& columns);
-// Returns the SQL aggregate that gives the places of the first rows that fulfil `condition`, and such rows as OffendingRows does.
-std::string FirstPlaces(const std::string& condition, const std::string& file = "file", const std::string& line = "line");
-absl::StatusOr<std::vector<std::string>> RowsAt(const Case& it, const Table& table, const std::optional<std::string>& places,
-                                                const std::vector<std::string>& columns);
 // Returns "line 5", with the file where there is more than one.
 std::string Where(const Table& table, int64_t file, int64_t line);
 

@@ -10,11 +10,11 @@ namespace cd4ml::table {
 
 core::RuleResult JudgeRule(const Case& it);
 
-// Returns a SELECT of (file, line) of the rows that break the rule by themselves, "" when it does not judge rows one by one.
-// Valid until the next call.
-absl::StatusOr<std::string> SelectBroken(const Case& it);
+// Returns what a rule asks of every single row, `by` left aside; nullopt when it does not judge rows one by one. For outliers
+// it has a `from`, which is valid until the next call.
+absl::StatusOr<std::optional<Question>> QuestionOf(const Case& it);
 
-absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables,
+absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables, Scans& scans,
                                                       const core::SegmentsRule& rule,
                                                       const std::vector<core::Rule>& gate);
 

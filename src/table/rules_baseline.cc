@@ -11,29 +11,41 @@ namespace {
 
 using core::RuleResult;
 
-// Returns a subquery (segment, n) of all segments. Rows that a rule of the gate calls bad by themselves count for none.
-absl::StatusOr<std::string> SegmentGroups(Database& database, const Tables& tables, const Table& table,
+constexpr char kSegments[] = "cd4ml_segments";
+
+// Makes the table kSegments (segment, n) of all segments. Rows that a rule of the gate calls bad by themselves count for none.
+absl::Status FindGroups(Database& database, const Tables& tables, Scans& scans, const Table& table,
                                           const core::SegmentsRule& segments, const std::vector<core::Rule>& gate) {
   if (segments.by.empty())
     return absl::InvalidArgumentError("the rule names no columns to segment by");
   CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> sql, SqlOf(table, segments.by));
-  std::string named = "bad IS NULL";
+  std::string from = table.sql + " t", named = "bad IS NULL";
   for (const std::string& column : sql) named += " AND " + column + " IS NOT NULL";
   const bool are_judged = std::any_of(gate.begin(), gate.end(), [&](const core::Rule& rule) {
     return core::Subject(rule.body) == table.name && JudgesRows(rule);
   });
   if (are_judged) {
-    CD4ML_RETURN_IF_ERROR(FindBroken(database, tables, table, gate));
-    named += std::string(" AND NOT EXISTS (FROM ") + kBrokenTable + " b WHERE b.file = t.file AND b.line = t.line)";
+    CD4ML_RETURN_IF_ERROR(FindBroken(database, tables, scans, table, gate));
+    from += std::string(" ANTI JOIN ") + kBrokenTable + " b ON b.file = t.file AND b.line = t.line";
   }
-  return "(SELECT concat_ws('/', " + Join(sql, ", ") + ") AS segment, count(*) AS n FROM " +
-         table.sql + " t WHERE " + named + " GROUP BY " + Join(sql, ", ") + ")";
+  return database.Execute(std::string("CREATE OR REPLACE TEMP TABLE ") + kSegments + " AS SELECT concat_ws('/', " +
+                          Join(sql, ", ") + ") AS segment, count(*) AS n FROM " + from + " WHERE " + named +
+                          " GROUP BY " + Join(sql, ", "));
+}
+
+absl::StatusOr<std::vector<std::string>> Qualifying(Database& database, const core::SegmentsRule& rule) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         database.Query(std::string("SELECT segment FROM ") + kSegments + " WHERE n >= " +
+                                        std::to_string(rule.rows_min) + " ORDER BY segment"));
+  std::vector<std::string> segments;
+  for (const Row& row : rows) segments.push_back(*row[0]);
+  return segments;
 }
 
 // Judges which segments qualified before and do not now, and adds what it finds. Returns whether
 // there are too many of them.
 absl::StatusOr<bool> AddLost(const Case& it, const core::SegmentsRule& segments,
-                             const std::string& groups, RuleResult& result, std::string& message) {
+                             RuleResult& result, std::string& message) {
   result.bound += ", at most " + std::to_string(segments.lost_max) + " lost";
   const Baseline* baseline = FindBaseline(it, segments.lost_versus, segments.of);
   if (baseline == nullptr || baseline->profile.segments.empty()) {
@@ -42,8 +54,7 @@ absl::StatusOr<bool> AddLost(const Case& it, const core::SegmentsRule& segments,
                (passes ? "pass)" : "fail)");
     return !passes;
   }
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> present,
-                         FindSegments(it.database, it.tables, segments, it.rules));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> present, Qualifying(it.database, segments));
   std::vector<std::string> before = baseline->profile.segments;
   std::sort(before.begin(), before.end());
   std::vector<std::string> lost;
@@ -57,7 +68,7 @@ absl::StatusOr<bool> AddLost(const Case& it, const core::SegmentsRule& segments,
   std::vector<std::string> shown;
   for (size_t i = 0; i < std::min(lost.size(), core::kOffendingRowsMax); ++i) {
     CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                           it.database.Query("SELECT CAST(sum(n) AS BIGINT) FROM " + groups +
+                           it.database.Query(std::string("SELECT CAST(sum(n) AS BIGINT) FROM ") + kSegments +
                                              " WHERE segment = " + Literal(lost[i])));
     shown.push_back("lost: " + Clip(lost[i], kValueMax) + ", " +
                     std::to_string(Integer(rows[0][0])) + " rows");
@@ -92,12 +103,12 @@ absl::Status AddQuantiles(const Case& it, const Table& table,
 
 Judged Judge(const Case& it, const core::SegmentsRule& segments) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, segments.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(it.database, it.tables, *table, segments, it.rules));
+  CD4ML_RETURN_IF_ERROR(FindGroups(it.database, it.tables, it.scans, *table, segments, it.rules));
   const std::string enough = "n >= " + std::to_string(segments.rows_min);
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
       it.database.Query("SELECT count(*), count(*) FILTER (WHERE " + enough +
-                        "), CAST(sum(n) FILTER (WHERE " + enough + ") AS BIGINT) FROM " + groups));
+                        "), CAST(sum(n) FILTER (WHERE " + enough + ") AS BIGINT) FROM " + kSegments));
   const int64_t all = Integer(rows[0][0]);
   const int64_t enough_rows = Integer(rows[0][1]);
   const double coverage = Share(Integer(rows[0][2]), table->rows);
@@ -109,7 +120,7 @@ Judged Judge(const Case& it, const core::SegmentsRule& segments) {
                  (segments.exclude_below ? "at least one segment" : "every segment") +
                  ", coverage >= " + Percent(segments.coverage_min);
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> below,
-                         it.database.Query("SELECT segment, n FROM " + groups + " WHERE NOT " +
+                         it.database.Query(std::string("SELECT segment, n FROM ") + kSegments + " WHERE NOT " +
                                            enough + " ORDER BY n DESC, segment LIMIT " +
                                            std::to_string(core::kOffendingRowsMax)));
   for (const Row& row : below)
@@ -118,23 +129,18 @@ Judged Judge(const Case& it, const core::SegmentsRule& segments) {
                 (!segments.exclude_below && enough_rows < all);
   std::string message = Join(segments.by, "/") + " of " + segments.of + ": " + result.observed;
   if (!segments.lost_versus.empty()) {
-    CD4ML_ASSIGN_OR_RETURN(const bool too_many, AddLost(it, segments, groups, result, message));
+    CD4ML_ASSIGN_OR_RETURN(const bool too_many, AddLost(it, segments, result, message));
     broken |= too_many;
   }
   return Ended(it, std::move(result), broken, std::move(message));
 }
 
-absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables,
+absl::StatusOr<std::vector<std::string>> FindSegments(Database& database, const Tables& tables, Scans& scans,
                                                       const core::SegmentsRule& rule,
                                                       const std::vector<core::Rule>& gate) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(tables, rule.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::string groups, SegmentGroups(database, tables, *table, rule, gate));
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         database.Query("SELECT segment FROM " + groups + " WHERE n >= " +
-                                        std::to_string(rule.rows_min) + " ORDER BY segment"));
-  std::vector<std::string> segments;
-  for (const Row& row : rows) segments.push_back(*row[0]);
-  return segments;
+  CD4ML_RETURN_IF_ERROR(FindGroups(database, tables, scans, *table, rule, gate));
+  return Qualifying(database, rule);
 }
 
 Judged Judge(const Case& it, const core::DriftRule& drift) {

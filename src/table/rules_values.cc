@@ -21,14 +21,6 @@ struct Demand {
   std::string broken;     // "are no float"
 };
 
-// The rows of a table with what the demands on a column find in each: columns `empty`, `broken0`, …
-struct ColumnView {
-  std::string sql;
-  std::string any_bad;  // SQL condition over it.
-  std::vector<Demand> demands;
-};
-constexpr char kEmpty[] = "empty";
-
 // What the values of a group are like.
 struct ColumnCounts {
   int64_t rows = 0, bad = 0, empty = 0;
@@ -46,11 +38,9 @@ Demand TypeDemand(const Table& table, core::ColumnType type, const std::string& 
     case core::ColumnType::kBool:
       return {"TRY_CAST(" + sql + " AS BOOLEAN) IS NOT NULL", "are no bool"};
     case core::ColumnType::kDate:
-      return {"cd4ml_timestamp(" + sql + ") IS NOT NULL AND NOT contains(" + sql + ", ':')",
-              "are no date (2016-03-26)"};
+      return {table.IsTime(sql) + " AND NOT contains(" + sql + ", ':')", "are no date (2016-03-26)"};
     case core::ColumnType::kTimestamp:
-      return {table.Time(sql) + " IS NOT NULL",
-              "are no timestamp (2016-03-26 17:47:46)"};
+      return {table.IsTime(sql), "are no timestamp (2016-03-26 17:47:46)"};
   }
   return {"FALSE", "have an unknown type"};
 }
@@ -148,30 +138,27 @@ absl::StatusOr<std::string> AddOutliers(const Case& it, const Table& table,
 
 // --- column ---
 
-absl::StatusOr<ColumnView> ViewOf(const Case& it, const Table& table, const Grouping& grouping,
-                                  const ColumnRule& column, const std::string& sql) {
-  ColumnView view;
-  view.demands = Demands(table, column, sql);
-  std::string from = table.sql;
+// Returns what the rule asks of a row, and its demands. `read` is the table as the SQL is to call it.
+absl::StatusOr<Question> AskColumn(const Case& it, const Table& table, const Table& read, const Grouping& grouping,
+                                   const ColumnRule& column, const std::string& sql, std::vector<Demand>& demands) {
+  Question question;
+  demands = Demands(read, column, sql);
   if (column.outliers) {
-    CD4ML_ASSIGN_OR_RETURN(
-        from, AddOutliers(it, table, grouping, *column.outliers, sql, view.demands));
+    CD4ML_ASSIGN_OR_RETURN(question.from, AddOutliers(it, table, grouping, *column.outliers, sql, demands));
   }
-  std::string filled = table.Value(sql);
+  std::string filled = read.Value(sql);
   if (column.max_nulls) {
-    CD4ML_ASSIGN_OR_RETURN(filled, Filled(it, table, column.column));
+    CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, {column.column}));
+    if (kinds.at(column.column) == ColumnKind::kNumber) filled = read.Number(sql);
   }
-  // Every demand is evaluated once for each row.
-  view.sql = "(SELECT *, bad IS NULL AND " + filled + " IS NULL AS " + kEmpty;
-  view.any_bad = "bad IS NOT NULL";
-  for (size_t i = 0; i < view.demands.size(); ++i) {
-    const std::string broken = "broken" + std::to_string(i);
-    view.sql += ", " + table.Value(sql) + " IS NOT NULL AND (" + view.demands[i].fulfilled +
-                ") IS NOT TRUE AS " + broken;
-    view.any_bad += " OR " + broken;
-  }
-  view.sql += " FROM " + from + ")";
-  return view;
+  question.empty = "bad IS NULL AND " + filled + " IS NULL";
+  question.shows_empty = column.max_nulls.has_value();
+  // Where some values may be empty, an empty one is not bad.
+  question.empty_breaks = column.max_nulls == 0.0;
+  for (const Demand& demand : demands)
+    question.broken.push_back(read.Value(sql) + " IS NOT NULL AND (" + demand.fulfilled + ") IS NOT TRUE");
+  question.columns = {column.column};
+  return question;
 }
 
 ColumnCounts ReadCounts(const Row& row) {
@@ -181,27 +168,39 @@ ColumnCounts ReadCounts(const Row& row) {
 }
 
 // Returns "12 are no float, 3 are empty".
-std::string Tell(const ColumnView& view, const ColumnCounts& counts, int64_t misfits) {
+std::string Tell(const std::vector<Demand>& demands, const ColumnCounts& counts, int64_t misfits) {
   std::vector<std::string> found;
   const auto tell = [&found](int64_t count, const std::string& what) {
     if (count > 0) found.push_back(std::to_string(count) + " " + what);
   };
-  for (size_t i = 0; i < view.demands.size(); ++i) tell(counts.broken[i], view.demands[i].broken);
+  for (size_t i = 0; i < demands.size(); ++i) tell(counts.broken[i], demands[i].broken);
   tell(misfits, "do not fit the table");
   tell(counts.empty, "are empty");
   return found.empty() ? "all are as they must be" : Join(found, ", ");
 }
 
-RuleResult JudgeColumnBy(const Case& it, const Table& table, const Grouping& grouping,
-                         const ColumnRule& column, const ColumnView& view,
-                         const std::vector<Row>& rows) {
+Judged JudgeColumnBy(const Case& it, const Table& table, const Grouping& grouping, const ColumnRule& column,
+                     const Question& question, const std::vector<Demand>& demands) {
+  // Every demand is evaluated once for each row.
+  std::string view = "(SELECT *, " + question.empty + " AS empty";
+  std::string any_bad = "bad IS NOT NULL", counted;
+  for (size_t i = 0; i < question.broken.size(); ++i) {
+    const std::string broken = "broken" + std::to_string(i);
+    view += ", " + question.broken[i] + " AS " + broken;
+    any_bad += " OR " + broken;
+    counted += ", count(*) FILTER (WHERE " + broken + ")";
+  }
+  view += " FROM " + (question.from.empty() ? table.sql : question.from) + ")";
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE " + any_bad +
+                                                       "), count(*) FILTER (WHERE empty)" + counted, view));
   std::vector<Group> groups;
   for (const Row& row : rows) {
     const ColumnCounts counts = ReadCounts(row);
     const double bad = Share(counts.bad, counts.rows) - column.max_bad_share;
     const double empty =
         column.max_nulls ? Share(counts.empty, counts.rows) - *column.max_nulls : -1.0;
-    Group group{*row[0], false, std::max(bad, empty), Tell(view, counts, 0)};
+    Group group{*row[0], false, std::max(bad, empty), Tell(demands, counts, 0)};
     group.broken = Exceeds(counts.bad, column.max_bad_share, counts.rows) ||
                    (column.max_nulls && Exceeds(counts.empty, *column.max_nulls, counts.rows));
     if (counts.bad + counts.empty > 0)
@@ -209,7 +208,7 @@ RuleResult JudgeColumnBy(const Case& it, const Table& table, const Grouping& gro
     groups.push_back(std::move(group));
   }
   std::vector<std::string> bounds;
-  if (!view.demands.empty()) bounds.push_back(ShareBound(column.max_bad_share, "bad rows"));
+  if (!demands.empty()) bounds.push_back(ShareBound(column.max_bad_share, "bad rows"));
   if (column.max_nulls) bounds.push_back(ShareBound(*column.max_nulls, "empty"));
   return JudgeGroups(it, table, grouping, std::move(groups), Join(bounds, " and "));
 }
@@ -238,54 +237,104 @@ absl::Status SpellAsInTable(const Table& table, std::vector<std::string>& column
   return absl::OkStatus();
 }
 
+// Returns the columns that a predicate names, as the table spells them.
+absl::StatusOr<std::vector<std::string>> ColumnsOf(const Case& it, const Table& table, const core::SqlRule& sql) {
+  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns, CheckPredicate(it.database, sql.predicate));
+  CD4ML_RETURN_IF_ERROR(SpellAsInTable(table, columns));
+  return columns;
+}
+
+// Returns the columns under their own names with their types.
+absl::StatusOr<std::map<std::string, std::string>> Typed(const Case& it, const Table& table, const Table& read,
+                                                         const std::vector<std::string>& columns) {
+  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, columns));
+  std::map<std::string, std::string> typed;
+  for (const std::string& column : columns) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
+    const ColumnKind kind = kinds.at(column);
+    typed[column] = kind == ColumnKind::kText ? sql : kind == ColumnKind::kNumber ? read.Number(sql) : read.Time(sql);
+  }
+  return typed;
+}
+
 // Returns a subquery with `columns` under their own names and types, and those of `grouping`, which
 // are renamed so that no column of the user's is called like them.
 absl::StatusOr<std::string> TypedView(const Case& it, const Table& table,
                                       const std::vector<std::string>& columns, Grouping& grouping) {
-  CD4ML_ASSIGN_OR_RETURN(const auto kinds, FindKinds(it.database, table, columns));
+  CD4ML_ASSIGN_OR_RETURN(const auto typed, Typed(it, table, table, columns));
   std::string selected = "file AS cd4ml_file, line AS cd4ml_line, bad AS cd4ml_bad";
   for (std::string& column : grouping.columns) {
     const std::string name = "cd4ml_by_" + column;
     selected += ", " + column + " AS " + name;
     column = name;
   }
-  for (const std::string& column : columns) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string sql, table.Column(column));
-    selected += ", ";
-    switch (kinds.at(column)) {
-      case ColumnKind::kText:
-        selected += sql;
-        break;
-      case ColumnKind::kNumber:
-        selected += table.Number(sql);
-        break;
-      case ColumnKind::kTimestamp:
-        selected += table.Time(sql);
-        break;
-    }
-    selected += " AS " + Identifier(column);
-  }
+  for (const auto& [column, sql] : typed) selected += ", " + sql + " AS " + Identifier(column);
   return "(SELECT " + selected + " FROM " + table.sql + ")";
 }
 
+std::string Broken(const core::SqlRule& sql) { return "((" + sql.predicate + "\n) IS NOT TRUE)"; }
+
+absl::Status CheckType(const Case& it, const core::SqlRule& sql, const std::string& view) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> type,
+                         it.database.Query("SELECT typeof((" + sql.predicate + "\n)) FROM " + view + " LIMIT 1"));
+  if (*type[0][0] == "BOOLEAN") return absl::OkStatus();
+  return absl::InvalidArgumentError("the predicate gives a " + *type[0][0] + ", not true or false");
+}
+
+absl::StatusOr<Question> AskSql(const Case& it, const Table& table, const core::SqlRule& sql,
+                                const std::vector<std::string>& columns) {
+  Question question;
+  question.broken = {"cd4ml_bad IS NULL AND " + Broken(sql)};
+  question.columns = columns;
+  CD4ML_ASSIGN_OR_RETURN(question.named, Typed(it, table, ScanOf(it, table).table(), columns));
+  return question;
+}
+
+Judged JudgeSqlBy(const Case& it, const Table& table, const Grouping& grouping, const core::SqlRule& sql,
+                  const std::string& view) {
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE cd4ml_bad IS NOT NULL OR " + Broken(sql) + ")",
+                                     view, "cd4ml_bad"));
+  std::vector<Group> groups;
+  for (const Row& row : rows) {
+    const int64_t all = Integer(row[1]);
+    const int64_t broken = Integer(row[2]);
+    groups.push_back({*row[0], Exceeds(broken, sql.max_bad_share, all), Share(broken, all),
+                      ShareObserved(broken, all, "bad")});
+  }
+  return JudgeGroups(it, table, grouping, std::move(groups), ShareBound(sql.max_bad_share, "bad rows"));
+}
+
 }  // namespace
+
+absl::StatusOr<std::optional<Question>> QuestionOf(const Case& it) {
+  const auto* column = std::get_if<ColumnRule>(&it.rule.body);
+  const auto* predicate = std::get_if<core::SqlRule>(&it.rule.body);
+  if (column == nullptr && predicate == nullptr) return std::optional<Question>();
+  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, std::string(core::Subject(it.rule.body))));
+  if (predicate != nullptr) {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ColumnsOf(it, *table, *predicate));
+    return AskSql(it, *table, *predicate, columns);
+  }
+  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column->column));
+  CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
+  std::vector<Demand> demands;
+  return AskColumn(it, *table, ScanOf(it, *table).table(), grouping, *column, sql, demands);
+}
 
 Judged Judge(const Case& it, const ColumnRule& column) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, column.of));
   CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column.column));
   CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
-  CD4ML_ASSIGN_OR_RETURN(const ColumnView view, ViewOf(it, *table, grouping, column, sql));
-  if (view.demands.empty() && !column.max_nulls) {
+  Scan& scan = ScanOf(it, *table);
+  std::vector<Demand> demands;
+  CD4ML_ASSIGN_OR_RETURN(const Question question,
+                         AskColumn(it, *table, grouping.is_set() ? *table : scan.table(), grouping, column, sql, demands));
+  if (demands.empty() && !column.max_nulls) {
     return absl::InvalidArgumentError(
         "the rule demands nothing of the column; give it type, min, max, in, pattern, outliers or "
         "max_nulls");
   }
-  std::string counted = "count(*), count(*) FILTER (WHERE " + view.any_bad +
-                        "), count(*) FILTER (WHERE " + kEmpty + ")";
-  for (size_t i = 0; i < view.demands.size(); ++i)
-    counted += ", count(*) FILTER (WHERE broken" + std::to_string(i) + ")";
-  if (!grouping.is_set()) counted += ", " + FirstPlaces(view.any_bad) + ", " + FirstPlaces(kEmpty);
-  CD4ML_ASSIGN_OR_RETURN(std::vector<Row> rows, QueryGroups(it, grouping, counted, view.sql));
   std::string left_out;
   if (column.outliers) {
     CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> read,
@@ -293,109 +342,51 @@ Judged Judge(const Case& it, const ColumnRule& column) {
     CD4ML_ASSIGN_OR_RETURN(left_out, LeftOut(column.column, Integer(read[0][0]), Integer(read[0][1]), "numbers"));
   }
   if (grouping.is_set()) {
-    RuleResult result = JudgeColumnBy(it, *table, grouping, column, view, rows);
+    CD4ML_ASSIGN_OR_RETURN(RuleResult result, JudgeColumnBy(it, *table, grouping, column, question, demands));
     result.message += left_out;
     return result;
   }
 
-  const std::optional<std::string> empty_places = rows[0].back(), bad_places = *std::prev(rows[0].end(), 2);
-  rows[0].resize(rows[0].size() - 2);
-  const ColumnCounts counts = ReadCounts(rows[0]);
+  CD4ML_ASSIGN_OR_RETURN(Answer answer, scan.Ask(it, question));
+  const ColumnCounts counts{table->rows, answer.bad, answer.empty, std::move(answer.broken)};
   const bool too_bad = Exceeds(counts.bad, column.max_bad_share, table->rows);
   const bool too_empty = column.max_nulls && Exceeds(counts.empty, *column.max_nulls, table->rows);
   RuleResult result = Begin(it, table->rows);
   // What is broken is reported; where nothing is, the first thing that was asked for.
-  const bool report_empty = !too_bad && (too_empty || view.demands.empty());
+  const bool report_empty = !too_bad && (too_empty || demands.empty());
   const int64_t reported = report_empty ? counts.empty : counts.bad;
   result.observed = ShareObserved(reported, table->rows, report_empty ? "empty" : "bad");
   result.observed_number = Share(reported, table->rows);
   result.bound = report_empty ? ShareBound(*column.max_nulls, "empty")
                               : ShareBound(column.max_bad_share, "bad rows");
-  if (reported > 0) {
-    CD4ML_ASSIGN_OR_RETURN(result.rows,
-                           RowsAt(it, *table, report_empty ? empty_places : bad_places, {column.column}));
-  }
+  result.rows = report_empty ? std::move(answer.empty_rows) : std::move(answer.bad_rows);
   return Ended(it, std::move(result), too_bad || too_empty,
                "of " + std::to_string(table->rows) + " rows " +
-                   Tell(view, counts, table->bad_rows) + left_out);
+                   Tell(demands, counts, table->bad_rows) + left_out);
 }
 
 Judged Judge(const Case& it, const core::SqlRule& sql) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, sql.of));
-  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns,
-                         CheckPredicate(it.database, sql.predicate));
-  CD4ML_RETURN_IF_ERROR(SpellAsInTable(*table, columns));
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ColumnsOf(it, *table, sql));
   CD4ML_ASSIGN_OR_RETURN(Grouping grouping, GroupingOf(it, *table));
   CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, columns, grouping));
-  const std::string predicate = "(" + sql.predicate + "\n)";
-  CD4ML_ASSIGN_OR_RETURN(
-      const std::vector<Row> type,
-      it.database.Query("SELECT typeof(" + predicate + ") FROM " + view + " LIMIT 1"));
-  if (*type[0][0] != "BOOLEAN")
-    return absl::InvalidArgumentError("the predicate gives a " + *type[0][0] +
-                                      ", not true or false");
-  const std::string bad = "cd4ml_bad IS NOT NULL OR (" + predicate + " IS NOT TRUE)";
-  std::string counted = "count(*), count(*) FILTER (WHERE " + bad + ")";
-  if (!grouping.is_set()) counted += ", " + FirstPlaces(bad, "cd4ml_file", "cd4ml_line");
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows, QueryGroups(it, grouping, counted, view, "cd4ml_bad"));
+  CD4ML_RETURN_IF_ERROR(CheckType(it, sql, view));
   if (grouping.is_set()) {
-    std::vector<Group> groups;
-    for (const Row& row : rows) {
-      const int64_t all = Integer(row[1]);
-      const int64_t broken = Integer(row[2]);
-      groups.push_back({*row[0], Exceeds(broken, sql.max_bad_share, all), Share(broken, all),
-                        ShareObserved(broken, all, "bad")});
-    }
-    RuleResult result = JudgeGroups(it, *table, grouping, std::move(groups),
-                                    ShareBound(sql.max_bad_share, "bad rows"));
+    CD4ML_ASSIGN_OR_RETURN(RuleResult result, JudgeSqlBy(it, *table, grouping, sql, view));
     result.subject = sql.of + ": " + sql.predicate;
     return result;
   }
-  const int64_t bad_rows = Integer(rows[0][2]);
+  CD4ML_ASSIGN_OR_RETURN(const Question question, AskSql(it, *table, sql, columns));
+  CD4ML_ASSIGN_OR_RETURN(Answer answer, ScanOf(it, *table).Ask(it, question));
   RuleResult result = Begin(it, table->rows);
   result.subject = sql.of + ": " + sql.predicate;
-  result.observed = ShareObserved(bad_rows, table->rows, "bad");
-  result.observed_number = Share(bad_rows, table->rows);
+  result.observed = ShareObserved(answer.bad, table->rows, "bad");
+  result.observed_number = Share(answer.bad, table->rows);
   result.bound = ShareBound(sql.max_bad_share, "bad rows");
-  CD4ML_ASSIGN_OR_RETURN(result.rows, RowsAt(it, *table, rows[0][3], columns));
+  result.rows = std::move(answer.bad_rows);
   std::string message = result.observed + ": " + sql.predicate;
-  return Ended(it, std::move(result), Exceeds(bad_rows, sql.max_bad_share, table->rows),
+  return Ended(it, std::move(result), Exceeds(answer.bad, sql.max_bad_share, table->rows),
                std::move(message));
-}
-
-// --- rows that are broken by themselves ---
-
-namespace {
-
-absl::StatusOr<std::string> SelectBroken(const Case& it, const ColumnRule& column) {
-  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, column.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column.column));
-  CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
-  CD4ML_ASSIGN_OR_RETURN(const ColumnView view, ViewOf(it, *table, grouping, column, sql));
-  std::vector<std::string> broken;
-  for (size_t i = 0; i < view.demands.size(); ++i) broken.push_back("broken" + std::to_string(i));
-  // Where some values may be empty, an empty one is not bad.
-  if (column.max_nulls == 0.0) broken.emplace_back(kEmpty);
-  if (broken.empty()) return "";
-  return "SELECT file, line FROM " + view.sql + " WHERE " + Join(broken, " OR ");
-}
-
-absl::StatusOr<std::string> SelectBroken(const Case& it, const core::SqlRule& sql) {
-  CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, sql.of));
-  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns, CheckPredicate(it.database, sql.predicate));
-  CD4ML_RETURN_IF_ERROR(SpellAsInTable(*table, columns));
-  Grouping all;
-  CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, columns, all));
-  return "SELECT cd4ml_file AS file, cd4ml_line AS line FROM " + view + " WHERE cd4ml_bad IS NULL AND ((" +
-         sql.predicate + "\n) IS NOT TRUE)";
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> SelectBroken(const Case& it) {
-  if (const auto* column = std::get_if<ColumnRule>(&it.rule.body)) return SelectBroken(it, *column);
-  if (const auto* sql = std::get_if<core::SqlRule>(&it.rule.body)) return SelectBroken(it, *sql);
-  return "";
 }
 
 Judged Judge(const Case& it, const core::BalanceRule& balance) {

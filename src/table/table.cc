@@ -91,6 +91,7 @@ std::string Table::Number(const std::string& column) const {
     case Native::kInteger: return "CAST(" + native + " AS DOUBLE)";
     case Native::kNumber: return "CASE WHEN isfinite(" + native + ") THEN " + native + " END";
     case Native::kTime: return "CAST(NULL AS DOUBLE)";
+    case Native::kRead: return native;
     case Native::kText: break;
   }
   return "cd4ml_number(" + column + ")";
@@ -114,6 +115,11 @@ std::string Table::Time(const std::string& column) const {
   return "CASE WHEN isfinite(" + NativeName(column) + ") THEN " + NativeName(column) + " END";
 }
 
+std::string Table::IsTime(const std::string& column) const {
+  if (NativeOf(column) == Native::kTime) return "isfinite(" + NativeName(column) + ")";
+  return "isfinite(TRY_CAST(" + column + " AS TIMESTAMP))";
+}
+
 std::string Table::Key(const std::string& column) const {
   const Native native = NativeOf(column);
   // Of 0.0 and -0.0 the texts differ, and the numbers do not.
@@ -121,7 +127,8 @@ std::string Table::Key(const std::string& column) const {
 }
 
 std::string Table::Value(const std::string& column) const {
-  return NativeOf(column) == Native::kText ? column : NativeName(column);
+  const Native native = NativeOf(column);
+  return native == Native::kText || native == Native::kRead ? column : NativeName(column);
 }
 
 absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
@@ -158,9 +165,8 @@ absl::Status DefineMacros(Database& database) {
         "cd4ml_is_number(x) AS cd4ml_within(x, '-1.7976931348623157e308'::DOUBLE, "
         "'1.7976931348623157e308'::DOUBLE)",
         "cd4ml_number(x) AS CASE WHEN cd4ml_is_number(x) THEN TRY_CAST(x AS DOUBLE) END",
-        "cd4ml_is_int(x) AS TRY_CAST(x AS BIGINT) IS NOT NULL AND (CAST(TRY_CAST(x AS BIGINT) AS "
-        "VARCHAR) = x OR "
-        "regexp_full_match(x, ' *[-+]?[0-9]+ *'))",
+        "cd4ml_is_int(x) AS CASE WHEN CAST(TRY_CAST(x AS BIGINT) AS VARCHAR) = x THEN TRUE WHEN "
+        "TRY_CAST(x AS BIGINT) IS NULL THEN FALSE ELSE regexp_full_match(x, ' *[-+]?[0-9]+ *') END",
         "cd4ml_timestamp(x) AS CASE WHEN isfinite(TRY_CAST(x AS TIMESTAMP)) THEN TRY_CAST(x AS "
         "TIMESTAMP) END"}) {
     CD4ML_RETURN_IF_ERROR(database.Execute(std::string("CREATE MACRO ") + macro));

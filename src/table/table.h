@@ -18,8 +18,9 @@ namespace cd4ml::table {
 constexpr size_t kColumnsMax = 4096;
 constexpr size_t kHiddenColumns = 3;
 
-// What a column is in a file that has types, as far as its text need not be made to read it as that.
-enum class Native { kText, kInteger, kNumber, kTime };
+// What a column is in a file that has types, as far as its text need not be made to read it as that. `kRead`: it is text, which
+// is read as numbers once for all rules (scan.h).
+enum class Native { kText, kInteger, kNumber, kTime, kRead };
 
 // How a column is read where a number or a time is needed.
 enum class ColumnKind { kText, kNumber, kTimestamp };
@@ -49,6 +50,7 @@ struct Table {
   std::string Within(const std::string& sql, const std::string& low, const std::string& high) const;
   std::string Number(const std::string& sql) const;
   std::string Time(const std::string& sql) const;
+  std::string IsTime(const std::string& sql) const;   // TRUE or not.
   std::string Key(const std::string& sql) const;
   std::string Value(const std::string& sql) const;
   Native NativeOf(const std::string& sql) const;

@@ -30,6 +30,7 @@ class DuckDbTableEngine : public TableEngine {
     if (!table.ok()) return Annotate(table.status(), "table \"" + source.name + "\"");
     sources_.insert_or_assign(source.name, source);
     if (const auto old = tables_.find(source.name); old != tables_.end()) {
+      scans_.erase(old->second.sql);
       CD4ML_RETURN_IF_ERROR(database_->Execute(old->second.Drop()));
     }
     tables_[source.name] = *std::move(table);
@@ -40,12 +41,12 @@ class DuckDbTableEngine : public TableEngine {
 
   core::RuleResult Judge(const core::Rule& rule,
                          const std::map<std::string, Baseline>& baselines) override {
-    return JudgeRule({*database_, tables_, rule, baselines, now_, rules_});
+    return JudgeRule({*database_, tables_, scans_, rule, baselines, now_, rules_});
   }
 
   absl::StatusOr<std::vector<std::string>> QualifyingSegments(
       const core::SegmentsRule& rule) override {
-    return FindSegments(*database_, tables_, rule, rules_);
+    return FindSegments(*database_, tables_, scans_, rule, rules_);
   }
 
   absl::StatusOr<core::TableProfile> Profile(const std::string& table) override {
@@ -61,7 +62,7 @@ class DuckDbTableEngine : public TableEngine {
 
   absl::Status WriteBadRows(const std::string& table, const std::vector<core::Rule>& rules,
                             const std::string& path) override {
-    return table::WriteBadRows(*database_, tables_, table, rules, path);
+    return table::WriteBadRows(*database_, tables_, scans_, table, rules, path);
   }
 
   absl::StatusOr<core::MetricSet> PredictionMetrics(const std::string& path,
@@ -75,7 +76,10 @@ class DuckDbTableEngine : public TableEngine {
 
   void SetStop(std::stop_token stop) override { database_->SetStop(std::move(stop)); }
 
-  void SetRules(std::vector<core::Rule> rules) override { rules_ = std::move(rules); }
+  void SetRules(std::vector<core::Rule> rules) override {
+    rules_ = std::move(rules);
+    scans_.clear();
+  }
 
  private:
   // Every load gets an SQL name of its own, so that a failed one leaves nothing that a rule could
@@ -89,6 +93,7 @@ class DuckDbTableEngine : public TableEngine {
 
   // DuckDB does nothing more once a commit has found no memory. Another one is opened, with the tables of this.
   absl::Status Reopen() {
+    scans_.clear();
     database_.reset();
     CD4ML_ASSIGN_OR_RETURN(database_, OpenWithMacros(options_));
     for (auto& [name, table] : tables_) {
@@ -103,6 +108,7 @@ class DuckDbTableEngine : public TableEngine {
   const TableEngineOptions options_;
   Tables tables_;
   std::map<std::string, TableSource> sources_;   // Of `tables_`.
+  Scans scans_;                                  // The same.
   int loads_ = 0;
   UtcTime now_;
   std::vector<core::Rule> rules_;  // Of the gate.
