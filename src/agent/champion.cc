@@ -25,16 +25,24 @@ constexpr int kWithoutAnswerMax = 8;   // Each may take as long as it likes.
 // What the champion said of every row, and how it failed to.
 class Answers {
  public:
-  explicit Answers(size_t rows) : of_row_(rows) {}
+  Answers(const core::StageSpec& stage, size_t rows) : stage_(stage), of_row_(rows), scores_(rows) {}
 
-  // Returns whether to go on. An answer that is none is noted as `why`.
-  bool Take(size_t row, absl::StatusOr<Value> answer, bool is_answered) {
+  // Takes what it said of a row, as JSON. Returns whether to go on.
+  bool Take(size_t row, const absl::StatusOr<Value>& said, bool is_answered) {
+    const absl::StatusOr<Value> answer = Part(said, stage_.champion_answer);
+    const absl::StatusOr<Value> score = stage_.champion_score.empty() ? Value() : Part(said, stage_.champion_score);
+    std::string why = !said.ok()     ? Message(said.status())
+                      : !answer.ok() ? Message(answer.status())
+                      : !score.ok()  ? Message(score.status())
+                                     : "";
+    if (why.empty() && (!answer->is_scalar() || answer->is_null())) why = "the answer is no number or text: " + Shown(*answer);
+    if (why.empty() && !stage_.champion_score.empty() && !score->is_number()) why = "the score is no number: " + Shown(*score);
     std::lock_guard lock(mutex_);
-    if (answer.ok() && answer->is_scalar() && !answer->is_null()) {
-      of_row_[row] = *std::move(answer);
+    if (why.empty()) {
+      of_row_[row] = *answer;
+      scores_[row] = *score;
       return true;
     }
-    const std::string why = answer.ok() ? "the answer is no number or text: " + ToJson(*answer).substr(0, 120) : Message(answer.status());
     if (refused_++ == 0 || row < first_) {
       first_ = row;
       why_ = "row " + std::to_string(row + 1) + ": " + why;
@@ -50,11 +58,20 @@ class Answers {
     return "the champion has no answer to " + std::to_string(refused_) + " of " + std::to_string(of_row_.size()) + " rows; " + why_;
   }
   size_t size() const { return of_row_.size(); }
-  const Value& of_row(size_t row) const { return of_row_[row]; }
+  void AddTo(size_t row, Value::Map& members) const {
+    members[kChampionAnswer] = of_row_[row];
+    if (!stage_.champion_score.empty()) members[kChampionScore] = scores_[row];
+  }
 
  private:
+  static absl::StatusOr<Value> Part(const absl::StatusOr<Value>& said, const std::string& pointer) {
+    return said.ok() ? PointedAt(*said, pointer) : said;
+  }
+  static std::string Shown(const Value& value) { return ToJson(value).substr(0, 120); }
+
+  const core::StageSpec& stage_;
   std::mutex mutex_;
-  std::vector<Value> of_row_;
+  std::vector<Value> of_row_, scores_;
   int64_t refused_ = 0;
   int without_answer_ = 0;
   size_t first_ = 0;   // The first row without one, and why it has none.
@@ -80,7 +97,7 @@ class Asking {
     core::ProbeRule probe = stage_.champion_request.value_or(core::ProbeRule());
     probe.equals = "row";
     CD4ML_ASSIGN_OR_RETURN(const std::vector<Question> questions, ReadProbeSet(text, probe, "predictions"));
-    Answers answers(questions.size());
+    Answers answers(stage_, questions.size());
     const absl::Status asked = stage_.champion_request ? AskService(probe, questions, answers) : Predict(rows, answers);
     if (halt_.stop_requested()) return absl::CancelledError("cancelled");
     CD4ML_RETURN_IF_ERROR(Annotate(asked, "champion " + service_.deployment));
@@ -89,7 +106,7 @@ class Asking {
     for (size_t i = 0; i < questions.size(); ++i) {
       if (!questions[i].expected.is_map()) return absl::InvalidArgumentError("row " + std::to_string(i + 1) + " of the predictions is no JSON object");
       Value::Map row = questions[i].expected.map();
-      row[kChampionAnswer] = answers.of_row(i);
+      answers.AddTo(i, row);
       out += ToJson(row) + "\n";
     }
     const std::string file = attempt_.paths().room() + "/with-champion.jsonl";
@@ -171,7 +188,7 @@ class Asking {
                       request.headers["Content-Type"] = "application/json";
                     }
                     const absl::StatusOr<HttpResponse> response = client.Send(request);
-                    return answers.Take(row, response.ok() ? AnswerOf(probe, *response) : response.status(), response.ok());
+                    return answers.Take(row, response.ok() ? JsonOf(*response) : response.status(), response.ok());
                   });
   }
 
@@ -192,7 +209,7 @@ class Asking {
       return absl::InvalidArgumentError("`predict` has written " + std::to_string(lines.size()) + " answers to " +
                                         std::to_string(answers.size()) + " rows");
     }
-    for (size_t i = 0; i < lines.size(); ++i) answers.Take(i, std::move(lines[i].expected), /*is_answered=*/true);
+    for (size_t i = 0; i < lines.size(); ++i) answers.Take(i, lines[i].expected, /*is_answered=*/true);
     return absl::OkStatus();
   }
 

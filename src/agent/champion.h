@@ -9,8 +9,9 @@
 
 namespace cd4ml::agent {
 
-// The member of a row that holds what the champion says of it.
+// The members of a row that hold what the champion says of it.
 inline constexpr char kChampionAnswer[] = "cd4ml_champion";
+inline constexpr char kChampionScore[] = "cd4ml_champion_score";  // Where the stage says that it gives scores.
 
 struct ChampionAnswers {
   std::string file;          // The rows with the answers, lines of JSON. Empty when they are not comparable.

@@ -35,10 +35,18 @@ std::string Difference(const core::ProbeRule& probe, const Value& expected, cons
   return "answered " + Shown(answer) + ", the model said " + Shown(expected);
 }
 
-absl::StatusOr<Value> PointedAt(const core::ProbeRule& probe, const Value& message) {
-  const Value* found = FindPointer(message, probe.answer_pointer);
-  if (found != nullptr) return *found;
-  return absl::InvalidArgumentError("the answer has no " + probe.answer_pointer + ": " + Shown(message));
+// Returns why an answer is none, whatever it holds.
+absl::Status Refusal(const HttpResponse& response) {
+  if (response.status >= 200 && response.status < 300) return absl::OkStatus();
+  return absl::InvalidArgumentError("status " + std::to_string(response.status) + ": " + response.body.substr(0, kShownMax));
+}
+
+// Returns what a rule points at in an answer; without a JSON pointer, all of it as text.
+absl::StatusOr<Value> AnswerOf(const core::ProbeRule& probe, const HttpResponse& response) {
+  CD4ML_RETURN_IF_ERROR(Refusal(response));
+  if (probe.answer_pointer.empty()) return Value(response.body);
+  CD4ML_ASSIGN_OR_RETURN(const Value body, JsonOf(response));
+  return PointedAt(body, probe.answer_pointer);
 }
 
 }  // namespace
@@ -80,18 +88,22 @@ absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, cons
   return questions;
 }
 
-absl::StatusOr<Value> AnswerOf(const core::ProbeRule& probe, const HttpResponse& response) {
+absl::StatusOr<Value> JsonOf(const HttpResponse& response) {
+  CD4ML_RETURN_IF_ERROR(Refusal(response));
   const std::string shown = response.body.substr(0, kShownMax);
-  if (response.status < 200 || response.status >= 300)
-    return absl::InvalidArgumentError("status " + std::to_string(response.status) + ": " + shown);
-  if (probe.answer_pointer.empty()) return Value(response.body);
   if (const std::string type = ContentType(response); !IsJsonType(type)) {
     return absl::InvalidArgumentError(
         type.empty() ? "the answer has no Content-Type: " + shown
                      : "Content-Type is \"" + type.substr(0, kShownMax) + "\", must be that of JSON: " + shown);
   }
-  const absl::StatusOr<Value> body = ParseJson(response.body);
-  return body.ok() ? PointedAt(probe, *body) : absl::InvalidArgumentError("the answer is no JSON: " + shown);
+  absl::StatusOr<Value> body = ParseJson(response.body);
+  return body.ok() ? *std::move(body) : absl::StatusOr<Value>(absl::InvalidArgumentError("the answer is no JSON: " + shown));
+}
+
+absl::StatusOr<Value> PointedAt(const Value& answer, const std::string& pointer) {
+  const Value* found = FindPointer(answer, pointer);
+  if (found != nullptr) return *found;
+  return absl::InvalidArgumentError("the answer has no " + pointer + ": " + Shown(answer));
 }
 
 std::string AnswerBreach(const core::ProbeRule& probe, const Value& expected, const HttpResponse& response) {
@@ -104,7 +116,7 @@ std::string AnswerBreach(const core::ProbeRule& probe, const Value& expected, co
 }
 
 std::string MessageBreach(const core::ProbeRule& probe, const Value& expected, const Value& message) {
-  const absl::StatusOr<Value> answer = PointedAt(probe, message);
+  const absl::StatusOr<Value> answer = PointedAt(message, probe.answer_pointer);
   return answer.ok() ? Difference(probe, expected, *answer) : Message(answer.status());
 }
 

@@ -23,9 +23,11 @@ struct Question {
 absl::StatusOr<std::vector<Question>> ReadProbeSet(const std::string& text, const core::ProbeRule& probe,
                                                    const std::string& what = "probe set");
 
-// Returns what a rule points at in an answer; without a JSON pointer, all of it as text. INVALID_ARGUMENT: it is not there, or
-// the answer is of another form.
-absl::StatusOr<Value> AnswerOf(const core::ProbeRule& probe, const HttpResponse& response);
+// Returns the JSON of a good answer. INVALID_ARGUMENT: it has another status, is none, or does not say so in its Content-Type.
+absl::StatusOr<Value> JsonOf(const HttpResponse& response);
+
+// Returns what a JSON pointer names in an answer, with "" all of it. INVALID_ARGUMENT: it is not there.
+absl::StatusOr<Value> PointedAt(const Value& answer, const std::string& pointer);
 
 // Returns how an answer differs from what the original model said, in one sentence, or "". With a JSON pointer the answer
 // must be JSON, and say so.

@@ -531,9 +531,11 @@ class Validator {
                    "write them into the predictions file, from $CD4ML_CHAMPION, and name their column: `predictions: {champion: COLUMN}`");
     }
     for (const char* of_score : {"auc", "log_loss", "brier", "calibration_error"}) {
-      if (metric.metric != of_score || !stage.predictions || !stage.predictions->champion_score.empty()) continue;
+      if (metric.metric != of_score || !stage.predictions) continue;
+      if (!stage.predictions->champion_score.empty() || !stage.champion_score.empty()) continue;
       Error(code::kMissingKey, place, Quoted(metric.metric) + " needs the champion's scores", "",
-            "name their column: `predictions: {champion_score: COLUMN}`");
+            stage.asks_champion() ? "say where they are: `champion: {answer: {json: /label, score: /probability}}`"
+                                  : "name their column: `predictions: {champion_score: COLUMN}`");
     }
   }
 

@@ -36,8 +36,10 @@ void ReadStageDefaults(Fields& fields, StageDefaults& defaults);
 // `required`: rules that a policy of the server adds; their names have dots.
 void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool required = false);
 
-// Reads `request` and `answer` of a model gate's `champion`.
+// Reads `request` of a model gate's `champion`.
 core::ProbeRule ReadChampionRequest(Fields& champion, core::StageSpec& stage);
+// Reads `key`, which points into JSON.
+bool ReadPointer(Fields& fields, std::string_view key, std::string& pointer);
 
 core::GatePolicies ReadGatePolicies(Reader& reader, Node& root);
 

@@ -259,12 +259,6 @@ class RuleReader {
     if (!rule.grpc.empty()) {
       reader_.Error(code::kConflict, fields_.PlaceOf("request"), "a champion is asked over HTTP: get, post or put");
     }
-    if (Node* node = fields_.Need("answer")) {
-      Fields answer(reader_, *node, "\"answer\"");
-      answer.Need("json");
-      ReadPointer(answer, rule);
-      answer.Finish();
-    }
     return rule;
   }
 
@@ -435,16 +429,9 @@ class RuleReader {
     }
   }
 
-  void ReadPointer(Fields& answer, core::ProbeRule& rule) {
-    if (answer.Read("json", rule.answer_pointer) && !rule.answer_pointer.starts_with('/')) {
-      reader_.Error(code::kBadPath, answer.PlaceOf("json"),
-                    "\"json\" is a JSON pointer, which begins with /");
-    }
-  }
-
   void ReadAnswer(Node& node, core::ProbeRule& rule) {
     Fields answer(reader_, node, "\"answer\"");
-    ReadPointer(answer, rule);
+    ReadPointer(answer, "json", rule.answer_pointer);
     std::string body;
     answer.ReadWord("body", body, {"text"});
     if (node.is_map() && answer.Has("json") == answer.Has("body")) {
@@ -679,6 +666,14 @@ void ReadDrift(Fields& fields, const std::string& part, core::StageSpec& stage,
   }
   fields.Read("max", drift.max, Range{0});
   fields.Read("min_samples", drift.min_samples, kCount);
+}
+
+bool ReadPointer(Fields& fields, std::string_view key, std::string& pointer) {
+  if (!fields.Read(key, pointer)) return false;
+  if (!pointer.starts_with('/')) {
+    fields.reader().Error(code::kBadPath, fields.PlaceOf(key), core::Quoted(key) + " is a JSON pointer, which begins with /");
+  }
+  return true;
 }
 
 void ReadRules(Reader& reader, Node& rules, core::StageSpec& stage, bool required) {

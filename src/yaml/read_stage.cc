@@ -336,11 +336,32 @@ void ReadPredictions(Reader& reader, Node& node, core::PredictionsSpec& predicti
   CheckPredictions(fields, predictions);
 }
 
+// Where the champion's answer stands in what it says: asked over HTTP, or in a line that its command writes.
+void ReadChampionAnswer(Fields& champion, core::StageSpec& stage) {
+  Node* node = stage.champion_request ? champion.Need("answer") : champion.Take("answer");
+  if (node == nullptr) return;
+  Fields answer(champion.reader(), *node, "\"answer\"");
+  answer.Need("json");
+  ReadPointer(answer, "json", stage.champion_answer);
+  const bool has_score = ReadPointer(answer, "score", stage.champion_score);
+  answer.Finish();
+  if (has_score && stage.predictions && stage.predictions->score.empty()) {
+    champion.reader().Error(code::kConflict, answer.PlaceOf("score"), "the champion's scores have none of the candidate beside them", "",
+                            "`predictions: {task: classification, score: COLUMN}`");
+  }
+}
+
 void ReadChampion(Reader& reader, Node& node, core::StageSpec& stage) {
   Fields fields(reader, node, "\"champion\"");
   ReadReference(fields, "environment", "champion", stage.champion_environment, stage);
-  if (fields.Has("request") || fields.Has("answer")) stage.champion_request = ReadChampionRequest(fields, stage);
+  if (fields.Has("request")) stage.champion_request = ReadChampionRequest(fields, stage);
   fields.Read("predict", stage.champion_predict);
+  if (stage.asks_champion()) ReadChampionAnswer(fields, stage);
+  if (node.is_map() && fields.Has("answer") && !stage.asks_champion()) {
+    fields.Take("answer");
+    reader.Error(code::kMissingKey, fields.PlaceOf("answer"), "\"champion\" has an `answer` and nothing that it answers to", "",
+                 "add `request`, or `predict`");
+  }
   fields.Finish();
   if (!stage.asks_champion()) return;
   if (stage.champion_request && !stage.champion_predict.empty()) {
@@ -355,23 +376,34 @@ void ReadChampion(Reader& reader, Node& node, core::StageSpec& stage) {
   if (!stage.predictions->champion.empty()) {
     reader.Error(code::kConflict, node.place, "the champion's answers are either a column of the predictions or asked of it");
   } else if (!file.ends_with(".jsonl") && !file.ends_with(".ndjson") && !file.ends_with("}}")) {
-    reader.Error(code::kConflict, stage.predictions->place, "the champion is asked about lines of JSON, which " + core::Quoted(file) + " does not hold by its name",
-                 "", "write the predictions to a file .jsonl, with what the champion has to know in every line");
+    reader.Error(code::kConflict, stage.predictions->place,
+                 "the champion is asked about lines of JSON, which " + core::Quoted(file) + " does not hold by its name", "",
+                 "write the predictions to a file .jsonl, with what the champion has to know in every line");
   }
+}
+
+// `ready: {http: PATH}`, or `{grpc: SERVICE}` for grpc.health.v1, where `true` is the server as a whole.
+void ReadReady(Reader& reader, Node& node, core::ServiceSpec& service) {
+  Fields fields(reader, node, "\"ready\"");
+  if (fields.Read("http", service.ready_path) && !service.ready_path.starts_with('/')) {
+    reader.Error(code::kBadPath, fields.PlaceOf("http"), "\"http\" must begin with /");
+  }
+  if (Node* grpc = fields.Take("grpc")) {
+    std::string& name = service.ready_grpc.emplace();
+    if (grpc->kind != Node::Kind::kPlain || grpc->text != "true") reader.Read(*grpc, name);
+    if (fields.Has("http")) {
+      reader.Error(code::kConflict, node.place, "a service is asked over HTTP whether it is ready, or over gRPC");
+    }
+  }
+  fields.Read("within", service.ready_within);
+  fields.Finish();
 }
 
 void ReadService(Fields& fields, core::ServiceSpec& service) {
   Reader& reader = fields.reader();
   service.place = fields.node().place;
   fields.ReadNeeded("run", service.run);
-  if (Node* ready = fields.Take("ready")) {
-    Fields inner(reader, *ready, "\"ready\"");
-    if (inner.Read("http", service.ready_path) && !service.ready_path.starts_with('/')) {
-      reader.Error(code::kBadPath, inner.PlaceOf("http"), "\"http\" must begin with /");
-    }
-    inner.Read("within", service.ready_within);
-    inner.Finish();
-  }
+  if (Node* ready = fields.Take("ready")) ReadReady(reader, *ready, service);
 }
 
 void ReadServe(Reader& reader, Node& node, core::StageSpec& stage) {

@@ -17,9 +17,9 @@ stages:
     kind: model_gate
     inputs: {{model: train.model}}
     run: /usr/bin/python3 evaluate.py "$CD4ML_IN_MODEL"
-    predictions: {{file: eval.jsonl, truth: y, prediction: y_hat}}
+    predictions: {predictions}
     champion: {champion}
-    rules: {{not-worse: {{metric: mae, versus: champion, worse_by: {{abs: 0}}, confidence: 0.95, first: pass}}}}
+    rules: {{not-worse: {{metric: {metric}, versus: champion, worse_by: {{abs: 0}}, first: pass}}}}
   package:
     needs: [judge]
     inputs: {{model: train.model}}
@@ -33,6 +33,10 @@ stages:
 """
 ASKED = "{environment: production, request: {post: /price, json: row.input}, answer: {json: /price}}"
 PREDICTS = "{environment: production, predict: /usr/bin/python3 predict.py}"
+PRICES = "{file: eval.jsonl, truth: y, prediction: y_hat}"
+ASKED_SCORES = "{environment: production, request: {post: /price, json: row.input}, answer: {json: /dear, score: /probability}}"
+PREDICTS_SCORES = "{environment: production, predict: /usr/bin/python3 predict.py labels, answer: {json: /dear, score: /probability}}"
+LABELS = "{file: eval.jsonl, task: classification, truth: dear, prediction: guess, score: probability}"
 SERVICE = "service: {run: exec /usr/bin/python3 service.py $CD4ML_PORT, ready: {http: /ready, within: 60s}}"
 
 # The stage writes nothing of the champion: only what it would have to know.
@@ -44,6 +48,7 @@ with open("eval.jsonl", "w") as file:
     for i in range(200):
         age = 1 + i % 20
         row = {"y": 100 * age + random.gauss(0, 5), "y_hat": factor * age, "input": {field: age}}
+        row |= {"dear": int(age > 10), "guess": int(factor * age > 1000), "probability": factor * age % 2048 / 2048}
         file.write(json.dumps(row) + "\\n")
 """
 # `only-live` serves where it is deployed and nowhere else.
@@ -66,7 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         row = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if "age" in row:
-            self.answer(200, {"price": float(factor) * row["age"]})
+            price = float(factor) * row["age"]
+            self.answer(200, {"price": price, "dear": int(price > 1000), "probability": price % 2048 / 2048})
         else:
             self.answer(400, {"error": "age is missing"})
     def log_message(self, *_):
@@ -74,11 +80,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-PREDICT = """import json, os
+PREDICT = """import json, os, sys
 factor = float(open("model").read().split()[0])
 with open(os.environ["CD4ML_ROWS"]) as rows, open(os.environ["CD4ML_ANSWERS"], "w") as answers:
     for line in rows:
-        print(json.dumps(factor * json.loads(line)["input"]["age"]), file=answers)
+        price = factor * json.loads(line)["input"]["age"]
+        answer = {"dear": int(price > 1000), "probability": price % 2048 / 2048}
+        print(json.dumps(answer if sys.argv[1:] else price), file=answers)
 """
 
 
@@ -90,15 +98,18 @@ class Champion(stack.unittest.TestCase):
         self.stack.start_agent()
         self.runs = 0
 
-    def run_with(self, model: str, expect: int, field: str = "age", champion: str = ASKED, deploy: str = SERVICE) -> dict:
+    def run_with(self, model: str, expect: int, field: str = "age", champion: str = ASKED, deploy: str = SERVICE,
+                 predictions: str = PRICES, metric: str = "mae, confidence: 0.95") -> dict:
         """Runs the pipeline with a model, and returns what its gate's rule found."""
-        self.stack.commit({"prices.cd4ml.yaml": PIPELINE.format(champion=champion, deploy=deploy), "factor.txt": model, "field.txt": field,
+        self.stack.commit({"prices.cd4ml.yaml": PIPELINE.format(champion=champion, deploy=deploy, predictions=predictions, metric=metric),
+                           "factor.txt": model, "field.txt": field,
                            "evaluate.py": EVALUATE, "service.py": SERVE, "predict.py": PREDICT})
         self.stack.cli("pipeline", "add", str(self.stack.repo))
         self.stack.cli("run", "start", "prices", "--wait", expect=expect)
         self.runs += 1
         attempt = self.stack.stage(f"prices/{self.runs}", "judge")["attempts"][-1]
-        return attempt["outcome"]["verdict"]["rules"][0]
+        rule = attempt["outcome"]["verdict"]["rules"][0]
+        return rule | {"outcome": rule["outcome"].removeprefix("VERDICT_OUTCOME_").lower()}
 
     def test_the_champions_own_package_answers_to_the_candidates_rows(self):
         first = self.run_with("110", expect=0)
@@ -134,6 +145,19 @@ class Champion(stack.unittest.TestCase):
         self.assertEqual((rule["outcome"], rule["observed"]), ("error", "incomparable"))
         self.assertIn("no answer to 200 of 200 rows; row 1: status 400", rule["message"])
         self.assertIn("age is missing", rule["message"])
+
+    def test_the_champions_scores_are_asked_for_as_well(self):
+        def run(model: str, expect: int, champion: str = ASKED_SCORES) -> dict:
+            return self.run_with(model, expect, champion=champion, predictions=LABELS, metric="auc")
+
+        self.assertNotIn("baseline_number", run("120", expect=0))
+        better = run("100", expect=0)
+        self.assertEqual((better["outcome"], better["observed_number"]), ("pass", 1))
+        self.assertAlmostEqual(better["baseline_number"], 0.73)     # Of three of the ten dear ages the score starts again at 0.
+        for champion in (ASKED_SCORES, PREDICTS_SCORES):
+            worse = run("120", expect=11, champion=champion)
+            self.assertEqual((worse["outcome"], worse["baseline"], worse["baseline_number"]), ("fail", "prices/2/release", 1))
+            self.assertAlmostEqual(worse["observed_number"], 0.73)
 
     def test_a_champion_that_is_no_service_runs_a_command_of_its_package(self):
         hooks = 'apply: "true"'

@@ -314,6 +314,14 @@ TEST(Parse, ReadsModelAndContractRules) {
   EXPECT_EQ(Stage(spec, "ranking").predictions->task, core::PredictionTask::kRanking);
   EXPECT_EQ(Stage(spec, "ranking").predictions->group, "query");
   EXPECT_EQ(model.champion_environment, "production");
+  EXPECT_FALSE(model.asks_champion());
+  const StageSpec& asked = Stage(spec, "asked");
+  EXPECT_EQ(asked.champion_request->method + asked.champion_request->path + asked.champion_request->body, "POST/v1/labelrow.input");
+  EXPECT_EQ(asked.champion_answer + asked.champion_score, "/label/probability");
+  EXPECT_EQ(Stage(spec, "predicts").champion_predict.argv, (std::vector<std::string>{"./price-service", "--batch"}));
+  EXPECT_EQ(Stage(spec, "predicts").champion_answer, "/price");
+  EXPECT_FALSE(contract.service->ready_grpc);
+  EXPECT_EQ(Stage(spec, "speaks-grpc").service->ready_grpc, "shop.v1.Prices");
   EXPECT_EQ(contract.package, "package.service");
   EXPECT_EQ(contract.service->run.script, "./price-service --port $CD4ML_PORT");
   EXPECT_EQ(contract.service->ready_path, "/healthz");
@@ -526,7 +534,10 @@ std::string Described(const PipelineSpec& spec) {
         out += probe->path + probe->body + probe->equals + probe->grpc + probe->proto;
       if (const auto* memory = std::get_if<core::MemoryRule>(&rule.body)) out += std::to_string(memory->max);
     }
-    if (stage.service) out += stage.service->run.script + stage.service->ready_path;
+    if (stage.service) out += stage.service->run.script + stage.service->ready_path + stage.service->ready_grpc.value_or("none");
+    if (stage.champion_request) out += stage.champion_request->path + stage.champion_request->body;
+    for (const auto& word : stage.champion_predict.argv) out += word + ",";
+    out += stage.champion_answer + stage.champion_score;
     if (stage.monitor) {
       out += std::to_string(stage.monitor->every.count()) + stage.monitor->predictions_source;
       for (const auto& check : stage.monitor->checks)
@@ -546,6 +557,22 @@ TEST(Parse, ReadsTheExpandedDefinitionAsTheSameSpecification) {
   const ParsedPipeline again = Parse(first.expanded, nullptr);
 
   EXPECT_EQ(Described(first.spec), Described(again.spec));
+}
+
+TEST(Parse, ReadyOverGrpcIsSaidByAServiceOrByTheWholeServer) {
+  const auto ready = [](const std::string& text) {
+    const ParsedPipeline parsed = Parse("format: 1\npipeline: p\nenvironments: {e: {}}\nstages:\n"
+                                        "  a: {kind: package, run: x, runtime: host, outputs: {s: {path: s, type: deployable}}}\n"
+                                        "  b: {kind: deploy, environment: e, deploy: a.s, runtime: host, service: {run: x, ready: {" +
+                                        text + "}}}\n");
+    return parsed.diagnostics.empty() ? "ready " + parsed.spec.FindStage("b")->service->ready_grpc.value_or("over HTTP")
+                                      : parsed.diagnostics[0].message;
+  };
+  EXPECT_EQ(ready("grpc: true"), "ready ");
+  EXPECT_EQ(ready("grpc: shop.v1.Prices"), "ready shop.v1.Prices");
+  EXPECT_EQ(ready("http: /healthz"), "ready over HTTP");
+  EXPECT_EQ(ready("grpc: true, http: /healthz"), "a service is asked over HTTP whether it is ready, or over gRPC");
+  EXPECT_THAT(ready("grpc: false"), ::testing::HasSubstr("\"grpc\" wants a text"));
 }
 
 TEST(Parse, GivesEqualDefinitionsEqualExpansions) {

@@ -137,6 +137,7 @@ struct VerdictSpec {
 struct ServiceSpec {
   CommandSpec run;
   std::string ready_path;            // HTTP GET that answers 2xx; empty: an open port is enough.
+  std::optional<std::string> ready_grpc;   // In place of it: the service that grpc.health.v1 is asked about; "": all of it.
   Duration ready_within{60'000};
   Place place;
 };
@@ -237,8 +238,10 @@ struct StageSpec {
   std::optional<PredictionsSpec> predictions;   // kModelGate
   std::string champion_environment;             // kModelGate, `champion: {environment: …}`
   // kModelGate: how the champion's own package says what it thinks of the predictions' rows; one of them, or neither.
-  std::optional<ProbeRule> champion_request;    // A request to its service; without `probe` and `equals`.
+  std::optional<ProbeRule> champion_request;    // A request to its service; only what is sent where.
   CommandSpec champion_predict;                 // A command in its folder.
+  std::string champion_answer;                  // JSON pointer into an answer; empty: all of it.
+  std::string champion_score;                   // The same of a class's score; empty: it says none.
   std::string package;                          // kContractGate, kDeploy: "stage.output".
   std::optional<ServiceSpec> service;           // kContractGate `serve`, kDeploy `service`.
   DeployHooks hooks;                            // kDeploy

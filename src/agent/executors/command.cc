@@ -178,6 +178,7 @@ class Harvest {
       if (champion_->ok() && (*champion_)->incomparable.empty()) {
         predictions.file = (*champion_)->file;
         predictions.champion = kChampionAnswer;
+        if (!stage_.champion_score.empty()) predictions.champion_score = kChampionScore;
       }
     }
     CD4ML_ASSIGN_OR_RETURN(core::MetricSet computed, tables_.Metrics(predictions));
