@@ -10,6 +10,7 @@
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/drift.h"
 #include "cd4ml/core/expression.h"
+#include "cd4ml/core/metrics.h"
 
 namespace cd4ml::core {
 namespace {
@@ -49,6 +50,14 @@ std::string FormatObserved(double number, const Bounds& bounds) {
   return hidden ? ExactText(number) : text;
 }
 
+// Returns the unit of a number: " rows", and of one " row".
+std::string UnitOf(double number, std::string_view unit) {
+  std::string text(unit);
+  if (number != 1 || !text.ends_with('s') || text == " ms") return text;
+  text.resize(text.size() - (text.ends_with("ches") ? 2 : 1));
+  return text;
+}
+
 std::string Plural(int64_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
 }
@@ -78,12 +87,19 @@ std::string Suggest(const std::string& name, const std::vector<std::string>& kno
   return "; there are: " + Join(known, ", ");
 }
 
-// Says why metrics that cd4ml computed itself are NaN.
-std::string Unusable(const MetricSet& metrics) {
-  if (metrics.unusable_rows == 0) return "";
-  return "; " + Plural(metrics.unusable_rows, "row") +
-         " of the predictions without a numeric truth or prediction";
-}
+// When metrics are not defined, although every row has its numbers (docs/reference/metrics.md).
+constexpr std::pair<std::string_view, std::string_view> kUndefined[] = {
+    {"mape", "a truth is 0"},
+    {"r2", "all truths are the same"},
+    {"auc", "all rows are of one class"},
+    {"log_loss", "a score is no probability, which is between 0 and 1"},
+    {"brier", "a score is no probability, which is between 0 and 1"},
+    {"calibration_error", "a score is no probability, which is between 0 and 1"},
+    {"precision", "no row is predicted as that label"},
+    {"recall", "no row has that label"},
+    {"f1", "no row has that label or is predicted as it"},
+    {"false_positive_rate", "all rows have that label"},
+};
 
 void Append(std::vector<std::string>& rows, std::string row) {
   if (rows.size() < kOffendingRowsMax) rows.push_back(std::move(row));
@@ -144,7 +160,10 @@ RuleResult JudgeSlices(const Rule& rule, const MetricRule& metric, const MetricS
     return CannotJudge(rule, subject, Missing("slice column", metric.slice, Keys(metrics.slices)));
   }
   const absl::StatusOr<SliceCount> count = CountSlices(metric, *slices);
-  if (!count.ok()) return CannotJudge(rule, subject, Message(count.status()) + Unusable(metrics));
+  if (!count.ok()) {
+    const bool is_none = absl::IsInvalidArgument(count.status());
+    return CannotJudge(rule, subject, Message(count.status()) + (is_none ? WhyNaN(metrics, metric.metric) : ""));
+  }
   if (count->judged == 0) {
     return CannotJudge(rule, subject,
                        "no value of \"" + metric.slice + "\" has " +
@@ -256,6 +275,19 @@ std::vector<std::string> SegmentsOfTables(const std::map<std::string, std::vecto
   return listed;
 }
 
+std::string WhyNaN(const MetricSet& metrics, const std::string& metric) {
+  if (metrics.unusable_rows > 0) {
+    return "; " + Plural(metrics.unusable_rows, "row") + " of the predictions without a numeric truth or prediction";
+  }
+  if (metrics.predictions == nullptr) return "";
+  const std::vector<double>& weights = metrics.predictions->weights;
+  if (!weights.empty() && std::all_of(weights.begin(), weights.end(), [](double weight) { return weight == 0; })) return "; all weights are 0";
+  for (const auto& [name, why] : kUndefined) {
+    if (metric == name || metric.starts_with(std::string(name) + ".")) return "; " + std::string(why);
+  }
+  return "";
+}
+
 VerdictOutcome Broken(const Rule& rule) {
   return rule.blocks ? VerdictOutcome::kFail : VerdictOutcome::kWarn;
 }
@@ -282,6 +314,7 @@ std::string FormatNumber(double number) {
 
 std::string FormatBounds(const Bounds& bounds, std::string_view unit) {
   std::string text = "none";
+  const double last = bounds.max.value_or(bounds.min.value_or(0));
   if (bounds.min && bounds.max) {
     text = FormatNumber(*bounds.min) + " .. " + FormatNumber(*bounds.max);
   } else if (bounds.min) {
@@ -289,7 +322,7 @@ std::string FormatBounds(const Bounds& bounds, std::string_view unit) {
   } else if (bounds.max) {
     text = "<= " + FormatNumber(*bounds.max);
   }
-  return bounds.is_set() ? text + std::string(unit) : text;
+  return bounds.is_set() ? text + UnitOf(last, unit) : text;
 }
 
 RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why) {
@@ -303,7 +336,7 @@ RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why) {
 RuleResult JudgeNumber(const Rule& rule, std::string subject, double observed,
                        std::string_view unit, const Bounds& bounds,
                        std::optional<int64_t> sample_size) {
-  const std::string text = FormatObserved(observed, bounds) + std::string(unit);
+  const std::string text = FormatObserved(observed, bounds) + UnitOf(observed, unit);
   RuleResult result =
       CannotJudge(rule, subject, subject + " is " + text + ", which cannot be compared");
   result.observed = text;
@@ -333,7 +366,7 @@ RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricS
   }
   RuleResult result =
       JudgeNumber(rule, metric.metric, *found, "", metric.value, metrics.sample_size);
-  if (std::isnan(*found)) result.message += Unusable(metrics);
+  if (std::isnan(*found)) result.message += WhyNaN(metrics, metric.metric);
   return result;
 }
 
@@ -348,7 +381,7 @@ RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet&
       return CannotJudge(rule, check.expression, Missing("metric", name, Keys(metrics.overall)));
     }
     if (!std::isfinite(*found)) {
-      return CannotJudge(rule, check.expression, "\"" + name + "\" is " + FormatNumber(*found));
+      return CannotJudge(rule, check.expression, "\"" + name + "\" is " + FormatNumber(*found) + WhyNaN(metrics, name));
     }
     numbers[name] = *found;
     terms += (terms.empty() ? "" : ", ") + name + " = " + FormatNumber(*found);

@@ -165,11 +165,11 @@ absl::Status AddInterval(const MetricRule& metric, const Arranged& rows, size_t 
 }
 
 // Whether both numbers can be compared; says of whom one is missing.
-absl::Status CheckFinite(const std::string& name, double candidate, double baseline, const std::string& where) {
+absl::Status CheckFinite(const std::string& name, double candidate, double baseline, const std::string& where, const MetricSet& metrics) {
   if (std::isfinite(candidate) && std::isfinite(baseline)) return absl::OkStatus();
   const bool own = !std::isfinite(candidate);
   return absl::InvalidArgumentError("\"" + name + "\" is " + FormatNumber(own ? candidate : baseline) + where +
-                                    (own ? "" : " for the baseline"));
+                                    (own ? "" : " for the baseline") + WhyNaN(metrics, name));
 }
 
 // A slice that was compared, to show the worst first.
@@ -206,7 +206,7 @@ absl::StatusOr<ComparedSlices> CompareSlices(const MetricRule& metric, const Met
     if (own == slice.metrics.end() || its == other.metrics.end())
       return absl::NotFoundError(Missing("metric", metric.metric, Keys(slice.metrics)) + where);
     Comparison one{own->second, its->second, AllowedOf(metric.worse_by, its->second), {}, higher};
-    CD4ML_RETURN_IF_ERROR(CheckFinite(metric.metric, one.candidate, one.baseline, where));
+    CD4ML_RETURN_IF_ERROR(CheckFinite(metric.metric, one.candidate, one.baseline, where, metrics));
     if (bootstrap) {
       const absl::Status added = AddInterval(metric, arranged, i, *bootstrap, one);
       if (absl::IsOutOfRange(added)) {
@@ -267,7 +267,7 @@ RuleResult JudgeSameRows(const Rule& rule, const MetricRule& metric, const Metri
   if (metrics.of_champion == nullptr) return Incomparable(std::move(result), metrics.predictions->incomparable);
   if (!metric.slice.empty()) return JudgeSlicesVersus(rule, metric, metrics, higher, std::move(result));
   Comparison one{*FindMetric(metrics, metric.metric), *FindMetric(*metrics.of_champion, metric.metric), 0, {}, higher};
-  absl::Status status = CheckFinite(metric.metric, one.candidate, one.baseline, "");
+  absl::Status status = CheckFinite(metric.metric, one.candidate, one.baseline, "", metrics);
   one.allowed = AllowedOf(metric.worse_by, one.baseline);
   if (status.ok() && metric.confidence) {
     status = AddInterval(metric, Arranged(*metrics.predictions, nullptr), 0, Bootstrap(kBootstrapSeed), one);
@@ -302,7 +302,7 @@ RuleResult JudgeRecorded(const Rule& rule, const MetricRule& metric, const Metri
                                                metric.versus + " (" + result.baseline + ")");
   }
   Comparison one{*candidate, recorded->second, AllowedOf(metric.worse_by, recorded->second), {}, higher};
-  if (const absl::Status status = CheckFinite(metric.metric, one.candidate, one.baseline, ""); !status.ok()) {
+  if (const absl::Status status = CheckFinite(metric.metric, one.candidate, one.baseline, "", metrics); !status.ok()) {
     result.message = Message(status);
     return result;
   }
@@ -323,7 +323,7 @@ absl::StatusOr<std::vector<SliceMetrics>> JudgedSlices(const FairnessRule& fairn
       return absl::NotFoundError(Missing("metric", fairness.metric, Keys(slice.metrics)) + where);
     if (!std::isfinite(found->second)) {
       return absl::InvalidArgumentError("\"" + fairness.metric + "\" is " + FormatNumber(found->second) + where +
-                                        " (n=" + std::to_string(slice.count) + ")");
+                                        " (n=" + std::to_string(slice.count) + ")" + WhyNaN(metrics, fairness.metric));
     }
     judged.push_back(slice);
   }

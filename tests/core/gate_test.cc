@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "cd4ml/core/metrics.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -55,6 +57,9 @@ TEST(FormatBounds, NamesTheSidesThatBound) {
   EXPECT_EQ(FormatBounds(AtLeast(20000), " rows"), ">= 20000 rows");
   EXPECT_EQ(FormatBounds({2.0, 8.0}, ""), "2 .. 8");
   EXPECT_EQ(FormatBounds({}, " rows"), "none");
+  EXPECT_EQ(FormatBounds(AtLeast(1), " rows"), ">= 1 row");
+  EXPECT_EQ(FormatBounds({0.0, 1.0}, " mismatches"), "0 .. 1 mismatch");
+  EXPECT_EQ(FormatBounds(AtMost(1), " ms"), "<= 1 ms");
 }
 
 TEST(JudgeMetric, PassesAtTheBoundAndFailsBeyondIt) {
@@ -117,6 +122,22 @@ TEST(JudgeMetric, SaysHowManyPredictionsMadeAMetricNaN) {
       Judge(Mae(AtMost(1)), metrics).message,
       "mae is NaN, which cannot be compared; 3 rows of the predictions without a numeric truth or "
       "prediction");
+}
+
+TEST(JudgeMetric, SaysWhyAMetricIsNotDefined) {
+  const auto why = [](const std::string& metric, std::vector<double> weights = {}) {
+    MetricSet metrics = Overall({{metric, std::nan("")}});
+    EXPECT_EQ(WhyNaN(metrics, metric), "") << "what the stage measured is not ours to explain";
+    auto predictions = std::make_shared<Predictions>();
+    predictions->weights = std::move(weights);
+    metrics.predictions = predictions;
+    return WhyNaN(metrics, metric);
+  };
+  EXPECT_EQ(why("auc"), "; all rows are of one class");
+  EXPECT_EQ(why("mape"), "; a truth is 0");
+  EXPECT_EQ(why("recall.vw"), "; no row has that label");
+  EXPECT_EQ(why("mae", {0, 0}), "; all weights are 0");
+  EXPECT_EQ(why("mae", {0, 1}), "");
 }
 
 TEST(JudgeMetric, IsAnErrorWithoutABoundAndWithTooFewRows) {
@@ -330,6 +351,13 @@ TEST_F(JudgeDriftTest, IsAnErrorForUnknownColumnsEmptyOnesAndOtherForms) {
   EXPECT_EQ(Judge(&reference_).outcome, VerdictOutcome::kError);
   drift_.columns = {};
   EXPECT_EQ(Judge(&reference_).outcome, VerdictOutcome::kError);
+}
+
+TEST(SegmentsOfTables, SaysOfWhichTableOnlyWhereThereAreSeveral) {
+  EXPECT_EQ(SegmentsOfTables({}), std::vector<std::string>());
+  EXPECT_EQ(SegmentsOfTables({{"clean", {"bmw/x5", "vw/golf"}}}), (std::vector<std::string>{"bmw/x5", "vw/golf"}));
+  EXPECT_EQ(SegmentsOfTables({{"sold", {"vw"}}, {"clean", {"bmw/x5"}}}), (std::vector<std::string>{"clean: bmw/x5", "sold: vw"}));
+  EXPECT_EQ(SegmentsOfTables({{"sold", {"vw"}}, {"clean", {}}}), std::vector<std::string>{"sold: vw"}) << "none of the other qualifies";
 }
 
 TEST(JudgeNumber, CarriesTheUnit) {

@@ -82,6 +82,9 @@ RuleResult CannotJudge(const Rule& rule, std::string subject, std::string why);
 // Returns the segments that qualify, by table, as a verdict lists them: with the table's name where there are several.
 std::vector<std::string> SegmentsOfTables(const std::map<std::string, std::vector<std::string>>& by_table);
 
+// Says why a metric that cd4ml computed is no number, as "; there is only one class"; "" where that is not known.
+std::string WhyNaN(const MetricSet& metrics, const std::string& metric);
+
 // Says that there is no such metric or column, with the nearest of `known`.
 std::string Missing(const std::string& what, const std::string& name, const std::vector<std::string>& known);
 
