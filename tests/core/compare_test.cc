@@ -27,7 +27,7 @@ StageRun MakeStage(const std::string& name, std::map<std::string, double> metric
   attempt.outcome.metrics = std::move(metrics);
   attempt.outcome.environment = std::move(environment);
   ProducedOutput made;
-  made.name = "out";
+  made.name = made.path = "out";
   made.artifact.digest = Sha256(output);
   attempt.outcome.outputs.push_back(made);
   stage.attempts.push_back(attempt);

@@ -96,6 +96,16 @@ TEST(ProvenanceStatement, KeepsWhatTheAgentSaysApart) {
   EXPECT_EQ(before, after);
 }
 
+TEST(ProvenanceStatement, NamesTheOverridesByWhichItsGateLetTheOutputsPass) {
+  Origin origin = MakeOrigin();
+  origin.attempt.outcome.verdict.emplace();
+  const std::string path = "predicate.buildDefinition.internalParameters.overrides";
+  EXPECT_EQ(At(ProvenanceStatement(origin), path), "(none)");
+  origin.attempt.outcome.verdict->overrides = {{.rule = "mae", .by = "ana", .reason = "tax", .at = UtcTime{1'772'452'799'000}, .expires = UtcTime{1'772'452'860'500}}};
+  EXPECT_EQ(At(ProvenanceStatement(origin), path),
+            R"([{"by":"ana","reason":"tax","rule":"mae","since":"2026-03-02T11:59:59.000Z","until":"2026-03-02T12:01:00.500Z"}])");
+}
+
 ModelRecord MakeRecord() {
   Origin clean;
   clean.run = "cars/12";

@@ -32,7 +32,7 @@ StageRun MakeStage(const std::string& name, StageKind kind, std::vector<std::str
   attempt.outcome.environment = Value::Map{{"python", "3.11.2"}};
   for (const std::string& output : outputs) {
     ProducedOutput made;
-    made.name = output;
+    made.name = made.path = output;
     made.artifact.digest = Sha256(name + "." + output);
     attempt.outcome.outputs.push_back(made);
   }

@@ -380,6 +380,35 @@ TEST_F(History, KeepsEnvironmentsOfPipelinesApart) {
             "\"production\" may mean bike/production, car/production; give more of it");
 }
 
+TEST_F(History, ADeploymentNamesTheOverridesOfItsRunAndNoOthers) {
+  RunCar(1, "one");
+  core::Run run;
+  ASSERT_OK(Do(run, CarRun(2)));
+  for (const char* stage : {"validate", "train", "evaluate", "package", "release"}) {
+    core::Outcome outcome = GoodOutcome(stage, "two");
+    if (std::string_view(stage) == "evaluate") {
+      outcome.verdict->outcome = core::VerdictOutcome::kWarn;
+      outcome.verdict->overrides = {{.rule = "mae", .by = "ana", .reason = "tax", .at = UtcTime{1}, .expires = UtcTime{2'000}}};
+    }
+    ASSERT_OK(Perform(run, stage, outcome));
+  }
+
+  const auto graph = history().TraceLineage("car/2/release", LineageDirection::kUp, 1);
+  const auto before = history().TraceLineage("car/1/release", LineageDirection::kUp, 1);
+
+  ASSERT_OK(graph.status());
+  ASSERT_OK(before.status());
+  const auto deployment = [](const LineageGraph& in) {
+    return std::find_if(in.nodes.begin(), in.nodes.end(), [](const LineageNode& one) { return one.kind == LineageNode::Kind::kDeployment; });
+  };
+  const auto node = deployment(*graph);
+  ASSERT_NE(node, graph->nodes.end());
+  EXPECT_EQ(node->label, "deployment car/2/release to production, live, overridden: evaluate.mae by ana");
+  EXPECT_EQ(ToJson(*node->facts.Find("overrides")),
+            R"([{"by":"ana","expires":"1970-01-01T00:00:02.000Z","reason":"tax","rule":"evaluate.mae"}])");
+  EXPECT_EQ(deployment(*before)->facts.Find("overrides"), nullptr);
+}
+
 TEST_F(History, StopsAtTheDepthAskedFor) {
   RunCar(1, "one");
 
