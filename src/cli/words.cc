@@ -158,6 +158,7 @@ std::string StageDetail(const core::Run& run, const core::StageRun& stage,
     case core::StageState::kRunning:
       return latest == nullptr ? "" : latest->agent + again;
     case core::StageState::kSucceeded:
+      if (stage.carried && !stage.carried->cell.empty()) return "takes over " + stage.carried->cell + ": " + stage.carried->why;
       if (stage.carried) return (stage.carried->reused ? "reused from " : "taken over from ") + stage.carried->from.run;
       return stage.result() == nullptr ? stage.message : ResultText(*stage.result());
     case core::StageState::kFailed:

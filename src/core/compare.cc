@@ -64,6 +64,9 @@ Facts ParamFacts(const Run& run) {
     const auto source = run.pins.param_sources.find(name);
     facts.push_back({name, {value, source == run.pins.param_sources.end() ? "" : source->second}});
   }
+  for (const StageRun& stage : run.stages) {
+    for (const auto& [name, value] : stage.plan.cell_params) facts.push_back({stage.plan.name + " " + name, {value, "matrix cell"}});
+  }
   return facts;
 }
 
@@ -106,6 +109,8 @@ Facts StageFacts(const Run& run) {
   Facts facts;
   for (const StageRun& stage : run.stages) {
     facts.push_back({stage.plan.name, {std::string(ToText(stage.state)), stage.message}});
+    const bool is_chosen = stage.carried.has_value() && !stage.carried->cell.empty();
+    if (is_chosen) facts.push_back({stage.plan.name + " cell", {stage.carried->cell, stage.carried->why}});
   }
   return facts;
 }
@@ -140,6 +145,7 @@ Value Span(UtcTime begin, UtcTime end) {
 Facts TimeFacts(const Run& run) {
   Facts facts = {{"run", {Span(run.created, run.ended), ""}}};
   for (const StageRun& stage : run.stages) {
+    if (stage.carried.has_value() && !stage.carried->cell.empty()) continue;   // A choice takes no time.
     if (stage.carried.has_value()) {
       facts.push_back({stage.plan.name, {Value(), "taken over from " + stage.carried->from.run}});
     } else if (const Attempt* attempt = stage.latest()) {

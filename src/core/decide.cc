@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/core/expression.h"
 #include "cd4ml/core/gate_report.h"
+#include "cd4ml/core/matrix.h"
 
 namespace cd4ml::core {
 namespace {
@@ -43,6 +45,7 @@ class Decision {
   int PositionOf(std::string_view stage) const { return run_.positions.find(stage)->second; }
 
   void End(int position, StageState state, Reason reason, std::string message);
+  void TakeOver(int position, Carried carried);
   void EndAttempt(const StageRun& stage, AttemptState state, Outcome outcome);
   // Ends the stage whose latest attempt has ended without success, or makes it ready for another one.
   void EndOrRetry(const StageRun& stage, AttemptState state, Reason reason, std::string message);
@@ -56,6 +59,11 @@ class Decision {
   // Lets everything follow from the ends so far.
   std::vector<Event> Settle();
   void Unblock(int position);
+  // The cell has failed: ends the others, unless its matrix goes on.
+  void EndOtherCells(const StageRun& failed);
+  // All cells of this matrix have ended.
+  void Join(int position);
+  CellResult ResultOfCell(const StageRun& cell) const;
   void ArmMonitor(int position);
   absl::StatusOr<bool> Evaluate(const StageRun& stage) const;
   RunEnded Conclude() const;
@@ -69,6 +77,7 @@ class Decision {
   std::map<int, StageEnded> ended_;     // By position: what this decision has ended.
   std::map<int, int> needs_ended_;      // By position: how many of its needs this decision has ended.
   std::deque<int> unsettled_;           // Ended, dependents not looked at yet.
+  std::set<int> stopping_;              // Leased, asked to end by this decision.
 };
 
 std::string_view RetryCategory(Reason reason) {
@@ -154,7 +163,8 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const SupersedeStage& co
 void Decision::StopStage(const StageRun& stage, Stop stop) {
   if (IsTerminal(stage.state) || stage.stop.has_value()) return;
   if (stage.state == StageState::kLeased || stage.state == StageState::kRunning) {
-    if (!cancelling_) events_.push_back(StopRequested{stage.plan.name, std::move(stop)});
+    if (cancelling_ || !stopping_.insert(PositionOf(stage.plan.name)).second) return;
+    events_.push_back(StopRequested{stage.plan.name, std::move(stop)});
   } else {
     End(PositionOf(stage.plan.name), stop.state, stop.reason, std::move(stop.message));
   }
@@ -200,10 +210,7 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const OfferResult& comma
   if (!stage->plan.reuse || command.carried.outcome.state != AttemptState::kSucceeded) {
     return absl::FailedPreconditionError("stage " + run_.id + "/" + command.stage + " cannot take over that result");
   }
-  events_.push_back(StageCarried{command.stage, command.carried});
-  const int position = PositionOf(command.stage);
-  ended_[position] = {command.stage, StageState::kSucceeded, Reason::kNone, ""};
-  unsettled_.push_back(position);
+  TakeOver(PositionOf(command.stage), command.carried);
   return Settle();
 }
 
@@ -332,6 +339,13 @@ void Decision::End(int position, StageState state, Reason reason, std::string me
   unsettled_.push_back(position);
 }
 
+void Decision::TakeOver(int position, Carried carried) {
+  const std::string& stage = At(position).plan.name;
+  events_.push_back(StageCarried{stage, std::move(carried)});
+  ended_[position] = {stage, StageState::kSucceeded, Reason::kNone, ""};
+  unsettled_.push_back(position);
+}
+
 void Decision::EndAttempt(const StageRun& stage, AttemptState state, Outcome outcome) {
   events_.push_back(AttemptEnded{stage.plan.name, stage.latest()->number, state, std::move(outcome)});
 }
@@ -356,7 +370,9 @@ std::optional<Duration> Decision::RetryBackoff(const StageRun& stage, Reason rea
 void Decision::RecordVersions(const StageRun& stage, const Outcome& outcome) {
   VersionsProduced event{stage.plan.name, stage.latest()->number, {}, {}};
   event.used.push_back(Bare(VersionKind::kCode, run_.pipeline, run_.pins.commit, run_.pins.commit_subject));
-  event.used.push_back(Bare(VersionKind::kParams, run_.pipeline, run_.pins.params_digest.hex(), ""));
+  const Digest params =
+      stage.plan.cell_of.empty() ? run_.pins.params_digest : Sha256(ToJson(ParamsOf(run_.pins, stage.plan)));
+  event.used.push_back(Bare(VersionKind::kParams, run_.pipeline, params.hex(), ""));
   if (!outcome.environment.is_null()) {
     const Digest digest = Sha256(ToJson(outcome.environment));
     event.used.push_back(Bare(VersionKind::kEnvironment, run_.pipeline, digest.hex(), ""));
@@ -395,6 +411,7 @@ std::vector<Event> Decision::Settle() {
   while (!unsettled_.empty()) {
     const int position = unsettled_.front();
     unsettled_.pop_front();
+    if (ended_.at(position).state == StageState::kFailed) EndOtherCells(At(position));
     for (int dependent : At(position).dependents) {
       const bool free = ++needs_ended_[dependent] == At(dependent).open_needs;
       if (free && At(dependent).state == StageState::kBlocked && !ended_.contains(dependent)) Unblock(dependent);
@@ -407,6 +424,7 @@ std::vector<Event> Decision::Settle() {
 // All needs of this blocked stage have ended: is it to be run?
 void Decision::Unblock(int position) {
   const StageRun& stage = At(position);
+  if (stage.plan.matrix) return Join(position);
   const auto failed = std::find_if(stage.plan.needs.begin(), stage.plan.needs.end(), [&](const std::string& need) {
     return StateOf(need) != StageState::kSucceeded;
   });
@@ -430,6 +448,46 @@ void Decision::Unblock(int position) {
   }
 }
 
+void Decision::EndOtherCells(const StageRun& failed) {
+  if (failed.plan.cell_of.empty()) return;
+  const MatrixSpec& matrix = *run_.FindStage(failed.plan.cell_of)->plan.matrix;
+  if (matrix.goes_on) return;
+  for (const std::string& cell : matrix.cells) {
+    const int position = PositionOf(cell);
+    if (ended_.contains(position)) continue;
+    StopStage(At(position), {StageState::kCancelled, Reason::kCancelled,
+                             "cell " + failed.plan.name + " failed, which ends the others: fail_fast"});
+  }
+}
+
+CellResult Decision::ResultOfCell(const StageRun& cell) const {
+  CellResult result = ResultOf(run_, cell);
+  const auto ended = ended_.find(PositionOf(cell.plan.name));
+  if (ended == ended_.end()) return result;
+  result.state = ended->second.state;
+  result.reason = ended->second.reason;
+  // What has just come in is not part of the run yet.
+  for (const Event& event : events_) {
+    if (const auto* attempt = std::get_if<AttemptEnded>(&event); attempt != nullptr && attempt->stage == cell.plan.name) {
+      result.outcome = &attempt->outcome;
+    } else if (const auto* taken = std::get_if<StageCarried>(&event); taken != nullptr && taken->stage == cell.plan.name) {
+      result.outcome = &taken->carried.outcome;
+      result.made_by = taken->carried.from;
+    }
+  }
+  return result;
+}
+
+// It holds no agent either. Its condition was its cells', and it is nothing without them.
+void Decision::Join(int position) {
+  const MatrixSpec& matrix = *At(position).plan.matrix;
+  std::vector<CellResult> cells;
+  for (const std::string& cell : matrix.cells) cells.push_back(ResultOfCell(At(PositionOf(cell))));
+  Joined joined = JoinCells(matrix, cells);
+  if (joined.winner) return TakeOver(position, *std::move(joined.winner));
+  End(position, joined.state, joined.reason, std::move(joined.message));
+}
+
 // A monitor holds no agent: it is armed for the deployment that this run made in its environment.
 void Decision::ArmMonitor(int position) {
   const StageRun& stage = At(position);
@@ -451,13 +509,14 @@ absl::StatusOr<bool> Decision::Evaluate(const StageRun& stage) const {
   if (stage.plan.condition.empty()) return true;
   auto expression = Expression::Parse(stage.plan.condition);
   if (!expression.ok()) return expression.status();
+  const Value params = ParamsOf(run_.pins, stage.plan);
   Scope scope;
-  scope.name = [this](std::string_view name) -> std::optional<Value> {
+  scope.name = [this, &params](std::string_view name) -> std::optional<Value> {
     if (name == "run.lane") return Value(run_.lane);
     if (name == "run.id") return Value(run_.id);
     if (name == "run.trigger") return Value(ToText(run_.trigger.kind));
     if (!name.starts_with("params.")) return std::nullopt;
-    const Value* value = run_.pins.params.FindPath(name.substr(7));
+    const Value* value = params.FindPath(name.substr(7));
     return value == nullptr ? std::nullopt : std::optional<Value>(*value);
   };
   scope.call = [this](std::string_view function, const std::vector<Value>& arguments) -> std::optional<Value> {
@@ -487,6 +546,8 @@ RunEnded Decision::Conclude() const {
     const bool before = now_ended == ended_.end();
     const StageState state = before ? stage.state : now_ended->second.state;
     if (state != StageState::kFailed && state != StageState::kCancelled) continue;
+    const bool is_made_up_for = !stage.plan.cell_of.empty() && StateOf(stage.plan.cell_of) == StageState::kSucceeded;
+    if (is_made_up_for) continue;      // Another cell has won.
     const StageEnded here = before ? StageEnded{stage.plan.name, state, stage.reason, stage.message} : now_ended->second;
     const UtcTime at = before ? stage.ended : now_;
     if (state == StageState::kCancelled) {

@@ -137,6 +137,9 @@ constexpr CodeExplanation kCodes[] = {
      "contract_gate."},
     {code::kNoBound, "rule that bounds nothing",
      "The rule would always pass. Add `min`, `max` or another demand."},
+    {code::kBadMatrix, "matrix without a meaning",
+     "A matrix lists different single values of parameters: `train.depth: [8, 12]`. Every combination that `exclude` does not "
+     "take out is a cell, of which there are 1 to 1,000."},
 
     {code::kUnknownStage, "unknown stage", "The definition has no stage of that name."},
     {code::kUnknownOutput, "unknown output",
@@ -189,6 +192,11 @@ constexpr CodeExplanation kCodes[] = {
      "The operator of the daemon requires gates of this pipeline (docs/gates.md): every deploy must wait for a gate of "
      "the kind that blocks and looks at what is deployed. Add the gate, and let the deploy need it, directly or through "
      "other stages that do not run after failures."},
+    {code::kNoWinner, "output of a stage with several cells",
+     "The stage has a matrix, so each of its cells makes that output. `select: {metric: NAME}` in the matrix says which cell "
+     "is meant: the one with the best value. Without it, other stages may need the stage, but take nothing from it."},
+    {code::kUnknownMetric, "unknown metric",
+     "`select` names a metric that the stage writes, so the stage has `metrics`."},
 
     {code::kBadExpression, "bad expression",
      "Expressions know or, and, not, comparisons, + - * /, parentheses, numbers, 'text', true, "
@@ -219,8 +227,6 @@ constexpr CodeExplanation kCodes[] = {
      "from "
      "a hook of the repository or from a timer."},
     {code::kNoRoles, "roles are not available yet", "Whoever reaches the daemon may start runs."},
-    {code::kNoMatrix, "a matrix is not available yet",
-     "A stage has one set of parameters: start one run for each set with `-p NAME=VALUE`."},
     {code::kNoForEach, "for_each is not available yet", "Write the stages, or the pipelines, out."},
     {code::kNoSecrets, "secrets are not available yet", "The agent's host must hold them for now."},
     {code::kNoReference, "keeping only the reference to data is not available yet",

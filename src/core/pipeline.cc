@@ -77,7 +77,9 @@ Place StageSpec::PlaceOf(std::string_view part) const {
 }
 
 Reference ParseReference(std::string_view from) {
-  const size_t dot = from.find('.');
+  // The name of a cell may have dots: "train@0.1.model".
+  const size_t first = from.find('.'), at = from.find('@');
+  const size_t dot = at < first ? from.rfind('.') : first;
   if (dot == std::string_view::npos) return {from, {}};
   return {from.substr(0, dot), from.substr(dot + 1)};
 }

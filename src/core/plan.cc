@@ -69,6 +69,9 @@ StagePlan PlanStage(const PipelineSpec& pipeline, const StageSpec& stage, const 
   plan.reuse = IsReusable(stage);
   plan.reuse_max_age = stage.cache.max_age;
   plan.baselines = BaselinesOf(stage);
+  plan.cell_of = stage.cell_of;
+  plan.cell_params = stage.cell_params;
+  plan.matrix = stage.matrix;
   return plan;
 }
 

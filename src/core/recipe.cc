@@ -19,8 +19,14 @@ std::string DigestOf(const Value& value) { return Sha256(ToJson(value)).hex(); }
 
 // A parameter or sub-tree that is not there is an absence that counts.
 Value ChosenParams(const StageSpec& stage, const Value& params) {
-  if (stage.params.empty()) return params;
-  Value::Map chosen;
+  // What a cell has of its own counts, whatever the stage says that it depends on.
+  Value::Map chosen(stage.cell_params.begin(), stage.cell_params.end());
+  if (stage.params.empty()) {
+    if (chosen.empty()) return params;
+    Value all = params;
+    for (const auto& [name, value] : chosen) SetPath(all, name, value);
+    return all;
+  }
   for (const std::string& name : stage.params) {
     const Value* value = params.FindPath(name);
     chosen[name] = value == nullptr ? Value() : *value;
@@ -34,7 +40,7 @@ bool IsJudgedAnew(const Rule& rule) { return std::holds_alternative<FreshRule>(r
 }  // namespace
 
 bool IsReusable(const StageSpec& stage) {
-  if (stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
+  if (stage.matrix || stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
   if (std::any_of(stage.rules.begin(), stage.rules.end(), IsJudgedAnew)) return false;
   return !stage.outputs.empty() || !stage.rules.empty() || stage.verdict.has_value();
 }

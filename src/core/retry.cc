@@ -35,6 +35,27 @@ Carried TakeOver(const Run& run, const StageRun& stage) {
   return carried;
 }
 
+// Returns the stage, and all its cells where it has a matrix: that is what somebody means who names it.
+std::set<std::string> WithCells(const std::vector<StagePlan>& stages, const std::string& name) {
+  std::set<std::string> found = {name};
+  for (const StagePlan& stage : stages) {
+    if (stage.cell_of == name) found.insert(stage.name);
+  }
+  return found;
+}
+
+// Returns the cells that are done again because they did not succeed: whatever was chosen without them is chosen anew.
+std::set<std::string> LostCells(const Run& ended, const std::vector<StagePlan>& stages) {
+  std::set<std::string> lost;
+  for (const StagePlan& stage : stages) {
+    const StageRun* before = stage.cell_of.empty() ? nullptr : ended.FindStage(stage.name);
+    if (before != nullptr && (before->state == StageState::kFailed || before->state == StageState::kCancelled)) {
+      lost.insert(stage.name);
+    }
+  }
+  return lost;
+}
+
 absl::Status CheckStage(const Run& ended, const std::vector<StagePlan>& stages, const std::string& name) {
   std::vector<std::string> names;
   for (const StagePlan& stage : stages) names.push_back(stage.name);
@@ -45,16 +66,23 @@ absl::Status CheckStage(const Run& ended, const std::vector<StagePlan>& stages, 
 // Takes over what `stage` needs, and leaves out the rest.
 absl::StatusOr<RetrySelection> SelectOnly(const Run& ended, const std::vector<StagePlan>& stages, const std::string& stage,
                                           const std::set<std::string>& stale) {
-  const std::set<std::string> needs = NeedsOf(stages, stage);
+  const std::set<std::string> only = WithCells(stages, stage);
+  std::set<std::string> needs;
+  for (const std::string& name : only) needs.merge(NeedsOf(stages, name));
   RetrySelection selection;
   for (const StagePlan& plan : stages) {
-    if (plan.name == stage) continue;
+    if (only.contains(plan.name)) continue;
     if (!needs.contains(plan.name)) {
       selection.left_out.insert(plan.name);
       continue;
     }
     const StageRun* before = ended.FindStage(plan.name);
     const bool succeeded = before != nullptr && before->state == StageState::kSucceeded;
+    const StageRun* matrix = ended.FindStage(plan.cell_of);
+    if (!succeeded && matrix != nullptr && matrix->state == StageState::kSucceeded) {
+      selection.left_out.insert(plan.name);   // Another cell has won without it.
+      continue;
+    }
     if (!succeeded || stale.contains(plan.name)) {
       return absl::FailedPreconditionError(
           "stage \"" + stage + "\" needs \"" + plan.name + "\", which " +
@@ -97,7 +125,8 @@ absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vecto
   }
   const std::set<std::string> stale = WithDependents(stages, changed);
   if (scope == RetryScope::kOnly) return SelectOnly(ended, stages, stage, stale);
-  std::set<std::string> again = scope == RetryScope::kFrom ? WithDependents(stages, {stage}) : std::set<std::string>();
+  std::set<std::string> again = WithDependents(stages, LostCells(ended, stages));
+  if (scope == RetryScope::kFrom) again.merge(WithDependents(stages, WithCells(stages, stage)));
   again.insert(stale.begin(), stale.end());
   RetrySelection selection;
   for (const StagePlan& plan : stages) {

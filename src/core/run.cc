@@ -141,6 +141,17 @@ void Reindex(Run& run, UtcTime resumed) {
   }
 }
 
+Value ParamsOf(const Pins& pins, const StagePlan& stage) {
+  Value params = pins.params;
+  for (const auto& [name, value] : stage.cell_params) SetPath(params, name, value);
+  return params;
+}
+
+const StageRun& MakerOf(const Run& run, const StageRun& stage) {
+  const StageRun* winner = stage.carried ? run.FindStage(stage.carried->cell) : nullptr;
+  return winner == nullptr ? stage : *winner;
+}
+
 const ProducedOutput* FindOutput(const Run& run, std::string_view reference) {
   const Reference parts = ParseReference(reference);
   const StageRun* stage = run.FindStage(parts.stage);
@@ -157,8 +168,9 @@ std::optional<Version> FindVersion(const Run& run, std::string_view reference) {
   if (material != run.pins.materials.end()) return material->second;
   const ProducedOutput* output = FindOutput(run, reference);
   if (output == nullptr) return std::nullopt;
+  const Reference parts = ParseReference(reference);
   return Version{.kind = VersionKindOf(output->type),
-                 .name = run.pipeline + "/" + std::string(reference),
+                 .name = run.pipeline + "/" + MakerOf(run, *run.FindStage(parts.stage)).plan.name + "." + output->name,
                  .digest = output->artifact.digest.hex(),
                  .artifact = output->artifact,
                  .summary = ""};
@@ -173,8 +185,8 @@ std::optional<Version> FindModel(const Run& run, std::string_view reference) {
     const ProducedOutput* output = FindOutput(run, next);
     if (output == nullptr || !seen.insert(next).second) continue;
     if (output->type == OutputType::kModel) return FindVersion(run, next);
-    const StageRun* producer = run.FindStage(ParseReference(next).stage);
-    open.insert(open.end(), producer->plan.references.begin(), producer->plan.references.end());
+    const StagePlan& producer = MakerOf(run, *run.FindStage(ParseReference(next).stage)).plan;
+    open.insert(open.end(), producer.references.begin(), producer.references.end());
   }
   return std::nullopt;
 }

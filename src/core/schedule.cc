@@ -24,6 +24,7 @@ std::string_view HomeOf(const WaitingStage& stage, const Supply& supply) {
 }
 
 bool IsLocked(const WaitingStage& stage, const Supply& supply) {
+  if (!stage.matrix.empty() && supply.full.contains(stage.matrix)) return true;
   return stage.kind == StageKind::kDeploy && supply.locked.contains(stage.environment);
 }
 
@@ -98,6 +99,7 @@ std::string RequirementOf(const WaitingStage& stage) {
   }
   if (stage.kind == StageKind::kDeploy) text += '|' + stage.environment;
   if (!stage.avoid.empty()) text += '|' + stage.avoid;
+  if (!stage.matrix.empty()) text += "|@" + stage.matrix;
   return text;
 }
 
@@ -203,6 +205,10 @@ bool CouldEverTake(const WaitingStage& stage, const Supply& supply) {
 
 std::string WhyWaiting(const WaitingStage& stage, const Supply& supply, UtcTime now) {
   if (stage.not_before > now) return "is tried again in " + FormatDuration(stage.not_before - now);
+  if (const auto full = supply.full.find(stage.matrix); !stage.matrix.empty() && full != supply.full.end()) {
+    return Count(full->second, "cell", "cells") + " of its matrix " + (full->second == 1 ? "is" : "are") +
+           " under way, as many as max_parallel allows";
+  }
   if (IsLocked(stage, supply)) {
     return "environment \"" + stage.environment + "\" is locked by " + ToText(supply.locked.at(stage.environment));
   }

@@ -2,6 +2,7 @@
 #include "cd4ml/core/validate.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -108,10 +109,12 @@ class Validator {
         environments_(MakeIndex(pipeline.environments)) {}
 
   Diagnostics Run() {
-    if (pipeline_.stages.size() > kStagesMax) {
-      Error(code::kTooManyStages, pipeline_.stages[kStagesMax].place,
-            "pipeline has " + std::to_string(pipeline_.stages.size()) + " stages, more than " +
-                std::to_string(kStagesMax));
+    size_t count = 0;
+    for (const StageSpec& stage : pipeline_.stages) {
+      count += 1 + stage.cells.size();
+      if (count <= kStagesMax) continue;
+      Error(code::kTooManyStages, stage.place,
+            "pipeline has more than " + std::to_string(kStagesMax) + " stages, with the cells of matrices");
       return std::move(findings_);
     }
     CheckVariables(pipeline_.stages, "stages");
@@ -126,7 +129,11 @@ class Validator {
       }
     }
     CollectSlices();
-    for (const StageSpec& stage : pipeline_.stages) CheckStage(stage);
+    for (const StageSpec& stage : pipeline_.stages) {
+      const size_t before = findings_.size();
+      CheckStage(stage);
+      if (stage.matrix && findings_.size() == before) CheckMatrix(stage);
+    }
     WarnOfHosts();
     CheckTriggers();
     CheckOutputPaths();
@@ -236,8 +243,22 @@ class Validator {
              "output " + Quoted(output.name) + " of stage " + Quoted(pipeline_.stages[i].name),
              output.path, output.place});
       }
+      AddPathsOfCells(i, all);
     }
     CheckOverlaps(all);
+  }
+
+  // Where other cells write than the first; cells see nothing of each other.
+  void AddPathsOfCells(size_t owner, std::vector<Occupant>& all) {
+    std::set<std::string> keys;
+    for (const OutputSpec& output : pipeline_.stages[owner].outputs) keys.insert(PathKey(output.path));
+    for (const StageSpec& cell : pipeline_.stages[owner].cells) {
+      for (const OutputSpec& output : cell.outputs) {
+        if (!IsKnownPath(output.path) || !keys.insert(PathKey(output.path)).second) continue;
+        all.push_back({PathKey(output.path), owner, "output " + Quoted(output.name) + " of cell " + Quoted(cell.name),
+                       output.path, output.place});
+      }
+    }
   }
 
   // --- references ---
@@ -262,7 +283,15 @@ class Validator {
       return nullptr;
     }
     const std::vector<OutputSpec>& outputs = pipeline_.stages[found->second].outputs;
-    if (const OutputSpec* one = FindOutput(reference)) return one;
+    if (const OutputSpec* one = FindOutput(reference)) {
+      const std::optional<MatrixSpec>& matrix = pipeline_.stages[found->second].matrix;
+      if (!matrix || !matrix->select.empty()) return one;
+      Error(code::kNoWinner, place,
+            "each of the " + std::to_string(matrix->cells.size()) + " cells of stage " + Quoted(stage) + " has an output " +
+                Quoted(output) + ", and nobody says which one is meant",
+            "", "add `select: {metric: NAME}` to its matrix, or take no output of it");
+      return nullptr;
+    }
     std::string known;
     for (const OutputSpec& one : outputs) known += (known.empty() ? "" : ", ") + one.name;
     Error(code::kUnknownOutput, place,
@@ -340,6 +369,57 @@ class Validator {
     }
     CheckCondition(stage);
     if (stage.monitor) CheckMonitor(stage);
+  }
+
+  // --- matrices ---
+
+  // Cells differ in values; the first one, which the stage itself is like, has been checked.
+  void CheckMatrix(const StageSpec& stage) {
+    const auto is_like = [&](const StageSpec& cell) {
+      const auto same_inputs = [](const InputSpec& a, const InputSpec& b) { return a.name == b.name && a.from == b.from; };
+      const auto same_outputs = [](const OutputSpec& a, const OutputSpec& b) { return a.name == b.name && a.type == b.type; };
+      return cell.kind == stage.kind && cell.needs == stage.needs && cell.goals == stage.goals &&
+             std::equal(cell.inputs.begin(), cell.inputs.end(), stage.inputs.begin(), stage.inputs.end(), same_inputs) &&
+             std::equal(cell.outputs.begin(), cell.outputs.end(), stage.outputs.begin(), stage.outputs.end(), same_outputs);
+    };
+    const size_t before = findings_.size();
+    for (const StageSpec& cell : stage.cells) {
+      if (&cell != &stage.cells.front()) CheckStage(cell);
+      if (!is_like(cell)) {
+        Error(code::kBadMatrix, cell.place, "cell " + Quoted(cell.name) + " is another stage than the first cell, and not only one of other values");
+      } else if (!stage.matrix->select.empty() && !IsSameRuntime(cell.runtime, stage.runtime)) {
+        Error(code::kBadRuntime, stage.runtime.place,
+              "cells of stage " + Quoted(stage.name) + " have different runtimes, and whoever wins is used in one", "",
+              "leave the runtime the same for all cells, or `select` out");
+      }
+      if (findings_.size() > before) return;   // The next one would say the same.
+    }
+    CheckSelect(stage);
+  }
+
+  static bool IsSameRuntime(const RuntimeSpec& a, const RuntimeSpec& b) {
+    return a.kind == b.kind && a.python == b.python && a.requirements == b.requirements && a.image == b.image &&
+           a.setup.script == b.setup.script && a.setup.argv == b.setup.argv && a.key == b.key;
+  }
+
+  void CheckSelect(const StageSpec& stage) {
+    const std::string& metric = stage.matrix->select;
+    if (metric.empty()) return;
+    const Place place = stage.PlaceOf("select");
+    std::vector<std::string> names;
+    bool any = false;   // What a JSON file holds is seen when it has been written.
+    for (const MetricsSpec& metrics : stage.metrics) {
+      any = any || (metrics.name.empty() && metrics.slice.empty());
+      if (!metrics.name.empty()) names.push_back(metrics.name);
+    }
+    if (!any && std::find(names.begin(), names.end(), metric) == names.end()) {
+      return Error(code::kUnknownMetric, place, "stage " + Quoted(stage.name) + " has no metric " + Quoted(metric) + " to select by",
+                   Suggest(metric, names), "its `metrics` say where its numbers are");
+    }
+    if (!stage.goals.contains(metric) && !HigherIsBetter(metric)) {
+      Error(code::kMissingKey, place, "nobody says whether more or less of " + Quoted(metric) + " is better", "",
+            "add `goals: {" + metric + ": min}`, or max");
+    }
   }
 
   void CheckQuarantine(const StageSpec& stage, const OutputSpec& output) {
@@ -715,8 +795,16 @@ class Validator {
       Error(code::kLaneMayNotDiffer, stage.PlaceOf("retrain.params"),
             "lane " + Quoted(retrain.lane) + " may not have other parameters than the files");
     }
-    for (const auto& [name, value] : retrain.params)
+    for (const auto& [name, value] : retrain.params) {
       CheckParamName(name, stage.PlaceOf("retrain.params"));
+      for (const StageSpec& other : pipeline_.stages) {
+        if (other.cells.empty() || !other.cells.front().cell_params.contains(name)) continue;
+        Error(code::kConflict, stage.PlaceOf("retrain.params"),
+              "parameter " + Quoted(name) + " is a dimension of the matrix of stage " + Quoted(other.name) +
+                  ", whose cells have values of their own");
+        break;
+      }
+    }
   }
 
   void CheckTriggers() {
@@ -755,7 +843,7 @@ class Validator {
         if (const auto* probe = std::get_if<ProbeRule>(&rule.body))
           AddProducer(probe->probe, rule.place, add);
       }
-      count += edges_[i].size();
+      count += edges_[i].size() * std::max<size_t>(1, stage.cells.size()) + stage.cells.size();
       if (count > kEdgesMax) {
         Error(code::kTooManyEdges, stage.place,
               "pipeline has more than " + std::to_string(kEdgesMax) + " needs and inputs");

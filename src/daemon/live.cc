@@ -81,7 +81,7 @@ Task MakeTask(const core::Run& run, const core::StageRun& stage, const LiveMap& 
   task.repo = run.pins.repo;
   task.commit = run.pins.commit;
   task.definition = run.pins.definition;
-  task.params = run.pins.params;
+  task.params = core::ParamsOf(run.pins, stage.plan);
   task.timeout = stage.plan.timeout;
   task.resources = stage.plan.resources;
   task.created_at = run.created;

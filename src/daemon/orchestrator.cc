@@ -9,6 +9,7 @@
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/matrix.h"
 
 namespace cd4ml::daemon {
 namespace {
@@ -31,6 +32,25 @@ UtcTime NewestTime(const core::Run& run) {
 // To an agent, NOT_FOUND means that its session is over; an attempt that nobody knows is one to be dropped.
 absl::Status Stale(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::AbortedError(Message(status)) : status;
+}
+
+// Of a cell whose matrix does not lease all of them at once: its name, and how many.
+std::pair<std::string, int> LimitOf(const core::Run& run, const core::StageRun& stage) {
+  const core::StageRun* matrix = stage.plan.cell_of.empty() ? nullptr : run.FindStage(stage.plan.cell_of);
+  const int limit = matrix == nullptr ? 0 : matrix->plan.matrix->max_parallel;
+  return {limit == 0 ? "" : run.id + "/" + stage.plan.cell_of, limit};
+}
+
+// What the cells come to, if all of them are taken over.
+std::optional<core::Joined> JoinedNow(const core::Run& run, const core::StageRun& stage) {
+  std::vector<core::CellResult> cells;
+  for (const std::string& name : stage.plan.matrix->cells) {
+    const core::StageRun& cell = *run.FindStage(name);
+    if (!cell.carried) return std::nullopt;
+    cells.push_back(core::ResultOf(run, cell));
+    cells.back().state = core::StageState::kSucceeded;
+  }
+  return core::JoinCells(*stage.plan.matrix, cells);
 }
 
 }  // namespace
@@ -124,6 +144,7 @@ void Orchestrator::NoteDeploy(const core::Run& run, const core::StageRun& stage)
 
 void Orchestrator::NoteLease(const core::Run& run, const core::StageRun& stage) {
   ++leased_[run.pipeline];
+  if (const auto [matrix, limit] = LimitOf(run, stage); limit > 0 && ++leased_cells_[matrix] >= limit) full_[matrix] = limit;
   if (stage.plan.kind == core::StageKind::kDeploy) {
     locks_[EnvironmentKey(run.pipeline, stage.plan.environment)] = {run.id, stage.plan.name, stage.latest()->number};
   }
@@ -262,6 +283,10 @@ void Orchestrator::Follow(const core::Run& run, const core::Event& event) {
     const core::AttemptId attempt{run.id, ended->stage, ended->number};
     roster_.End(run.FindStage(ended->stage)->latest()->agent, attempt);
     if (--leased_[run.pipeline] == 0) leased_.erase(run.pipeline);
+    if (const auto [matrix, limit] = LimitOf(run, *run.FindStage(ended->stage)); limit > 0) {
+      if (--leased_cells_[matrix] == 0) leased_cells_.erase(matrix);
+      full_.erase(matrix);
+    }
     std::erase_if(locks_, [&](const auto& lock) { return lock.second == attempt; });
   } else if (const auto* stage_ended = std::get_if<core::StageEnded>(&event)) {
     queue_.Remove(run.id, stage_ended->stage);
@@ -304,6 +329,7 @@ core::WaitingStage Orchestrator::ToWaiting(const core::Run& run, const core::Sta
           .labels = stage.plan.labels,
           .resources = stage.plan.resources,
           .environment = EnvironmentKey(run.pipeline, stage.plan.environment),
+          .matrix = LimitOf(run, stage).first,
           .avoid = is_agents_fault ? last->agent : "",
           .ready = stage.ready,
           .not_before = stage.not_before};
@@ -359,7 +385,13 @@ std::map<std::string, std::string> Orchestrator::WhatWouldBeReused(const core::S
     const auto made = std::find_if(stage.plan.needs.begin(), stage.plan.needs.end(), [&](const std::string& need) {
       return !run.FindStage(need)->carried.has_value();
     });
-    if (stage.plan.recipe.empty()) {
+    if (stage.plan.matrix) {
+      const std::optional<core::Joined> joined = JoinedNow(run, stage);
+      would[stage.plan.name] = !joined           ? "depends on what " + *made + " makes"
+                               : joined->winner ? "takes over " + joined->winner->cell + ": " + joined->winner->why
+                                                : joined->message;
+      if (joined && joined->state == core::StageState::kSucceeded) stage.carried = joined->winner.value_or(core::Carried());
+    } else if (stage.plan.recipe.empty()) {
       would[stage.plan.name] = "runs always";
     } else if (made != stage.plan.needs.end()) {
       would[stage.plan.name] = "depends on what " + *made + " makes";
@@ -737,6 +769,8 @@ absl::Status Orchestrator::Undo(const absl::Status& why) {
   locks_.clear();
   homes_.clear();
   leased_.clear();
+  leased_cells_.clear();
+  full_.clear();
   keys_.clear();
   groups_.clear();
   deploys_.clear();
@@ -964,7 +998,7 @@ std::string Orchestrator::WhoCouldTake(const std::string& pipeline, const core::
     agent.free_slots = 1;
     agent.free = agent.total;
   }
-  const core::Supply supply{agents, {}, {}, {}};
+  const core::Supply supply{agents, {}, {}, {}, {}};
   core::ReadyQueue queue;
   queue.Add(waiting);
   core::ReadyQueue::Pass pass(now_);

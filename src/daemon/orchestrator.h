@@ -142,7 +142,7 @@ class Orchestrator {
   void NoteRun(const core::Run& run);
   void NoteDeploy(const core::Run& run, const core::StageRun& stage);
   void NoteLease(const core::Run& run, const core::StageRun& stage);
-  core::Supply Supply() const { return {roster_.Free(), locks_, homes_, leased_}; }
+  core::Supply Supply() const { return {roster_.Free(), locks_, homes_, leased_, full_}; }
   // Lets the runs of groups and the deploys of environments that have changed follow their policies.
   void Regroup();
   void RegroupRuns(const std::string& group);
@@ -210,6 +210,8 @@ class Orchestrator {
   std::map<std::string, core::AttemptId> locks_;            // EnvironmentKey -> the deploy that holds it.
   std::map<std::string, std::string> homes_;                // EnvironmentKey -> the agent that keeps its service.
   std::map<std::string, int> leased_;                       // Pipeline -> how many leases it holds.
+  std::map<std::string, int> leased_cells_;                 // Matrix with a limit -> how many of its cells are leased.
+  std::map<std::string, int> full_;                         // Those that have reached it -> the limit.
   std::map<std::string, core::RunId> keys_;                 // Idempotency keys of open runs.
   std::map<std::string, std::vector<core::RunId>> groups_;  // Concurrency group -> its open runs, as they came.
   // EnvironmentKey -> deploys that wait for it or hold it, by the number of their run.

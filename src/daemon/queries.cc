@@ -189,7 +189,7 @@ absl::StatusOr<LogChunk> Queries::ReadLog(const core::AttemptId& asked, int64_t 
     }
     if (stage->carried.has_value() && stage->carried->from.number > 0) {
       // What this run took over was said in the run that made it.
-      attempt = {stage->carried->from.run, attempt.stage, asked.number};
+      attempt = {stage->carried->from.run, stage->carried->from.stage, asked.number};
       continue;
     }
     const int count = static_cast<int>(stage->attempts.size());

@@ -10,6 +10,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/gate_report.h"
+#include "cd4ml/core/matrix.h"
 #include "cd4ml/core/plan.h"
 #include "cd4ml/core/recipe.h"
 #include "cd4ml/core/reproduce.h"
@@ -61,6 +62,14 @@ absl::Status CheckLane(const core::PipelineSpec& spec, const std::string& lane, 
     }
   }
   return absl::OkStatus();
+}
+
+// Returns what the stage is in the `stages` of an expanded definition; a cell stands within the stage of its matrix.
+const Value* FindDefinition(const Value* stages, const core::StageSpec& stage) {
+  if (stages == nullptr || stage.cell_of.empty()) return stages == nullptr ? nullptr : stages->Find(stage.name);
+  const Value* matrix = stages->Find(stage.cell_of);
+  const Value* cells = matrix == nullptr ? nullptr : matrix->Find("cells");
+  return cells == nullptr ? nullptr : cells->Find(std::string_view(stage.name).substr(stage.cell_of.size() + 1));
 }
 
 // Reads all bytes of a blob, which verifies them.
@@ -195,7 +204,9 @@ absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, c
   }
   std::map<std::string, Value> overrides;
   for (const auto& [name, text] : request.params) overrides[name] = core::ParseParamText(text);
-  return core::ResolveParams(source.draft.params, files, overrides, request.lane);
+  absl::StatusOr<core::EffectiveParams> params = core::ResolveParams(source.draft.params, files, overrides, request.lane);
+  if (params.ok()) CD4ML_RETURN_IF_ERROR(core::CheckCells(source.draft, params->values, overrides));
+  return params;
 }
 
 const DataSource& RunStarter::SourceOf(const core::MaterialSpec& material) const {
@@ -258,7 +269,7 @@ absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& pa
       if (!files.ok()) return Annotate(files.status(), "\"code\" of stage \"" + stage.name + "\"");
       known->second = *std::move(files);
     }
-    const Value* definition = definitions == nullptr ? nullptr : definitions->Find(plan.name);
+    const Value* definition = FindDefinition(definitions, stage);
     if (definition == nullptr) return absl::InternalError("the expanded definition lacks stage \"" + plan.name + "\"");
     Value whole = *definition;
     const Value* rules = required == nullptr ? nullptr : required->Find(plan.name);

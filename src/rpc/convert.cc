@@ -371,6 +371,21 @@ class Codec {
     to.limit = from.limit();
   }
 
+  void Write(const core::MatrixSpec& from, v1::Matrix* to) {
+    Copy(from.cells, *to->mutable_cells());
+    to->set_max_parallel(from.max_parallel);
+    to->set_goes_on(from.goes_on);
+    to->set_select(from.select);
+    to->set_select_highest(from.select_highest);
+  }
+  void Read(const v1::Matrix& from, core::MatrixSpec& to) {
+    Copy(from.cells(), to.cells);
+    to.max_parallel = from.max_parallel();
+    to.goes_on = from.goes_on();
+    to.select = from.select();
+    to.select_highest = from.select_highest();
+  }
+
   void Write(const core::StagePlan& from, v1::StagePlan* to) {
     to->set_name(from.name);
     to->set_kind(EnumToProto<v1::StageKind>(from.kind));
@@ -392,6 +407,9 @@ class Codec {
     to->set_refuses_mixed(from.refuses_mixed);
     Copy(from.baselines, *to->mutable_baselines());
     to->set_override_people(from.override_people);
+    to->set_cell_of(from.cell_of);
+    for (const auto& [name, value] : from.cell_params) (*to->mutable_cell_params())[name] = ToJson(value);
+    if (from.matrix) Write(*from.matrix, to->mutable_matrix());
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
     to.name = from.name();
@@ -414,6 +432,9 @@ class Codec {
     to.refuses_mixed = from.refuses_mixed();
     Copy(from.baselines(), to.baselines);
     to.override_people = from.override_people();
+    to.cell_of = from.cell_of();
+    for (const auto& [name, json] : from.cell_params()) Json(json, to.cell_params[name]);
+    if (from.has_matrix()) Read(from.matrix(), to.matrix.emplace());
   }
 
   // --- runs ------------------------------------------------------------------------------------
@@ -573,11 +594,15 @@ class Codec {
     Write(from.from, to->mutable_from());
     Write(from.outcome, to->mutable_outcome());
     to->set_reused(from.reused);
+    to->set_cell(from.cell);
+    to->set_why(from.why);
   }
   void Read(const v1::Carried& from, core::Carried& to) {
     Read(from.from(), to.from);
     Read(from.outcome(), to.outcome);
     to.reused = from.reused();
+    to.cell = from.cell();
+    to.why = from.why();
   }
 
   void Write(const core::Stop& from, v1::Stop* to) {

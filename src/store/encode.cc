@@ -113,6 +113,14 @@ void Fields(F& field, T& x) {
   field("stage", x.stage);
   field("number", x.number);
 }
+template <typename F, Is<core::MatrixSpec> T>
+void Fields(F& field, T& x) {
+  field("cells", x.cells);
+  field("max_parallel", x.max_parallel);
+  field("goes_on", x.goes_on);
+  field("select", x.select);
+  field("select_highest", x.select_highest);
+}
 template <typename F, Is<core::StagePlan> T>
 void Fields(F& field, T& x) {
   field("name", x.name);
@@ -135,6 +143,9 @@ void Fields(F& field, T& x) {
   field("refuses_mixed", x.refuses_mixed);
   field("baselines", x.baselines);
   field("override_people", x.override_people);
+  field("cell_of", x.cell_of);
+  field("cell_params", x.cell_params);
+  field("matrix", x.matrix);
 }
 template <typename F, Is<core::ProducedOutput> T>
 void Fields(F& field, T& x) {
@@ -169,6 +180,8 @@ void Fields(F& field, T& x) {
   field("from", x.from);
   field("outcome", x.outcome);
   field("reused", x.reused);
+  field("cell", x.cell);
+  field("why", x.why);
 }
 template <typename F, Is<core::Stop> T>
 void Fields(F& field, T& x) {

@@ -205,7 +205,8 @@ LIMIT 1)sql";
 // The values behind a digest of parameters or of an environment, as the consuming attempt's run
 // recorded them.
 constexpr char kParams[] = R"sql(
-SELECT json_extract(run_event.payload, '$.pins.params')
+SELECT json_extract(run_event.payload, '$.pins.params'),
+  json_extract(run_event.payload, '$.stages[' || stage_run.position || '].cell_params')
 FROM stage_run JOIN run_event ON run_event.id = stage_run.run << 24 | 1
 WHERE stage_run.id = COALESCE(
   NULLIF(?2, 9223372036854775807),
@@ -271,7 +272,12 @@ absl::StatusOr<LineageNode> DescribeVersion(Database& database, const Thing& thi
     const char* query = version.kind == core::VersionKind::kParams ? kParams : kEnvironment;
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(query, thing.row, thing.consumer));
     Value values;
-    if (rows.Next() && Decode(rows.Text(0), values).ok()) facts["values"] = std::move(values);
+    if (rows.Next() && Decode(rows.Text(0), values).ok()) {
+      std::map<std::string, Value> own;   // A cell's.
+      const bool is_cell = version.kind == core::VersionKind::kParams && !rows.IsNull(1) && Decode(rows.Text(1), own).ok();
+      for (const auto& [name, value] : is_cell ? own : std::map<std::string, Value>()) SetPath(values, name, value);
+      facts["values"] = std::move(values);
+    }
     CD4ML_RETURN_IF_ERROR(rows.status());
   }
   node.facts = std::move(facts);
@@ -405,10 +411,16 @@ WHERE run = ?1
 ORDER BY id DESC
 LIMIT 1)sql";
 
+// Not of a cell that lost to another one.
 constexpr char kLastAttemptOfRun[] = R"sql(
 SELECT id, attempts
 FROM stage_run
-WHERE run = ?1 AND attempts > 0
+WHERE run = ?1 AND attempts > 0 AND NOT EXISTS (
+  SELECT 1
+  FROM stage_run AS matrix JOIN run_event ON run_event.id = matrix.run << 24 | matrix.carried_seq
+  WHERE matrix.run = ?1 AND matrix.carried_seq > 0
+    AND substr(stage_run.name, 1, length(matrix.name) + 1) = matrix.name || '@'
+    AND json_extract(run_event.payload, '$.carried.cell') <> stage_run.name)
 ORDER BY position DESC
 LIMIT 1)sql";
 
@@ -424,6 +436,15 @@ SELECT id, CASE ?3 WHEN 0 THEN attempts ELSE ?3 END
 FROM stage_run
 WHERE run = ?1 AND name = ?2 AND attempts >= MAX(?3, 1)
 ORDER BY id
+LIMIT 1)sql";
+
+// Which attempt made what a stage has taken over: of another run, or of the cell that won.
+constexpr char kTakenOverByName[] = R"sql(
+SELECT json_extract(run_event.payload, '$.carried.from.run'), json_extract(run_event.payload, '$.carried.from.stage'),
+  json_extract(run_event.payload, '$.carried.from.number')
+FROM stage_run JOIN run_event ON run_event.id = stage_run.run << 24 | stage_run.carried_seq
+WHERE stage_run.run = ?1 AND stage_run.name = ?2 AND stage_run.carried_seq > 0
+ORDER BY stage_run.id
 LIMIT 1)sql";
 
 constexpr char kDeploymentByName[] = R"sql(
@@ -536,9 +557,21 @@ class Resolver {
     if (slash == std::string::npos) return absl::OkStatus();
     CD4ML_ASSIGN_OR_RETURN(const int64_t row, ByNumber(run));
     if (row == 0) return absl::OkStatus();
-    return Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, row,
-                  id.has_value() ? id->stage : reference.substr(slash + 1),
-                  id.has_value() ? id->number : 0);
+    const std::string stage = id.has_value() ? id->stage : reference.substr(slash + 1);
+    const int number = id.has_value() ? id->number : 0;
+    CD4ML_RETURN_IF_ERROR(Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, row, stage, number));
+    return found_.empty() && number == 0 ? TryTakenOver(row, stage) : absl::OkStatus();
+  }
+
+  absl::Status TryTakenOver(int64_t row, const std::string& stage) {
+    core::AttemptId from;
+    {
+      CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kTakenOverByName, row, stage));
+      if (!rows.Next() || rows.IsNull(2)) return rows.status();
+      from = {rows.String(0), rows.String(1), static_cast<int>(rows.Integer(2))};
+    }
+    CD4ML_ASSIGN_OR_RETURN(const int64_t made_in, ByNumber(from.run));
+    return Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, made_in, from.stage, from.number);
   }
 
   absl::Status TryPrediction(const std::string& reference) {
@@ -629,6 +662,11 @@ absl::StatusOr<core::Origin> ReadOrigin(Database& database, const Thing& attempt
   origin.lane = run.lane;
   origin.trigger = run.trigger;
   origin.pins = run.pins;
+  if (!stage.plan.cell_of.empty()) {
+    origin.pins.params = core::ParamsOf(run.pins, stage.plan);
+    origin.pins.params_digest = Sha256(ToJson(origin.pins.params));
+    for (const auto& [name, value] : stage.plan.cell_params) origin.pins.param_sources[name] = "matrix cell";
+  }
   origin.stage = stage.plan.name;
   origin.kind = stage.plan.kind;
   origin.attempt = stage.attempts[static_cast<size_t>(attempt.number) - 1];

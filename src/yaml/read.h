@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,12 +24,17 @@ struct StageDefaults {
   Duration silence_timeout{0};
   Duration grace = core::StageSpec().grace;
   core::RetrySpec retry;
+  std::set<std::string> names;   // What its expressions ask for: they are evaluated once, for all stages.
 };
 
 core::PipelineSpec ReadPipeline(Reader& reader, Node& root);
 
 core::StageSpec ReadStage(Reader& reader, const std::string& name, const Node& key, Node& value,
                           const StageDefaults& defaults);
+
+// The same of a stage that may have a matrix: then it has the cells as well, and they stand in `value`, one by one.
+core::StageSpec ReadMatrix(Reader& reader, const std::string& name, const Node& key, Node& value,
+                           const StageDefaults& defaults);
 
 // Reads `agent`, `runtime`, `env`, the timeouts, `grace` and `retry` over what `defaults` holds.
 void ReadStageDefaults(Fields& fields, StageDefaults& defaults);

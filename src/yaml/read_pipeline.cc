@@ -296,7 +296,9 @@ void ReadRequired(Reader& reader, Node& node, std::vector<core::StageSpec>& stag
 
 void ReadDefaults(Reader& reader, Node& node, StageDefaults& defaults) {
   Fields fields(reader, node, "\"defaults\"");
+  reader.NoteNames(&defaults.names);
   ReadStageDefaults(fields, defaults);
+  reader.NoteNames(nullptr);
   fields.Finish();
 }
 
@@ -313,7 +315,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
   if (Node* labels = top.Take("labels")) reader.ReadLiterals(*labels, spec.labels);
   if (Node* triggers = top.Take("triggers")) ReadTriggers(reader, *triggers, spec.triggers);
   if (Node* params = top.Take("params")) ReadParams(reader, *params, spec.params);
-  reader.SetParams(spec.params.schema);
+  reader.SetParams(spec.params);
   top.Read("priority", spec.priority, Range{-100, 100});
   if (Node* concurrency = top.Take("concurrency")) {
     spec.concurrency.group = spec.name;
@@ -335,7 +337,7 @@ core::PipelineSpec ReadPipeline(Reader& reader, Node& root) {
   if (Node* stages = top.Need("stages")) {
     ForEachNamed(reader, *stages, "stages",
                  [&](const std::string& name, const Node& key, Node& value) {
-                   spec.stages.push_back(ReadStage(reader, name, key, value, defaults));
+                   spec.stages.push_back(ReadMatrix(reader, name, key, value, defaults));
                  });
   }
   if (Node* files = top.Take("files")) ReadFiles(reader, *files, spec.files);

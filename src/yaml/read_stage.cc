@@ -538,7 +538,10 @@ void ReadCommand(Fields& fields, core::StageSpec& stage) {
   if (Node* outputs = fields.Take("outputs")) ReadOutputs(reader, *outputs, stage);
   if (Node* metrics = fields.Take("metrics")) ReadMetrics(reader, *metrics, stage);
   if (Node* goals = fields.Take("goals")) ReadGoals(reader, *goals, stage);
-  fields.NotYet("matrix", code::kNoMatrix);
+  if (!core::IsGate(stage.kind)) {
+    // That of the stage itself has been read by ReadMatrix.
+    if (Node* matrix = fields.Take("matrix")) reader.Error(code::kBadMatrix, matrix->place, "a cell has no matrix of its own");
+  }
   fields.NotYet("plots", code::kNoPlots);
   fields.NotYet("reproducible", code::kNoReproducible);
   fields.NotYet("sbom", code::kNoSbom);

@@ -7,6 +7,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "yaml/scan.h"
 
 namespace cd4ml::yaml {
 
@@ -122,11 +123,34 @@ bool Reader::CheckNames(const Node& node, const std::vector<core::Expression>& e
   return known;
 }
 
-void Reader::SetParams(const std::vector<core::ParamSchema>& schema) {
-  if (schema.empty()) return;
+bool Reader::TakeRoom(size_t values, size_t bytes) {
+  values_ += values;
+  bytes_ += bytes;
+  return values_ <= kValuesMax / 2 && bytes_ <= kBytesMax / 2;
+}
+
+void Reader::SetParams(const core::ParamsSpec& params) {
+  param_spec_ = &params;
+  if (params.schema.empty()) return;
   params_.emplace();
-  for (const core::ParamSchema& param : schema) params_->push_back(param.name);
+  for (const core::ParamSchema& param : params.schema) {
+    params_->push_back(param.name);
+    schema_.emplace(param.name, &param);
+  }
   std::sort(params_->begin(), params_->end());
+}
+
+const core::ParamSchema* Reader::FindParam(std::string_view name) const {
+  for (std::string_view part = name; !part.empty(); part = part.substr(0, std::max<size_t>(part.rfind('.') + 1, 1) - 1)) {
+    const auto found = schema_.find(part);
+    const bool counts = found != schema_.end() && (part == name || found->second->type == core::ParamSchema::Type::kMap);
+    if (counts) return found->second;
+  }
+  return nullptr;
+}
+
+std::string Reader::SuggestParam(std::string_view name) const {
+  return params_ ? Suggestion(name, *params_) : "";
 }
 
 bool Reader::CheckParams(const Node& node, const std::vector<core::Expression>& expressions) {
@@ -173,6 +197,11 @@ Reader::Resolved Reader::Resolve(Node& node) {
   if (!expressions.ok()) {
     ExpressionError(code::kBadExpression, node, expressions.status());
     return Resolved::kFailed;
+  }
+  if (noted_ != nullptr) {
+    for (const core::Expression& expression : *expressions) {
+      for (const std::string& name : expression.Names()) noted_->insert(name);
+    }
   }
   if (!CheckNames(node, *expressions, kRoots) || !CheckParams(node, *expressions))
     return Resolved::kFailed;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,8 +37,23 @@ class Reader {
   // one get a stand-in.
   Reader(Tree& tree, const core::Scope* scope) : tree_(tree), scope_(scope) {}
 
-  // From here on, templates may name only these parameters, or what is below them.
-  void SetParams(const std::vector<core::ParamSchema>& schema);
+  // From here on, templates may name only the parameters of its schema, or what is below them. It outlives the reader.
+  void SetParams(const core::ParamsSpec& params);
+  // What SetParams was given. REQUIRES: it was.
+  const core::ParamsSpec& param_spec() const { return *param_spec_; }
+  // Returns the parameter of the schema that has this name, or the map that it would be a member of; null: none.
+  const core::ParamSchema* FindParam(std::string_view name) const;
+  // Returns `did you mean "x"?` of the schema's parameters, or "".
+  std::string SuggestParam(std::string_view name) const;
+  // Null: there is none.
+  const core::Scope* scope() const { return scope_; }
+  void SetScope(const core::Scope* scope) { scope_ = scope; }
+  // From here on and until it is null, the names in expressions are added to `names`.
+  void NoteNames(std::set<std::string>* names) { noted_ = names; }
+  size_t finding_count() const { return findings_.size(); }
+  std::string_view Keep(std::string text) { return tree_.Keep(std::move(text)); }
+  // What matrices make of a file counts as if it stood in it. Returns whether there is still room for so much.
+  bool TakeRoom(size_t values, size_t bytes);
   // What the next messages call the value: the key before it.
   void SetKey(std::string_view key) { key_ = key; }
 
@@ -65,6 +81,9 @@ class Reader {
   bool ReadExpression(Node& node, std::string& out, const Words& roots);
   bool ReadCondition(Node& node, std::string& out);
 
+  // Reports a template where none may stand, and returns whether there is one.
+  bool RefuseTemplate(const Node& node);
+
   // Reports an error; at most a bounded number is kept.
   void Error(std::string_view code, const core::Place& place, std::string message,
              std::string label = "", std::string help = "");
@@ -87,14 +106,17 @@ class Reader {
   // Reports an error of core/expression.h at its column within the scalar.
   void ExpressionError(std::string_view code, const Node& node, const absl::Status& error);
   bool CheckParams(const Node& node, const std::vector<core::Expression>& expressions);
-  bool RefuseTemplate(const Node& node);
   // Resolves a value that is no text. Returns nothing when it failed or is a stand-in, which sets
   // `open`.
   std::optional<Value> Typed(Node& node, std::string_view wanted, bool& open);
 
   Tree& tree_;
   const core::Scope* scope_;
+  const core::ParamsSpec* param_spec_ = nullptr;
   std::optional<Words> params_;  // Sorted; absent while there is no schema.
+  std::map<std::string_view, const core::ParamSchema*> schema_;
+  std::set<std::string>* noted_ = nullptr;
+  size_t values_ = 0, bytes_ = 0;  // What TakeRoom has given away.
   std::string_view key_;
   core::Diagnostics findings_;
 };

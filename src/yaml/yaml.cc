@@ -1,9 +1,13 @@
 // The parser that the rest of cd4ml sees: loads, reads and checks one file.
 #include "cd4ml/yaml/yaml.h"
 
+#include <algorithm>
+
+#include "cd4ml/core/matrix.h"
 #include "cd4ml/core/validate.h"
 #include "yaml/params_file.h"
 #include "yaml/read.h"
+#include "yaml/scan.h"
 
 namespace cd4ml::yaml {
 namespace {
@@ -47,7 +51,17 @@ class YamlPipelineParser : public PipelineParser {
       std::erase_if(parsed.diagnostics, [](const core::Diagnostic& one) { return one.severity == core::Severity::kWarning; });
     }
     Finish(text, file, parsed.diagnostics);
-    if (!core::HasErrors(parsed.diagnostics)) parsed.expanded = ToJson(tree.root);
+    if (core::HasErrors(parsed.diagnostics)) return parsed;
+    parsed.expanded = ToJson(tree.root);
+    const bool has_matrix = std::any_of(parsed.spec.stages.begin(), parsed.spec.stages.end(),
+                                        [](const core::StageSpec& stage) { return stage.matrix.has_value(); });
+    if (has_matrix && parsed.expanded.size() > kBytesMax) {
+      // With the values of expressions in every cell it has grown beyond what can be read again.
+      parsed.diagnostics = {core::MakeError(code::kTooLarge, {1, 1, 1}, "the definition is too large with its cells written out")};
+      Finish(text, file, parsed.diagnostics);
+      parsed.expanded.clear();
+    }
+    core::ExpandMatrices(parsed.spec);
     return parsed;
   }
 

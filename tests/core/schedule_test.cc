@@ -48,13 +48,14 @@ struct Fixture {
   std::map<std::string, AttemptId> locked;
   std::map<std::string, std::string> homes;
   std::map<std::string, int> leased;
+  std::map<std::string, int> full;
   ReadyQueue queue;
   UtcTime now = kNow;
 
   void Agent(const std::string& name, int slots, std::vector<std::string> labels = {}, Resources has = {}) {
     agents[name] = {name, std::move(labels), slots, has, has, true};
   }
-  core::Supply Supply() const { return {agents, locked, homes, leased}; }
+  core::Supply Supply() const { return {agents, locked, homes, leased, full}; }
 
   // Places all that can be placed; returns "stage>agent" in order.
   Names Assign(const std::vector<WaitingStage>& stages = {}) {
@@ -137,6 +138,24 @@ TEST(Schedule, OneDeployAtATimePerEnvironment) {
   EXPECT_EQ(WhyWaiting(Deploy("b", 2), f.Supply(), kNow), "environment \"p/production\" is locked by p/1/a/1");
   f.locked.clear();
   EXPECT_EQ(f.Assign(), Names{"b>x"});
+}
+
+TEST(Schedule, CellsOfAFullMatrixWaitAndOthersGoPast) {
+  Fixture f;
+  f.Agent("x", 4);
+  const auto cell = [](std::string name, int64_t ready) {
+    WaitingStage waiting = Waiting(std::move(name), ready);
+    waiting.matrix = "p/1/train";
+    return waiting;
+  };
+  f.full["p/1/train"] = 2;
+
+  EXPECT_EQ(f.Assign({cell("train@a", 1), cell("train@b", 2), Waiting("other", 3)}), Names{"other>x"});
+  EXPECT_EQ(WhyWaiting(cell("train@a", 1), f.Supply(), kNow),
+            "2 cells of its matrix are under way, as many as max_parallel allows");
+  EXPECT_TRUE(CouldEverTake(cell("train@a", 1), f.Supply())) << "it waits for its turn, so it is not given up";
+  f.full.clear();
+  EXPECT_EQ(f.Assign(), (Names{"train@a>x", "train@b>x"}));
 }
 
 TEST(Schedule, ADeployGoesWhereTheLiveServiceIs) {

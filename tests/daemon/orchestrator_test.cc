@@ -208,6 +208,123 @@ TEST_F(Turns, ARestartTakesUpLeasesWhereTheyWere) {
   EXPECT_EQ(Leases(), Names{"p/1/b/1"});
 }
 
+// Cells a, b, … of a stage "t" and a package of its winner.
+std::vector<core::StagePlan> MatrixPlans(const std::string& cells, int max_parallel = 0) {
+  std::vector<core::StagePlan> plans;
+  core::MatrixSpec matrix;
+  matrix.select = "mae";
+  matrix.max_parallel = max_parallel;
+  for (char cell : cells) {
+    core::StagePlan& plan = plans.emplace_back(Plan(std::string("t@") + cell));
+    plan.cell_of = "t";
+    plan.cell_params = {{"depth", std::string(1, cell)}};
+    plan.recipe = {{"params", std::string(1, cell)}};
+    plan.reuse = true;
+    matrix.cells.push_back(plan.name);
+  }
+  plans.push_back(Plan("t", matrix.cells));
+  plans.back().matrix = matrix;
+  plans.push_back(Plan("package", {"t"}));
+  plans.back().references = {"t.model"};
+  plans.back().recipe = {{"definition", "d"}};
+  plans.back().reuse = true;
+  return plans;
+}
+
+class Matrices : public Turns {
+ protected:
+  absl::Status Train(const core::RunId& run, const std::string& cell, double mae) {
+    absl::Status answer = absl::UnknownError("no answer");
+    core::Outcome outcome;
+    outcome.state = AttemptState::kSucceeded;
+    outcome.metrics["mae"] = mae;
+    outcome.outputs = {{"model", "m", core::OutputType::kModel, {Sha256(cell), false, 1, 1}, std::nullopt}};
+    Turn([&] {
+      orchestrator_->Finish(session_, {run, cell, 1}, outcome,
+                            [&answer](const absl::StatusOr<int64_t>& revision) { answer = revision.status(); });
+    });
+    return answer;
+  }
+  // What the package stage was leased with.
+  Digest PackagedModel() const {
+    for (const TaskPtr& task : desired_.leases) {
+      if (task->attempt.stage == "package") return task->inputs.at("t.model").artifact.digest;
+    }
+    return {};
+  }
+};
+
+TEST_F(Matrices, NoMoreCellsAreLeasedThanMayBeAlsoAfterARestart) {
+  Connect();
+  const core::RunId run = StartRun(MatrixPlans("abcd", 2));
+  EXPECT_EQ(Leases(), (Names{"p/1/t@a/1", "p/1/t@b/1"}));
+  EXPECT_EQ(orchestrator_->Waiting(run).at("t@c"), "2 cells of its matrix are under way, as many as max_parallel allows");
+
+  Stop();
+  Start();
+  Connect();
+  EXPECT_EQ(Leases(), (Names{"p/1/t@a/1", "p/1/t@b/1"}));
+  ASSERT_TRUE(Train(run, "t@b", 2).ok());
+  EXPECT_EQ(Leases(), (Names{"p/1/t@a/1", "p/1/t@c/1"}));
+  ASSERT_TRUE(Finish(run, "t@a", AttemptState::kFailed).ok());
+
+  EXPECT_EQ(Leases(), Names{}) << "a failed cell ends the others";
+  EXPECT_TRUE(Stored(run).FindStage("t@c")->stop.has_value());
+  EXPECT_EQ(Stored(run).FindStage("t@d")->state, core::StageState::kCancelled);
+}
+
+TEST_F(Matrices, AnotherRunHasPlacesOfItsOwn) {
+  Connect();
+  StartRun(MatrixPlans("ab", 1));
+  StartRun(MatrixPlans("cd", 1));
+
+  EXPECT_EQ(Leases(), (Names{"p/1/t@a/1", "p/2/t@c/1"}));
+}
+
+TEST_F(Matrices, TheWinnerIsChosenInTheTurnOfTheLastCellAndStaysIt) {
+  Connect();
+  const core::RunId run = StartRun(MatrixPlans("abc"));
+  for (const TaskPtr& task : desired_.leases) {
+    EXPECT_EQ(task->params, Value(Value::Map{{"depth", task->attempt.stage.substr(2)}})) << "a cell gets its own parameters";
+  }
+  for (const auto& [cell, mae] : {std::pair("t@c", 3.0), {"t@a", 5.0}, {"t@b", 2.0}}) ASSERT_TRUE(Train(run, cell, mae).ok());
+
+  EXPECT_EQ(PackagedModel(), Sha256("t@b"));
+  Stop();
+  Start();
+  Connect();
+  EXPECT_EQ(PackagedModel(), Sha256("t@b"));
+  const core::Run stored = Stored(run);
+  EXPECT_EQ(stored.FindStage("t")->carried->cell, "t@b");
+  EXPECT_EQ(stored.FindStage("t")->carried->why, "lowest mae of 3 cells: t@b 2.0, t@c 3.0, t@a 5.0");
+  ASSERT_TRUE(Finish(run, "package").ok());
+  EXPECT_EQ(Stored(run).state, RunState::kSucceeded);
+}
+
+TEST_F(Matrices, UnchangedCellsAreReusedAndOneMoreRunsAlone) {
+  Connect();
+  const core::RunId first = StartRun(MatrixPlans("abc"));
+  for (const auto& [cell, mae] : {std::pair("t@a", 3.0), {"t@b", 2.0}, {"t@c", 5.0}}) ASSERT_TRUE(Train(first, cell, mae).ok());
+  ASSERT_TRUE(Finish(first, "package").ok());
+
+  const core::RunId same = StartRun(MatrixPlans("abc"));
+  EXPECT_EQ(Leases(), Names{});
+  EXPECT_EQ(Stored(same).state, RunState::kSucceeded);
+  EXPECT_EQ(Stored(same).FindStage("t")->carried->cell, "t@b");
+  EXPECT_EQ(Stored(same).FindStage("t")->carried->from, (core::AttemptId{"p/1", "t@b", 1}));
+
+  const auto would = orchestrator_->WhatWouldBeReused(Prepared(MatrixPlans("abc")).command);
+  EXPECT_EQ(would.at("t"), "takes over t@b: lowest mae of 3 cells: t@b 2.0, t@a 3.0, t@c 5.0");
+  EXPECT_EQ(would.at("package"), "reuses p/1");
+  EXPECT_EQ(orchestrator_->WhatWouldBeReused(Prepared(MatrixPlans("dabc")).command).at("t"), "depends on what t@d makes");
+
+  const core::RunId more = StartRun(MatrixPlans("dabc"));
+  EXPECT_EQ(Leases(), (Names{"p/3/t@d/1"}));
+  ASSERT_TRUE(Train(more, "t@d", 1).ok());
+  EXPECT_EQ(Stored(more).FindStage("t")->carried->cell, "t@d");
+  EXPECT_EQ(Leases(), (Names{"p/3/package/1"})) << "it has another model now";
+}
+
 TEST_F(Turns, ARepeatedResultOfAnEndedRunIsAnsweredWell) {
   Connect();
   const core::RunId run = StartRun({Plan("a")});

@@ -119,6 +119,7 @@ inline constexpr std::string_view kRuleForm = "CD0123";
 inline constexpr std::string_view kGateWithoutRules = "CD0124";
 inline constexpr std::string_view kRuleOfOtherGate = "CD0125";
 inline constexpr std::string_view kNoBound = "CD0126";
+inline constexpr std::string_view kBadMatrix = "CD0127";
 
 inline constexpr std::string_view kUnknownStage = "CD0201";
 inline constexpr std::string_view kUnknownOutput = "CD0202";
@@ -139,6 +140,8 @@ inline constexpr std::string_view kTooManyEdges = "CD0216";
 inline constexpr std::string_view kUnknownParameter = "CD0217";
 inline constexpr std::string_view kLaneMayNotDiffer = "CD0218";
 inline constexpr std::string_view kPolicy = "CD0219";
+inline constexpr std::string_view kNoWinner = "CD0220";
+inline constexpr std::string_view kUnknownMetric = "CD0221";
 
 inline constexpr std::string_view kBadExpression = "CD0301";
 inline constexpr std::string_view kTemplateInRun = "CD0302";
@@ -150,7 +153,6 @@ inline constexpr std::string_view kBadCondition = "CD0308";
 
 inline constexpr std::string_view kNoTrigger = "CD0401";
 inline constexpr std::string_view kNoRoles = "CD0402";
-inline constexpr std::string_view kNoMatrix = "CD0404";
 inline constexpr std::string_view kNoForEach = "CD0405";
 inline constexpr std::string_view kNoSecrets = "CD0406";
 inline constexpr std::string_view kNoReference = "CD0410";

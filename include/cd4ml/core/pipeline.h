@@ -210,6 +210,15 @@ struct CacheSpec {
   Duration max_age{0};               // An older result is made again; 0: of any age.
 };
 
+// How a stage that is done once for every combination of some parameters' values, its cells, becomes one again.
+struct MatrixSpec {
+  std::vector<std::string> cells;    // Names of the cells' stages, in the order of the file.
+  int max_parallel = 0;              // Cells that may be leased at a time; 0: any number.
+  bool goes_on = false;              // `fail_fast: false`: a failed cell ends no other one.
+  std::string select;                // The metric whose best value makes a cell the winner; empty: there is none.
+  bool select_highest = false;
+};
+
 struct StageSpec {
   std::string name;
   StageKind kind = StageKind::kCommand;
@@ -247,6 +256,10 @@ struct StageSpec {
   DeployHooks hooks;                            // kDeploy
   std::string environment;                      // kDeploy, kMonitor
   std::optional<MonitorSpec> monitor;           // kMonitor
+  std::optional<MatrixSpec> matrix;             // This stage takes part by its cells; see core/matrix.h.
+  std::vector<StageSpec> cells;                 // Those of a matrix, as long as they are no stages of the pipeline.
+  std::string cell_of;                          // The stage that this one is a cell of; empty: none.
+  std::map<std::string, Value> cell_params;     // What parameters are in this cell, by dotted name.
   Place place;
   // Of parts that have no place of their own: "environment", "package", "if", "needs.train",
   // "rules.mae.of". See PlaceOf.

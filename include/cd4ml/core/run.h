@@ -117,7 +117,7 @@ constexpr std::array<std::pair<StageState, StageState>, 18> kStageEdges = {{
     {StageState::kRunning, StageState::kFailed},
     {StageState::kRunning, StageState::kCancelled},
     {StageState::kBlocked, StageState::kFailed},     // Its condition could not be evaluated.
-    {StageState::kBlocked, StageState::kSucceeded},  // Carried over from the run that this one retries.
+    {StageState::kBlocked, StageState::kSucceeded},  // Carried over from the run that this one retries; a matrix.
 }};
 
 // An output that an attempt produced and stored.
@@ -191,6 +191,9 @@ struct StagePlan {
   // Gates: what its rules compare with that must be looked up: "last_passed", "last_accepted.clean", "run:12"; sorted.
   std::vector<std::string> baselines;
   int override_people = 0;                        // Gates: how many must agree to an override of a rule; see core/override.h.
+  std::string cell_of;                            // The matrix stage that this one is a cell of; empty: none.
+  std::map<std::string, Value> cell_params;       // Parameters that are the cell's own, by dotted name.
+  std::optional<MatrixSpec> matrix;               // Its cells are its needs; no agent performs it.
 };
 
 // A result that was taken over instead of making it again.
@@ -198,6 +201,8 @@ struct Carried {
   AttemptId from;                                 // The attempt that made it.
   Outcome outcome;
   bool reused = false;                            // Because its recipe is the same; else by a retry of a run.
+  std::string cell;                               // Of a matrix: the cell of this run that won and whose result it is.
+  std::string why;                                // In words, with the values of the others.
 };
 
 // A leased stage that is to end: what it becomes when its agent has ended it.
@@ -290,6 +295,12 @@ void Reindex(Run& run, UtcTime resumed = {});
 
 // Puts the stage's deadline in order after a change of its state.
 void UpdateDeadline(Run& run, int position, UtcTime resumed = {});
+
+// Returns the parameters that a stage gets: those of its run, or its own where it is a cell of a matrix.
+Value ParamsOf(const Pins& pins, const StagePlan& stage);
+
+// Returns whose result a stage of this run has: the winning cell's of a matrix, else its own.
+const StageRun& MakerOf(const Run& run, const StageRun& stage);
 
 // Returns the output that "stage.output" names in this run, or null when it is not there (yet).
 const ProducedOutput* FindOutput(const Run& run, std::string_view reference);

@@ -32,6 +32,7 @@ struct WaitingStage {
   std::vector<std::string> labels;
   Resources resources;
   std::string environment;           // kDeploy: must not be locked.
+  std::string matrix;                // Cells of a matrix that may not all be under way at once: which one.
   std::string avoid;                 // The agent that could not do it the last time: any other one is better.
   UtcTime ready;
   UtcTime not_before;
@@ -56,6 +57,7 @@ struct Supply {
   // replace.
   const std::map<std::string, std::string>& homes;
   const std::map<std::string, int>& leased;            // By pipeline: how many leases it holds.
+  const std::map<std::string, int>& full;              // Matrices of which no more cells may be leased: how many are.
 };
 
 struct Assignment {

@@ -84,6 +84,11 @@ void Print(const Invocation& invocation, const PlannedRun& plan) {
     line("  param   " + name + " = " + cd4ml::ToText(value) +
          (source == plan.param_sources.end() ? "" : "  (" + source->second + ")"));
   }
+  for (const core::StagePlan& stage : plan.stages) {
+    for (const auto& [name, value] : stage.cell_params) {
+      line("  param   " + stage.name + ": " + name + " = " + cd4ml::ToText(value) + "  (matrix cell)");
+    }
+  }
   invocation.out.Line();
   PrintStages(invocation, plan);
 }

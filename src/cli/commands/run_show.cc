@@ -55,6 +55,7 @@ class Page {
     Runtimes();
     Waiting();
     Attempts();
+    for (const core::StageRun& stage : run_.stages) Matrix(stage);
     for (const core::StageRun& stage : run_.stages) Gate(stage);
     Results();
     LastOutput(query);
@@ -137,7 +138,7 @@ class Page {
   void TakenOver() const {
     std::map<std::string, std::vector<std::string>> stages;
     for (const core::StageRun& stage : run_.stages) {
-      if (!stage.carried) continue;
+      if (!stage.carried || !stage.carried->cell.empty()) continue;
       const std::string how = stage.carried->reused ? "  reused from " : "  taken over from ";
       stages[how + stage.carried->from.run].push_back(stage.plan.name);
     }
@@ -170,6 +171,24 @@ class Page {
     if (!view_.queued_behind.empty()) Line("  " + view_.queued_behind, Style::kWarn);
     for (const auto& [stage, why] : view_.waiting)
       Line("  " + stage + " waits: " + why, Style::kWarn);
+  }
+
+  // "MATRIX train ✔ passed  train@forest,8 won: lowest mae of 3 cells: …", and what every cell was done with.
+  void Matrix(const core::StageRun& stage) const {
+    if (!stage.plan.matrix) return;
+    out_.Line();
+    const StateWord state = WordOf(stage);
+    const bool has_winner = stage.carried && !stage.carried->cell.empty();
+    Line("MATRIX " + stage.plan.name + "  " + state.text(), state.style);
+    if (has_winner) Line("  " + stage.carried->cell + " won: " + stage.carried->why);
+    if (!stage.message.empty()) Line("  " + stage.message);
+    for (const std::string& name : stage.plan.matrix->cells) {
+      const core::StageRun* cell = run_.FindStage(name);
+      if (cell == nullptr) continue;
+      std::string params;
+      for (const auto& [param, value] : cell->plan.cell_params) params += "  " + param + "=" + cd4ml::ToText(value);
+      Line("  " + std::string(has_winner && name == stage.carried->cell ? "→ " : "  ") + name + "  " + WordOf(*cell).text() + params);
+    }
   }
 
   void Gate(const core::StageRun& stage) const {
