@@ -17,6 +17,21 @@ constexpr int64_t kLogChunkMax = 256 << 10;
 constexpr size_t kQuarantinedMax = 50;
 constexpr Duration kFollow{2'000};      // How long a follower waits before it asks again.
 
+// Returns the overrides by which gates of a run passed; of a run that cannot be read, that nobody knows.
+std::vector<core::Override> OverridesOf(const absl::StatusOr<core::Run>& run) {
+  if (!run.ok()) return {{.rule = "?", .by = "?", .reason = Message(run.status()), .at = {}, .expires = {}}};
+  std::vector<core::Override> overrides;
+  for (const core::StageRun& stage : run->stages) {
+    const core::Outcome* result = stage.result();
+    if (result == nullptr || !result->verdict) continue;
+    for (core::Override one : result->verdict->overrides) {
+      one.rule = stage.plan.name + "." + one.rule;
+      overrides.push_back(std::move(one));
+    }
+  }
+  return overrides;
+}
+
 }  // namespace
 
 // Ends the watch when destroyed, after a callback that is running has returned.
@@ -233,7 +248,14 @@ absl::StatusOr<std::vector<AgentView>> Queries::ListAgents() {
 
 absl::StatusOr<std::vector<core::Deployment>> Queries::ListDeployments(const std::string& environment, UtcTime at,
                                                                        int limit) {
-  return ports_.history.ListDeployments(environment, at, limit);
+  CD4ML_ASSIGN_OR_RETURN(std::vector<core::Deployment> deployments, ports_.history.ListDeployments(environment, at, limit));
+  std::map<core::RunId, std::vector<core::Override>> overrides;
+  for (core::Deployment& deployment : deployments) {
+    const auto [entry, is_new] = overrides.try_emplace(deployment.run);
+    if (is_new) entry->second = OverridesOf(ports_.history.GetRun(deployment.run));
+    deployment.overrides = entry->second;
+  }
+  return deployments;
 }
 
 absl::StatusOr<std::vector<MonitorView>> Queries::ListMonitors(int checks) {

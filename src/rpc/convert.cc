@@ -827,6 +827,7 @@ class Codec {
     if (from.started.is_set()) Write(from.started, to->mutable_start_time());
     if (from.ended.is_set()) Write(from.ended, to->mutable_end_time());
     to->set_replaced(from.replaced);
+    WriteList(from.overrides, to->mutable_overrides());
   }
   void Read(const v1::Deployment& from, core::Deployment& to) {
     to.id = from.id();
@@ -841,6 +842,7 @@ class Codec {
     Time(from.has_start_time(), from.start_time(), to.started);
     Time(from.has_end_time(), from.end_time(), to.ended);
     to.replaced = from.replaced();
+    ReadList(from.overrides(), to.overrides);
   }
 
   void Write(const core::MonitorState& from, v1::MonitorState* to) {

@@ -154,6 +154,9 @@ class Gates(stack.unittest.TestCase):
         self.assertIn("passed, overridden", self.stack.cli("run", "list"))
         self.assertIn("mae overridden by ana", self.stack.cli("gate", "history", "cars", "judge"))
         self.assertIn("a new tax", self.stack.cli("provenance", "card", "model:cars/train.model@" + self.model("cars/1")))
+        live = self.stack.ask("deploy", "list")[0]
+        self.assertEqual([(o["rule"], o["by"], o["reason"]) for o in live["overrides"]], [("judge.mae", "ana", "a new tax")])
+        self.assertIn("judge.mae by ana", self.stack.cli("deploy", "list"))
         self.stack.cli("gate", "revoke", "1", "--by", "bo")
         self.assertIn("revoked by bo", self.stack.cli("gate", "overrides", "cars"))
         self.start(expect=11)

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "cd4ml/base/time.h"
+#include "cd4ml/core/verdict.h"
 #include "cd4ml/core/version.h"
 
 namespace cd4ml::core {
@@ -21,6 +23,7 @@ struct Deployment {
   UtcTime started;           // When it became live.
   UtcTime ended;             // When the next one took over; unset: live.
   std::string replaced;      // Id of the one it took over from; empty: the first.
+  std::vector<Override> overrides;   // By which gates of its run passed, as "model-gate.mae"; not of the ledger, told where it is listed.
 };
 
 }  // namespace cd4ml::core

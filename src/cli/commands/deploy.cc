@@ -1,9 +1,8 @@
 // `cd4ml deploy list` and `history`: what is live where, and what was live when.
-#include <map>
+#include <algorithm>
 
 #include "cli/commands/commands.h"
 #include "cli/invocation.h"
-#include "cd4ml/base/status.h"
 #include "cli/text.h"
 
 namespace cd4ml::cli {
@@ -11,30 +10,11 @@ namespace {
 
 enum class Scope { kLive, kHistory };
 
-// Returns by what overrides gates of a run passed: "error-gate.mae by ana".
-std::string OverridesOf(Invocation& invocation, const core::RunId& run) {
-  const absl::StatusOr<RunView> view = invocation.Query().GetRun(run);
-  if (!view.ok()) return "? (" + Message(view.status()) + ")";
+// Returns by which overrides gates of its run passed: "error-gate.mae by ana".
+std::string OverridesText(const core::Deployment& deployment) {
   std::string text;
-  for (const core::StageRun& stage : view->run.stages) {
-    const core::Outcome* result = stage.result();
-    if (result == nullptr || !result->verdict) continue;
-    for (const core::Override& one : result->verdict->overrides)
-      text += (text.empty() ? "" : ", ") + stage.plan.name + "." + one.rule + " by " + one.by;
-  }
+  for (const core::Override& one : deployment.overrides) text += (text.empty() ? "" : ", ") + one.rule + " by " + one.by;
   return text;
-}
-
-// Returns the same by run, and whether there is any.
-bool FindOverrides(Invocation& invocation, const std::vector<core::Deployment>& deployments,
-                   std::map<core::RunId, std::string>& overrides) {
-  bool any = false;
-  for (const core::Deployment& deployment : deployments) {
-    const auto [found, is_new] = overrides.try_emplace(deployment.run);
-    if (is_new) found->second = OverridesOf(invocation, deployment.run);
-    any |= !found->second.empty();
-  }
-  return any;
 }
 
 int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
@@ -44,8 +24,8 @@ int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
   if (!deployments.ok()) return invocation.Fail(deployments.status());
   const int past =
       scope == Scope::kHistory ? 0 : kOnlyWide;  // What is the same for all that is live.
-  std::map<core::RunId, std::string> overrides;
-  const bool any = FindOverrides(invocation, *deployments, overrides);
+  const bool any = std::any_of(deployments->begin(), deployments->end(),
+                               [](const core::Deployment& deployment) { return !deployment.overrides.empty(); });
   Table table({{"ENVIRONMENT", 0},
                {"STATE", past},
                {"RUN", 1},
@@ -63,7 +43,7 @@ int PrintDeployments(Invocation& invocation, Scope scope, UtcTime at, int limit,
     table.Add({deployment.environment,
                is_live ? Cell("✔ live", Style::kGood) : Cell("– ended", Style::kDim),
                deployment.run, MinuteText(deployment.started), MinuteText(deployment.ended),
-               deployment.endpoint, VersionText(deployment.model), overrides.at(deployment.run), deployment.id,
+               deployment.endpoint, VersionText(deployment.model), OverridesText(deployment), deployment.id,
                VersionText(deployment.package), deployment.agent, deployment.replaced});
   }
   invocation.PrintList(
