@@ -76,6 +76,9 @@ absl::StatusOr<Expected> ReadResponse(const Value& value, const std::string& wha
   CD4ML_ASSIGN_OR_RETURN(expected.headers, Headers(value, what));
   if (const Value* body = value.Find("body")) expected.body = *body;
   if (const Value* schema = value.Find("schema")) {
+    if (IsEmptySchema(*schema)) {
+      return absl::InvalidArgumentError("the schema of " + what + " lets every answer pass; say what it must look like, or leave it out");
+    }
     auto compiled = compile(*schema, "");
     if (!compiled.ok()) return Annotate(compiled.status(), what);
     expected.schema = *std::move(compiled);
@@ -105,13 +108,24 @@ absl::StatusOr<Contract> ParseOwn(const Value& value, const SchemaCompiler& comp
     Interaction interaction;
     interaction.name = name;
     CD4ML_RETURN_IF_ERROR(ReadRequest(*request, "the request of " + what, interaction.request));
-    CD4ML_ASSIGN_OR_RETURN(interaction.breach, ReadResponse(*response, "the response of " + what, compile));
+    CD4ML_ASSIGN_OR_RETURN(Expected expected, ReadResponse(*response, "the response of " + what, compile));
+    const bool is_bare = !expected.body || *expected.body == Value(Value::Map{});
+    interaction.checks_body = !HasBody(expected.status) || expected.schema != nullptr || !is_bare;
+    interaction.breach = std::move(expected);
     contract.interactions.push_back(std::move(interaction));
   }
   return contract;
 }
 
 }  // namespace
+
+absl::StatusOr<Contract> ReadContract(const std::string& text, const std::string& file, const PipelineParser& parser,
+                                      const SchemaCompiler& compile) {
+  CD4ML_ASSIGN_OR_RETURN(const Value document, parser.ParseDocument(text, file));
+  absl::StatusOr<Contract> contract = ParseContract(document, compile);
+  if (!contract.ok()) return Annotate(contract.status(), file);
+  return contract;
+}
 
 absl::StatusOr<Contract> ParseContract(const Value& document, const SchemaCompiler& compile) {
   if (document.Find("openapi") != nullptr) return ParseOpenApi(document, compile);
@@ -171,6 +185,16 @@ bool IsJsonType(std::string_view content_type) {
 std::string ContentType(const HttpResponse& response) {
   const auto found = response.headers.find("content-type");
   return found == response.headers.end() ? "" : found->second;
+}
+
+bool HasBody(int status) { return status >= 200 && status < 300 && status != 204 && status != 205; }
+
+bool IsEmptySchema(const Value& schema) {
+  static const std::vector<std::string> kNotes = {"title", "description", "$comment", "default", "example", "examples"};
+  if (!schema.is_map()) return schema == Value(true);
+  return std::all_of(schema.map().begin(), schema.map().end(), [](const auto& member) {
+    return std::find(kNotes.begin(), kNotes.end(), member.first) != kNotes.end();
+  });
 }
 
 std::string HeaderBreach(const std::string& name, const std::string& expected, const HttpResponse& response) {

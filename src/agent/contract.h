@@ -22,6 +22,7 @@
 #include "cd4ml/base/value.h"
 #include "cd4ml/ports/http_client.h"
 #include "cd4ml/ports/json_schema.h"
+#include "cd4ml/ports/pipeline_parser.h"
 
 namespace cd4ml::agent {
 
@@ -32,6 +33,7 @@ struct Interaction {
   std::string name;
   HttpRequest request;  // With a path in place of the URL.
   BreachOf breach;
+  bool checks_body = true;  // Whether some body could break it that an answer of this kind has.
 };
 
 struct Contract {
@@ -39,7 +41,10 @@ struct Contract {
   std::vector<Interaction> interactions;
 };
 
-// INVALID_ARGUMENT: an unknown form, key or keyword, a missing part, something that is not supported; says which.
+// Reads the file of a contract. INVALID_ARGUMENT: an unknown form, key or keyword, a missing part, something that is not supported; says which.
+absl::StatusOr<Contract> ReadContract(const std::string& text, const std::string& file, const PipelineParser& parser,
+                                      const SchemaCompiler& compile);
+// The same of what the file holds.
 absl::StatusOr<Contract> ParseContract(const Value& document, const SchemaCompiler& compile);
 
 // --- what the forms share ---
@@ -55,6 +60,10 @@ void SetBody(const Value& body, HttpRequest& request);
 bool IsJsonType(std::string_view content_type);
 // Returns the Content-Type of an answer, "" when it has none.
 std::string ContentType(const HttpResponse& response);
+// Returns whether an answer with this status may have a body.
+bool HasBody(int status);
+// Returns whether a schema lets everything pass.
+bool IsEmptySchema(const Value& schema);
 // Returns how a header differs from what was agreed, or "": "application/json" is kept by "application/json;
 // charset=utf-8" too.
 std::string HeaderBreach(const std::string& name, const std::string& expected, const HttpResponse& response);

@@ -72,6 +72,7 @@ struct Response {
     std::shared_ptr<const JsonSchema> schema;
   };
   std::vector<Header> headers;
+  bool checks_body = false;  // Some content has a schema that not everything fits.
 };
 
 bool TypeFits(std::string_view declared, std::string_view actual) {
@@ -414,6 +415,8 @@ class Reader {
         const Spot one = content.Member(type);
         CD4ML_RETURN_IF_ERROR(CheckParts(one, {"schema", "example", "examples"}));
         CD4ML_ASSIGN_OR_RETURN(response.content[type], SchemaOf(one));
+        const Spot schema = one.Member("schema");
+        response.checks_body |= schema && !IsEmptySchema(*schema.value);
       }
     }
     if (const Spot headers = spot.Member("headers"); headers && headers.value->is_map()) {
@@ -460,10 +463,18 @@ class Reader {
         const Value value = *body->Example(name);
         call.request.body = IsJsonType(body->in) || !value.is_string() ? ToJson(value) : value.string();
       }
+      call.checks_body = ChecksBody(responses);
       call.breach = responses;
       contract_.interactions.push_back(std::move(call));
     }
     return absl::OkStatus();
+  }
+
+  static bool ChecksBody(const Responses& responses) {
+    return responses.is_head || std::all_of(responses.by_status.begin(), responses.by_status.end(), [](const auto& one) {
+             const int status = one.first == "default" || one.first == "2XX" ? 200 : std::atoi(one.first.c_str());
+             return one.second.checks_body || !HasBody(status);
+           });
   }
 
   static std::string AcceptOf(const Responses& responses) {

@@ -357,6 +357,7 @@ class Reader {
     CD4ML_RETURN_IF_ERROR(Annotate(ReadRequest(*request, interaction.request), "request"));
     absl::StatusOr<Expected> expected = ReadResponse(*response);
     if (!expected.ok()) return Annotate(expected.status(), "response");
+    interaction.checks_body = expected->body.has_value() || !HasBody(expected->status);
     interaction.breach = *std::move(expected);
     return interaction;
   }

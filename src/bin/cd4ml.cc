@@ -9,13 +9,16 @@
 #include <iostream>
 #include <memory>
 
+#include "agent/contract_checker.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/cli/cli.h"
 #include "cd4ml/crypto/ed25519.h"
 #include "cd4ml/os/os.h"
 #include "cd4ml/rpc/connect.h"
+#include "cd4ml/rpc/connect_method.h"
 #include "cd4ml/rpc/json.h"
+#include "cd4ml/schema/compile_schema.h"
 #include "cd4ml/table/open_table_engine.h"
 #include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
@@ -44,6 +47,16 @@ std::vector<std::string> FindDefinitions() {
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+std::string CheckoutOf(const std::string& file) {
+  std::error_code error;
+  std::filesystem::path folder = std::filesystem::absolute(file, error).parent_path();
+  while (!std::filesystem::exists(folder / ".git", error)) {
+    if (!folder.has_relative_path()) return std::filesystem::current_path(error).string();
+    folder = folder.parent_path();
+  }
+  return folder.string();
 }
 
 std::string UserAtHost() {
@@ -115,6 +128,8 @@ int main(int argc, char** argv) {
       .test_gate = bin::MakeGateTester([&spill] { return spill.OpenEngine(); }),
       .table_engine = [&spill] { return spill.OpenEngine(); },
       .find_definitions = FindDefinitions,
+      .check_contracts = agent::MakeContractChecker(*parser, schema::CompileSchema, rpc::ConnectMethod),
+      .checkout_of = CheckoutOf,
       .terminal_size = AskTerminal,
       .interrupted = [] { return interrupted != 0; },
       .new_key = [] { return "cli-" + os::RandomHex(16); },

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "agent/contract_checker.h"
 #include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 #include "cd4ml/blob/open_blob_store.h"
@@ -14,7 +15,9 @@
 #include "cd4ml/http/object_store.h"
 #include "cd4ml/http/remote_data.h"
 #include "cd4ml/os/os.h"
+#include "cd4ml/rpc/connect_method.h"
 #include "cd4ml/rpc/serve.h"
+#include "cd4ml/schema/compile_schema.h"
 #include "cd4ml/store/open_store.h"
 #include "cd4ml/toml/toml.h"
 #include "cd4ml/yaml/yaml.h"
@@ -155,7 +158,8 @@ absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
   CD4ML_ASSIGN_OR_RETURN(
       const std::unique_ptr<daemon::Daemon> daemon,
       daemon::Start(settings, {*store, *history, *blobs, *logs, *files, *repos, *parser, *clock, fail_stop, remote,
-                               signer.get(), kept.get(), records.get(), inspector.get(), &upkeep}));
+                               signer.get(), kept.get(), records.get(), inspector.get(), &upkeep,
+                               agent::MakeContractChecker(*parser, schema::CompileSchema, rpc::ConnectMethod)}));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<rpc::Server> server,
                          rpc::Serve({.address = flags.listen}, daemon->control(), daemon->query(), daemon->agents(),
                                     *blobs, &daemon->storage(), &daemon->gates()));

@@ -198,6 +198,11 @@ constexpr CodeExplanation kCodes[] = {
     {code::kUnknownMetric, "unknown metric",
      "`select` names a metric that the stage writes, so the stage has `metrics`."},
 
+    {code::kBadContract, "contract that cannot be used",
+     "A contract gate names a file of the repository that is not there, cannot be read as what it says it is, or uses what cd4ml "
+     "does not check; in a run its rule would be an error. As a warning: an answer may have any body, so the contract asks for less "
+     "than it seems to. Paths are relative to the top of the repository; `cd4ml lint` looks for the files in the checkout around the "
+     "pipeline's file, or beside it."},
     {code::kBadExpression, "bad expression",
      "Expressions know or, and, not, comparisons, + - * /, parentheses, numbers, 'text', true, "
      "false, "

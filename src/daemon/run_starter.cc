@@ -131,6 +131,7 @@ absl::StatusOr<RegisterResult> RunStarter::Register(const RegisterRequest& reque
   for (const std::string& file : files) {
     CD4ML_ASSIGN_OR_RETURN(const std::string text, repo->ReadFile(commit.id, file, kFileSizeMax));
     ParsedPipeline parsed = ports_.parser.Parse(text, file, nullptr);
+    CheckContracts(*repo, commit.id, text, file, parsed);
     if (!core::HasErrors(parsed.diagnostics)) {
       core::Diagnostics lacking = core::CheckPolicies(*policies_.Get(), parsed.spec);
       core::Locate(text, file, lacking);
@@ -165,6 +166,7 @@ absl::StatusOr<RunStarter::Source> RunStarter::ReadDefinition(SourceRepo& repo, 
   if (!text.ok()) return Annotate(text.status(), "pipeline \"" + pipeline.name + "\"");
   source.text = *std::move(text);
   ParsedPipeline parsed = ports_.parser.Parse(source.text, pipeline.file, nullptr);
+  CheckContracts(repo, source.commit.id, source.text, pipeline.file, parsed);
   if (core::HasErrors(parsed.diagnostics)) {
     if (ref.empty() && broken != nullptr) {
       *broken = pipeline;
@@ -192,6 +194,15 @@ absl::StatusOr<RunStarter::Source> RunStarter::ReadDefinition(SourceRepo& repo, 
   }
   source.draft = std::move(parsed.spec);
   return source;
+}
+
+void RunStarter::CheckContracts(SourceRepo& repo, const std::string& commit, const std::string& text, const std::string& file,
+                                ParsedPipeline& parsed) const {
+  if (ports_.check_contracts == nullptr) return;
+  core::Diagnostics findings = ports_.check_contracts(
+      parsed.spec, [&](const std::string& path) { return repo.ReadFile(commit, path, kFileSizeMax); });
+  core::Locate(text, file, findings);
+  parsed.diagnostics.insert(parsed.diagnostics.end(), findings.begin(), findings.end());
 }
 
 absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, const Source& source,

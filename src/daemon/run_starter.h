@@ -63,6 +63,9 @@ class RunStarter {
                        core::Pins& pins) const;
   absl::StatusOr<Source> ReadDefinition(SourceRepo& repo, const PipelineRecord& pipeline, const std::string& ref,
                                         PipelineRecord* broken) const;
+  // Adds what is wrong with the contracts of a commit that the definition names.
+  void CheckContracts(SourceRepo& repo, const std::string& commit, const std::string& text, const std::string& file,
+                      ParsedPipeline& parsed) const;
   absl::StatusOr<core::EffectiveParams> ReadParams(SourceRepo& repo, const Source& source,
                                                    const StartRequest& request) const;
   // What `pinned` holds is taken from there; everything else is read.

@@ -119,6 +119,24 @@ TEST(Contract, TheSchemaHolds) {
   EXPECT_THAT(breach("<html>"), HasSubstr("no JSON"));
 }
 
+TEST(Contract, WhatEveryBodyKeepsIsKnownBefore) {
+  const auto why = [](const std::string& schema) {
+    return Message(ParseContract(Json(R"({"consumer": "web", "interactions": {"asks": {"request": {"path": "/x"}, "response": {"schema": )" +
+                                      schema + "}}}}"), schema::CompileSchema).status());
+  };
+  EXPECT_THAT(why("{}"), HasSubstr("the response of interaction \"asks\" lets every answer pass"));
+  EXPECT_THAT(why("true"), HasSubstr("lets every answer pass"));
+  EXPECT_THAT(why(R"({"description": "anything"})"), HasSubstr("lets every answer pass"));
+  EXPECT_EQ(why(R"({"type": "object"})"), "");
+  EXPECT_THAT(why(R"({"pattern": "("})"), HasSubstr("pattern"));
+  EXPECT_FALSE(Expecting("{}").checks_body);
+  EXPECT_FALSE(Expecting(R"({"body": {}})").checks_body);
+  EXPECT_FALSE(Expecting(R"({"headers": {"X": "1"}})").checks_body);
+  EXPECT_TRUE(Expecting(R"({"body": {"a": 1}})").checks_body);
+  EXPECT_TRUE(Expecting(R"({"status": 204})").checks_body) << "such an answer has none";
+  EXPECT_TRUE(Expecting(R"({"status": 404})").checks_body) << "of a refusal the status is what counts";
+}
+
 TEST(Contract, ItsFormIsToldByWhatItHolds) {
   const auto why = [](std::string_view text) {
     return Message(ParseContract(Json(text), schema::CompileSchema).status());

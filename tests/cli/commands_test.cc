@@ -329,6 +329,13 @@ TEST(Gate, AnOverrideSaysWhoWhyAndForHowLong) {
 
   EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae"}).code, kExitUsage);
   EXPECT_EQ(world.daemon.override_request.run, "") << "nothing was asked for without a reason";
+  for (const char* expires : {"0s", "0", "-1h", "soon"}) {
+    const CliResult never = world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax", "--expires", expires});
+    EXPECT_EQ(never.code, kExitUsage) << expires;
+    EXPECT_EQ(world.daemon.override_request.run, "") << expires;
+  }
+  EXPECT_THAT(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax", "--expires", "0s"}).err,
+              HasSubstr("an override that is over when it begins does nothing"));
 
   EXPECT_EQ(world.Run({"gate", "override", "used-car-price/3", "model-gate", "mae", "--reason", "tax"}).code, kExitOk);
   EXPECT_EQ(world.daemon.override_request.by, "ana@laptop");
@@ -919,6 +926,30 @@ TEST(Lint, ChecksEveryFileHereWhenNoneIsNamed) {
   EXPECT_EQ(world.connected_to, "");
 }
 
+TEST(Lint, LooksAtTheContractsOfTheCheckoutAroundTheFile) {
+  FakeWorld world;
+  world.files = {{"a.cd4ml.yaml", "good\n"}, {"/checkout/of/a.cd4ml.yaml/contracts/web.yaml", "consumer: web"}};
+  std::string read;
+  world.contract_check = [&](const core::PipelineSpec&, const RepoReader& reader) {
+    read = reader("contracts/web.yaml").value_or("");
+    return core::Diagnostics{core::MakeError(core::code::kBadContract, {1, 1, 4}, "contract cannot be checked: it has no interactions")};
+  };
+  EXPECT_EQ(Transcript(world.Run({"lint", "a.cd4ml.yaml"})),
+            "a.cd4ml.yaml:1:1: error[CD0222]: contract cannot be checked: it has no interactions\n"
+            "   |\n 1 | good\n   | ^^^^\n"
+            "--- stderr\n1 error, 0 warnings in 1 file. More:  cd4ml explain CD0222\n--- exit 3\n");
+  EXPECT_EQ(read, "consumer: web");
+  EXPECT_EQ(world.connected_to, "");
+}
+
+TEST(DeployList, NamesTheOverridesByWhichARunPassed) {
+  FakeWorld world = FullWorld();
+  world.daemon.deployments[0].overrides = {{.rule = "model-gate.mae", .by = "ana", .reason = "tax", .at = {}, .expires = {}}};
+  EXPECT_THAT(world.Run({"deploy", "list"}).out, HasSubstr("model-gate.mae by ana\n")) << "before what it is only nice to know";
+  world.daemon.deployments[0].overrides.push_back({.rule = "contract-gate.fast", .by = "bo", .reason = "load", .at = {}, .expires = {}});
+  EXPECT_THAT(world.Run({"deploy", "list", "-o", "wide"}).out, HasSubstr("model-gate.mae by ana, contract-gate.fast by bo"));
+}
+
 TEST(Plan, OfAFileWithErrorsShowsThem) {
   FakeWorld world;
   world.files = {{"bad.cd4ml.yaml", "bad"}};
@@ -946,7 +977,7 @@ TEST(DeployHistory, ShowsWhatWasLiveThen) {
 
 core::ProducedOutput MakeOutput(const std::string& name, const std::string& content) {
   core::ProducedOutput output;
-  output.name = name;
+  output.name = output.path = name;
   output.artifact.digest = Sha256(content);
   return output;
 }

@@ -480,6 +480,10 @@ CliResult FakeWorld::Run(const std::vector<std::string>& words) {
                              for (const auto& [name, text] : files) names.push_back(name);
                              return names;
                            },
+                       .check_contracts = [this](const core::PipelineSpec& pipeline, const RepoReader& read) {
+                         return contract_check(pipeline, read);
+                       },
+                       .checkout_of = [](const std::string& file) { return "/checkout/of/" + file; },
                        .terminal_size = [this] { return size; },
                        .interrupted = [this] { return interrupted(); },
                        .new_key = [] { return std::string("key-1"); },

@@ -117,6 +117,7 @@ struct FakeWorld {
   std::map<std::string, std::string> files;
   std::vector<GateTest> tested;   // What `gate test` asked for.
   absl::StatusOr<TestedGate> verdict = TestedGate{};
+  ContractChecker contract_check = [](const core::PipelineSpec&, const RepoReader&) { return core::Diagnostics(); };
   std::map<std::string, core::TableProfile> tables;
   std::string no_tables;  // Why no table engine can be opened; empty: it can.
   bool is_terminal = false;

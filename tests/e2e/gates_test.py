@@ -138,6 +138,25 @@ class Gates(stack.unittest.TestCase):
 
         self.assertEqual(self.rules("cars/2")["prices.low"], "VERDICT_OUTCOME_FAIL")
 
+    def test_a_contract_that_cannot_be_used_is_found_before_there_is_a_run(self):
+        definition = PIPELINE.format(needs="judge", severity="") + """
+  contract:
+    kind: contract_gate
+    serve: {package: package.service, run: exec ./serve}
+    rules: {web: {contract: contracts/web.yaml}}
+"""
+        self.stack.commit({"cars.cd4ml.yaml": definition, "mae.txt": "1"})
+        self.assertIn('there is no contract "contracts/web.yaml"', self.stack.cli("pipeline", "add", str(self.stack.repo), expect=3))
+        lint = self.stack.cli("lint", str(self.stack.repo / "cars.cd4ml.yaml"), expect=3)
+        self.assertIn("error[CD0222]", lint)
+        self.stack.commit({"contracts/web.yaml": "consumer: web\ninteractions: {a: {request: {path: /}, response: {schema: {pattern: '('}}}}\n"})
+        self.assertIn("contract cannot be checked: contracts/web.yaml", self.stack.cli("lint", str(self.stack.repo / "cars.cd4ml.yaml"), expect=3))
+        self.stack.commit({"contracts/web.yaml": "consumer: web\ninteractions: {a: {request: {path: /}, response: {body: {a: 1}}}}\n"})
+        self.assertIn("0 errors", self.stack.cli("lint", str(self.stack.repo / "cars.cd4ml.yaml")))
+        self.stack.cli("pipeline", "add", str(self.stack.repo))
+        self.stack.commit({"contracts/web.yaml": "consumer: web\n"})       # Also where a later commit breaks it.
+        self.assertIn("has no interactions", self.stack.cli("run", "start", "cars", expect=3))
+
     def test_an_override_lets_the_retry_pass_and_is_seen_everywhere_until_it_expires(self):
         self.register()
         self.start(expect=11)

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "cd4ml/base/digest.h"
 #include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/contract_checker.h"
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/gate_api.h"
 #include "cd4ml/ports/gate_tester.h"
@@ -83,6 +84,9 @@ struct CliPorts {
   std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()> table_engine;
   // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
   std::function<std::vector<std::string>()> find_definitions;
+  ContractChecker check_contracts;
+  // Returns the top of the checkout that a file lies in; without one, the working directory.
+  std::function<std::string(const std::string& file)> checkout_of;
   std::function<TerminalSize()> terminal_size;  // Asked again whenever the size may have changed.
   std::function<bool()> interrupted;            // Whether Ctrl-C was pressed.
   std::function<std::string()> new_key;         // A fresh idempotency key.

@@ -142,6 +142,7 @@ inline constexpr std::string_view kLaneMayNotDiffer = "CD0218";
 inline constexpr std::string_view kPolicy = "CD0219";
 inline constexpr std::string_view kNoWinner = "CD0220";
 inline constexpr std::string_view kUnknownMetric = "CD0221";
+inline constexpr std::string_view kBadContract = "CD0222";
 
 inline constexpr std::string_view kBadExpression = "CD0301";
 inline constexpr std::string_view kTemplateInRun = "CD0302";

@@ -12,6 +12,7 @@
 #include "cd4ml/ports/agent_api.h"
 #include "cd4ml/ports/blob_upkeep.h"
 #include "cd4ml/ports/clock.h"
+#include "cd4ml/ports/contract_checker.h"
 #include "cd4ml/ports/control_api.h"
 #include "cd4ml/ports/file_system.h"
 #include "cd4ml/ports/gate_api.h"
@@ -78,6 +79,7 @@ struct Ports {
   // Both or none: without them there are no backups and no scrubs.
   Inspector* inspector = nullptr;
   const UpkeepPorts* upkeep = nullptr;
+  ContractChecker check_contracts = nullptr;   // Null: contracts are looked at in runs only.
 };
 
 // Returns a store that says of a removed blob when and why it was removed. All outlive it.

@@ -220,10 +220,7 @@ class ContractJudge {
   absl::StatusOr<Contract> ReadContract(const std::string& file) const {
     const AgentPorts& ports = attempt_.tools().ports;
     CD4ML_ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
-    CD4ML_ASSIGN_OR_RETURN(const Value document, ports.parser.ParseDocument(text, file));
-    absl::StatusOr<Contract> contract = ParseContract(document, ports.compile_schema);
-    if (!contract.ok()) return Annotate(contract.status(), file);
-    return contract;
+    return agent::ReadContract(text, file, ports.parser, ports.compile_schema);
   }
 
   // One request after the other, in the order of the file: a consumer may have written them so.
