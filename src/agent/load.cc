@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "agent/contract.h"
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::agent {
@@ -14,17 +15,30 @@ namespace {
 constexpr int64_t kFailuresMax = 8;
 constexpr int64_t kWarmUpMax = 1'000;
 
+std::string Breach(const Asked& asked, const HttpResponse& response) {
+  if (asked.breach == nullptr) return "";
+  const bool is_same = !asked.good_body.empty() && response.body == asked.good_body && ContentType(response) == asked.good_type;
+  return is_same ? "" : asked.breach(response);
+}
+
 // Asks once. Returns how long the answer took, or how it failed.
 absl::StatusOr<double> Ask(const Clock& clock, HttpClient& client, const Asked& asked) {
   if (asked.method != nullptr) {
     const int64_t start = clock.Ticks();
-    CD4ML_RETURN_IF_ERROR(asked.method->Call(asked.message, asked.request.timeout).status());
-    return static_cast<double>(clock.Ticks() - start) / 1e9;
+    CD4ML_ASSIGN_OR_RETURN(const Value message, asked.method->Call(asked.message, asked.request.timeout));
+    const double seconds = static_cast<double>(clock.Ticks() - start) / 1e9;
+    const std::string breach = asked.message_breach == nullptr ? "" : asked.message_breach(message);
+    if (!breach.empty()) return absl::AbortedError("answered right without load, and now: " + breach);
+    return seconds;
   }
   CD4ML_ASSIGN_OR_RETURN(const HttpResponse response, client.Send(asked.request));
-  if (response.status == asked.status) return response.seconds;
-  return absl::AbortedError("answered with status " + std::to_string(response.status) + " instead of " +
-                            std::to_string(asked.status));
+  if (response.status != asked.status) {
+    return absl::AbortedError("answered with status " + std::to_string(response.status) + " instead of " +
+                              std::to_string(asked.status));
+  }
+  const std::string breach = Breach(asked, response);
+  if (!breach.empty()) return absl::AbortedError("answered right without load, and now: " + breach);
+  return response.seconds;
 }
 
 }  // namespace

@@ -20,6 +20,14 @@ struct Asked {
   std::shared_ptr<GrpcMethod> method;  // In place of the request, with `message`.
   Value message;
   int status = 200;  // What it was answered with over HTTP.
+  // How an answer differs from what it has to be, "" when it does not; null: whatever is answered will do. Called from
+  // several threads.
+  std::function<std::string(const HttpResponse&)> breach;
+  std::function<std::string(const Value&)> message_breach;
+  // An answer that was good, when it is small: the same again is good, too, which is quicker to see.
+  std::string good_type, good_body;
+
+  bool is_checked() const { return breach != nullptr || message_breach != nullptr; }
 };
 
 using MakeClient = std::function<std::unique_ptr<HttpClient>()>;
@@ -33,7 +41,7 @@ struct LoadReport {
   std::vector<double> seconds;  // Of each answer that counts, in ascending order.
   double elapsed = 0;           // From the first to the last of them.
   int64_t asked = 0;            // Those that count, answered or not.
-  int64_t failed = 0;           // Not answered, or otherwise than before; also while warming up.
+  int64_t failed = 0;           // Not answered, with another status than before or wrongly; also while warming up.
   std::string failure;          // How one of them failed.
 };
 

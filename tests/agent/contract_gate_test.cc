@@ -15,7 +15,8 @@ using ::testing::HasSubstr;
 // A shop that answers POST /price {"x": 3} with {"price": 6.0, "id": "r-3"}; its file `deviation` says by how much it is
 // off, for which rows, and what it does to memory.
 constexpr std::string_view kServer = R"py(
-import http.server, json, os, time
+import http.server, itertools, json, os, time
+asked = itertools.count()
 deviation = json.load(open("deviation"))
 hoard = [bytearray(b"x" * (deviation.get("takes", 0) << 20))]
 for _ in range(deviation.get("children", 0)):
@@ -40,6 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         row = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if "x" not in row: return self.answer(422, {"field": "x"}, "application/problem+json")
         off = deviation.get("off", 0) if row["x"] <= deviation.get("rows", 99) else 0
+        if next(asked) >= deviation.get("tires", 10**9): off = 1
         self.answer(200, {"price": row["x"] * 2.0 + off, "id": "r-%d" % row["x"], "cars": [{"n": 1}, {"n": 2}]})
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
@@ -122,13 +124,13 @@ class ContractGate : public ::testing::Test {
   // Judges by these rules a package that holds the given files.
   core::Outcome Judge(const std::string& rules, const std::map<std::string, std::string>& files,
                       const std::string& run = "exec /usr/bin/python3 server.py", const std::string& ready = "http: /healthz, ",
-                      const std::string& runtime = "") {
+                      const std::string& runtime = "", const std::string& within = "20s") {
     const std::string folder = "package" + std::to_string(++number_);
     for (const auto& [name, text] : files) world_.dir.Write(folder + "/" + name, text);
     Task task = world_.TaskOf("format: 1\npipeline: shop\nstages:\n  pack: {kind: package, " + runtime +
                                   "run: 'true', outputs: {service: {path: dist, type: deployable}, probe: {path: p, type: probe_set}}}\n"
                                   "  gate:\n    kind: contract_gate\n    grace: 100ms\n    serve: {package: pack.service, run: " +
-                                  ToJson(Value(run)) + ", ready: {" + ready + "within: 20s}}\n    rules:\n" + rules,
+                                  ToJson(Value(run)) + ", ready: {" + ready + "within: " + within + "}}\n    rules:\n" + rules,
                               "gate", number_);
     task.inputs["pack.service"] = {world_.StoreTree(world_.dir.At(folder)), "dist", "", std::nullopt};
     task.inputs["pack.probe"].artifact = world_.Store(probe_);
@@ -177,7 +179,7 @@ TEST_F(ContractGate, EveryFormOfContractIsBrokenByTheRightAnswer) {
   const core::Outcome outcome = Judge("      dealer: {contract: openapi.yaml}\n      mobile: {contract: mobile.json}\n", R"({"off": 1})");
   EXPECT_EQ(outcome.reason, core::Reason::kGateRejected);
   EXPECT_THAT(Rule(outcome, "dealer").message, HasSubstr("POST /price (large): body.price is 181"));
-  EXPECT_EQ(Rule(outcome, "dealer").observed, "1 broken interactions");
+  EXPECT_EQ(Rule(outcome, "dealer").observed, "1 broken interaction");
   EXPECT_EQ(Rule(outcome, "mobile").outcome, core::VerdictOutcome::kPass) << "to it, the price is any decimal fraction";
   world_.repos.files["mobile.json"].replace(kPact.find("\"min\": 2"), 8, "\"min\": 3");
   EXPECT_THAT(Rule(Judge("      mobile: {contract: mobile.json}\n", "{}"), "mobile").message,
@@ -207,7 +209,7 @@ TEST_F(ContractGate, TolerancesAndMismatchesAreCountedExactly) {
   EXPECT_EQ(parity(", max_mismatches: 2").outcome, core::VerdictOutcome::kFail);
   EXPECT_EQ(parity(", abs_tol: 0.0011").outcome, core::VerdictOutcome::kPass);
   EXPECT_EQ(parity(", abs_tol: 0.0009").observed, "3 mismatches");
-  EXPECT_EQ(parity(", rel_tol: 0.0003").observed, "1 mismatches") << "0.001 is more than that share of 2, and less than that of 4 and of 6";
+  EXPECT_EQ(parity(", rel_tol: 0.0003").observed, "1 mismatch") << "0.001 is more than that share of 2, and less than that of 4 and of 6";
 }
 
 TEST_F(ContractGate, ADeadServiceIsRejectedAlsoWhereRulesOnlyWarn) {
@@ -221,6 +223,43 @@ TEST_F(ContractGate, LatencyAloneIsThatOfTheReadinessPath) {
   const core::RuleResult fast = Rule(Judge("      fast: {latency: {p50: 20s, requests: 10}}\n", "{}"), "fast");
   EXPECT_EQ(fast.outcome, core::VerdictOutcome::kPass) << fast.message;
   EXPECT_EQ(fast.sample_size, 10);
+}
+
+TEST_F(ContractGate, AServiceThatAnswersQuicklyAndWronglyUnderLoadIsRejected) {
+  const std::string rules = Probe("") + "      fast: {latency: {p99: 20s, requests: 40, concurrency: 4}}\n";
+  const core::RuleResult good = Rule(Judge(rules, "{}"), "fast");
+  EXPECT_EQ(good.outcome, core::VerdictOutcome::kPass);
+  EXPECT_THAT(good.message, HasSubstr("all answers right under load, too"));
+  const core::Outcome tired = Judge(rules, R"({"tires": 30})");
+  EXPECT_EQ(Rule(tired, "parity").outcome, core::VerdictOutcome::kPass) << "the ten of the probe set were right";
+  EXPECT_EQ(tired.reason, core::Reason::kGateRejected);
+  EXPECT_THAT(Rule(tired, "fast").message, HasSubstr("requests under load failed: answered right without load, and now: answered "));
+  // Rows that are tolerated without load are no failures under it.
+  const core::RuleResult tolerated = Rule(Judge(Probe(", max_mismatches: 3") + "      fast: {latency: {p99: 20s, requests: 40}}\n",
+                                                R"({"off": 5, "rows": 3})"), "fast");
+  EXPECT_EQ(tolerated.outcome, core::VerdictOutcome::kPass) << tolerated.message;
+  EXPECT_THAT(tolerated.message, HasSubstr("answers to 7 of the 10 requests checked"));
+  EXPECT_THAT(Rule(Judge("      fast: {latency: {p99: 20s, requests: 10}}\n", "{}"), "fast").message,
+              HasSubstr("only the status of the answers was checked"));
+  EXPECT_EQ(Rule(Judge("      dealer: {contract: openapi.yaml}\n      fast: {latency: {p99: 20s, requests: 40}}\n", R"({"tires": 9})"), "fast").outcome,
+            core::VerdictOutcome::kFail) << "a price of 181 is above what the document allows";
+}
+
+TEST_F(ContractGate, AServiceIsReadyOverGrpcWhenItsHealthSaysSo) {
+  const auto judge = [&](const std::string& health, const std::string& ready, const std::string& within = "20s") {
+    return Judge("      small: {memory: {max: 500MiB}}\n", {{"x", ""}}, "HEALTH=" + health + " exec " CD4ML_GRPC_SERVICE,
+                 "grpc: " + ready + ", ", "", within);
+  };
+  EXPECT_EQ(judge("serving", "true").state, core::AttemptState::kSucceeded);
+  EXPECT_EQ(judge("serving", "shop.Prices").state, core::AttemptState::kSucceeded);
+  EXPECT_THAT(Judge("      fast: {latency: {p99: 20s}}\n", {{"x", ""}}, "HEALTH=serving exec " CD4ML_GRPC_SERVICE, "grpc: true, ").message,
+              HasSubstr("there is no request to measure"));
+  EXPECT_EQ(judge("loading", "shop.Prices").state, core::AttemptState::kSucceeded) << "it says NOT_SERVING three times before";
+  EXPECT_THAT(judge("never", "true", "3s").message, HasSubstr("was not ready within 3.0s: grpc.health.v1 never said SERVING, but NOT_SERVING"));
+  EXPECT_THAT(judge("serving", "shop.Other", "3s").message, HasSubstr("but status NOT_FOUND: unknown service"));
+  EXPECT_THAT(judge("none", "true", "3s").message, HasSubstr("but status UNIMPLEMENTED"));
+  EXPECT_THAT(Judge("      small: {memory: {max: 500MiB}}\n", {{"x", ""}}, "echo no port; exit 4", "grpc: true, ").message,
+              HasSubstr("ended with exit code 4; its last line: no port"));
 }
 
 TEST_F(ContractGate, ASmallServiceWithLargeChildrenIsLarge) {
@@ -317,7 +356,7 @@ TEST_F(ContractGate, AServiceThatFitsItsEncoderOnTheRequestPassesItsUnitTestsBut
 }
 
 TEST_F(ContractGate, APackageOfAnImageSaysSoWhereNoEngineIs) {
-  const core::Outcome outcome = Judge("      small: {memory: {max: 100MiB}}\n", {{"x", ""}}, "exec ./serve", "http: /healthz, ",
+  const core::Outcome outcome = Judge("      fast: {latency: {p50: 20s}}\n", {{"x", ""}}, "exec ./serve", "http: /healthz, ",
                                       "runtime: {image: \"shop@sha256:" + std::string(64, 'a') + "\"}, ");
   EXPECT_EQ(outcome.state, core::AttemptState::kFailed);
   EXPECT_THAT(outcome.message, ::testing::AnyOf(HasSubstr("docker"), HasSubstr("image")));

@@ -4,6 +4,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -48,6 +49,19 @@ std::string PriceOf(double price) {
   return bytes;
 }
 
+// Whether it says that it is ready, as $HEALTH tells: "serving", "loading" (the fourth time), "never"; else it has no such service.
+grpc::Status Health(const std::string& request, std::string& answer) {
+  static std::atomic<int> asked = 0;
+  const char* const told = std::getenv("HEALTH");
+  const std::string health = told == nullptr ? "none" : told;
+  if (health != "serving" && health != "loading" && health != "never") return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "");
+  const std::string service = request.size() > 2 ? request.substr(2) : "";  // Field 1, a text.
+  if (!service.empty() && service != "shop.Prices") return grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service");
+  const bool serves = health == "serving" || (health == "loading" && ++asked > 3);
+  answer = serves ? "\x08\x01" : "\x08\x02";
+  return grpc::Status::OK;
+}
+
 class Call : public grpc::ServerGenericBidiReactor {
  public:
   explicit Call(std::string method) : method_(std::move(method)) { StartRead(&request_); }
@@ -61,7 +75,11 @@ class Call : public grpc::ServerGenericBidiReactor {
     if (method_ == "/shop.Prices/Silent") return;  // Until the caller has had enough.
     if (method_ == "/shop.Prices/Refuses") return Finish(grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "no such brand"));
     if (method_ == "/shop.Prices/Dies") std::_Exit(3);
-    const std::string answer = method_ == "/shop.Prices/Garbage" ? "\x09\x01 no message" : PriceOf(AgeOf(bytes) * 100);
+    std::string health;
+    if (method_ == "/grpc.health.v1.Health/Check") {
+      if (const grpc::Status refused = Health(bytes, health); !refused.ok()) return Finish(refused);
+    }
+    const std::string answer = !health.empty() ? health : method_ == "/shop.Prices/Garbage" ? "\x09\x01 no message" : PriceOf(AgeOf(bytes) * 100);
     grpc::Slice slice(answer);
     response_ = grpc::ByteBuffer(&slice, 1);
     StartWriteAndFinish(&response_, grpc::WriteOptions(), grpc::Status::OK);

@@ -29,9 +29,9 @@ HttpResponse Answer(double seconds, int status = 200) {
   return response;
 }
 
-LoadReport LoadBy(const ScriptedClient::Script& script, int64_t count, int& asked) {
+LoadReport LoadBy(const ScriptedClient::Script& script, int64_t count, int& asked, const Asked& what = Asked()) {
   const std::unique_ptr<Clock> clock = os::MakeClock();
-  return Load(*clock, [&] { return std::make_unique<ScriptedClient>(script, asked); }, {Asked()}, count, 1, {});
+  return Load(*clock, [&] { return std::make_unique<ScriptedClient>(script, asked); }, {what}, count, 1, {});
 }
 
 TEST(Load, WhatIsSentWhileWarmingUpIsNotMeasured) {
@@ -49,6 +49,36 @@ TEST(Load, AnAnswerWithAnotherStatusIsAFailureAlsoWhileWarmingUp) {
   const LoadReport report = LoadBy([](int n) { return Answer(0.001, n == 3 ? 500 : 200); }, 100, asked);
   EXPECT_EQ(report.failed, 1);
   EXPECT_EQ(report.failure, "answered with status 500 instead of 200");
+}
+
+TEST(Load, AnAnswerThatIsWrongIsAFailureHoweverQuickItCame) {
+  int asked = 0, looked_at = 0;
+  Asked one;
+  one.good_type = "application/json";
+  one.good_body = "6";
+  one.breach = [&](const HttpResponse& response) {
+    ++looked_at;
+    return response.body == "7" ? "answered 7, the model said 6" : "";
+  };
+  const auto script = [](const std::string& type, const std::string& body) {
+    return [=](int n) {
+      HttpResponse response = Answer(0.001);
+      response.headers["content-type"] = n % 10 == 5 ? type : "application/json";
+      response.body = n % 10 == 5 ? body : "6";
+      return response;
+    };
+  };
+  const auto failed = [&](const std::string& type, const std::string& body) {
+    asked = 0;
+    return LoadBy(script(type, body), 20, asked, one);
+  };
+  EXPECT_EQ(failed("application/json", "6").failed, 0);
+  EXPECT_EQ(looked_at, 0) << "what is the same again needs no second look";
+  EXPECT_EQ(failed("text/html", "6").failed, 0);
+  EXPECT_GT(looked_at, 0) << "the same text as something else is not the same";
+  const LoadReport wrong = failed("application/json", "7");
+  EXPECT_EQ(wrong.failed, 2);
+  EXPECT_EQ(wrong.failure, "answered right without load, and now: answered 7, the model said 6");
 }
 
 TEST(Load, AServiceThatDoesNotAnswerIsNotAskedForEver) {

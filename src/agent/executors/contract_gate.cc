@@ -30,6 +30,7 @@ constexpr int64_t kProbeMax = int64_t{256} << 20;
 constexpr int64_t kContractMax = 8 << 20;
 constexpr int kReplayThreads = 4;
 constexpr size_t kAskedMax = 10'000;  // Requests that a latency rule draws from.
+constexpr size_t kGoodBodyMax = 4 << 10;  // Of each, what is kept of a good answer.
 // A service that leaves so many requests without an answer is not asked further: each may take as long as it likes.
 constexpr int64_t kUnansweredMax = 8;
 // How long one that has left a request without an answer may take to end, if that is why.
@@ -200,19 +201,35 @@ class ContractJudge {
     return result;
   }
 
-  // Asks once. Notes in `answered` why there was no answer, and in `asked` what status there was.
+  // Asks once. Notes in `answered` why there was no answer, and in `asked` how it was answered.
   static std::string ProbeBreach(const core::ProbeRule& probe, const Value& expected, HttpClient& client, Asked& asked,
                                  absl::Status& answered) {
     if (asked.method != nullptr) {
       const absl::StatusOr<Value> message = asked.method->Call(asked.message, asked.request.timeout);
       answered = message.status();
-      return message.ok() ? MessageBreach(probe, expected, *message) : NoAnswer(answered);
+      if (!message.ok()) return NoAnswer(answered);
+      std::string breach = MessageBreach(probe, expected, *message);
+      if (breach.empty()) {
+        asked.message_breach = [&probe, expected](const Value& other) { return MessageBreach(probe, expected, other); };
+      }
+      return breach;
     }
     const absl::StatusOr<HttpResponse> response = client.Send(asked.request);
     answered = response.status();
     if (!response.ok()) return NoAnswer(answered);
-    asked.status = response->status;
-    return AnswerBreach(probe, expected, *response);
+    std::string breach = AnswerBreach(probe, expected, *response);
+    Note(*response, breach, [&probe, expected](const HttpResponse& other) { return AnswerBreach(probe, expected, other); }, asked);
+    return breach;
+  }
+
+  // Notes how a request was answered. One that was answered badly is no worse when that happens again.
+  static void Note(const HttpResponse& response, const std::string& breach, BreachOf breach_of, Asked& asked) {
+    asked.status = response.status;
+    if (!breach.empty()) return;
+    asked.breach = std::move(breach_of);
+    if (response.body.size() > kGoodBodyMax) return;
+    asked.good_type = ContentType(response);
+    asked.good_body = response.body;
   }
 
   // --- consumers ---
@@ -237,7 +254,7 @@ class ContractJudge {
       asked.request.timeout = attempt_.tools().config.answer_timeout;
       const absl::StatusOr<HttpResponse> response = client.Send(asked.request);
       std::string breach = response.ok() ? interaction.breach(*response) : NoAnswer(response.status());
-      if (response.ok()) asked.status = response->status;
+      if (response.ok()) Note(*response, breach, interaction.breach, asked);
       Remember(std::move(asked));
       if (breach.empty()) return true;
       return misses.Add(i, interaction.name + ": " + std::move(breach), IsAnswer(response.status()));
@@ -253,9 +270,12 @@ class ContractJudge {
   // --- under load ---
 
   core::RuleResult JudgeLatency(const core::Rule& rule, const core::LatencyRule& latency) {
+    if (asked_.empty() && stage_.service->ready_grpc) {
+      return core::CannotJudge(rule, "latency", "there is no request to measure: whether it is ready is asked over gRPC, and no other rule asks anything");
+    }
     if (asked_.empty()) {
       const std::string& path = stage_.service->ready_path;
-      asked_.push_back({Request("GET", path.empty() ? "/" : path), nullptr, Value(), 200});
+      asked_.emplace_back().request = Request("GET", path.empty() ? "/" : path);
     }
     const AgentPorts& ports = attempt_.tools().ports;
     const LoadReport report =
@@ -276,8 +296,17 @@ class ContractJudge {
     }
     if (!worst) return core::CannotJudge(rule, "latency", "the rule states no bound");
     worst->message = all + "at most " + core::FormatNumber(report.seconds.back() * 1e3) + " ms, " +
-                     core::FormatNumber(std::floor(static_cast<double>(report.asked) / report.elapsed)) + " requests/s";
+                     core::FormatNumber(std::floor(static_cast<double>(report.asked) / report.elapsed)) + " requests/s; " +
+                     WhatWasChecked();
     return *std::move(worst);
+  }
+
+  // Returns of which answers under load it was looked at what they say.
+  std::string WhatWasChecked() const {
+    const auto checked = static_cast<size_t>(std::count_if(asked_.begin(), asked_.end(), [](const Asked& one) { return one.is_checked(); }));
+    if (checked == asked_.size()) return "all answers right under load, too";
+    if (checked == 0) return "only the status of the answers was checked, since no rule says what is right";
+    return "answers to " + std::to_string(checked) + " of the " + std::to_string(asked_.size()) + " requests checked, the others are wrong without load";
   }
 
   // A request without a proper answer has no latency; leaving it out would flatter the service.
