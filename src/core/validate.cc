@@ -573,7 +573,20 @@ class Validator {
       if (!metric->versus.empty()) CheckComparison(stage, *metric, stage.PlaceOf(part + "versus"));
     } else if (const auto* fairness = std::get_if<FairnessRule>(&rule.body)) {
       CheckSlice(fairness->slice, stage.PlaceOf(part + "slice"));
+    } else if (std::holds_alternative<MemoryRule>(rule.body)) {
+      CheckMemory(stage, rule);
     }
+  }
+
+  // A container's processes are its engine's, so what they take cannot be measured.
+  void CheckMemory(const StageSpec& stage, const Rule& rule) {
+    const auto made_by = stages_.find(ParseReference(stage.package).stage);
+    if (made_by == stages_.end()) return;
+    const StageSpec& maker = pipeline_.stages[made_by->second];
+    if (maker.runtime.kind != RuntimeSpec::Kind::kImage) return;
+    Error(code::kConflict, rule.place,
+          "rule " + Quoted(rule.name) + " cannot be judged: stage " + Quoted(maker.name) + " makes the package in an image, and the memory of a container is not known",
+          "", "take the rule out, or make the package in another runtime");
   }
 
   void CheckComparison(const StageSpec& stage, const MetricRule& metric, const Place& place) {

@@ -154,7 +154,12 @@ class RuleReader {
     rule.of = Of();
     Reference("share_of", rule.share_of);
     fields_.ReadNeeded("max", rule.max, kShare);
-    fields_.Read("by", rule.by);
+    if (Node* by = fields_.Take("by")) {
+      std::vector<std::string> columns;
+      ReadOneOrMore(*by, columns);
+      if (columns.size() > 1) Conflict("by", "shares are taken by one column");
+      if (!columns.empty()) rule.by = columns.front();
+    }
     return rule;
   }
 
@@ -534,6 +539,35 @@ const Form* FindForm(Fields& fields, const core::Rule& rule, StageKind gate) {
   return found;
 }
 
+// A key that several forms share, and which ones.
+struct SharedKey {
+  std::string_view key;
+  std::vector<std::string_view> forms;
+};
+
+// Reports keys that other forms have, so that nobody believes them to hold for every rule.
+void RefuseKeysOfOtherForms(Fields& fields, std::string_view form) {
+  static const std::vector<SharedKey> kShared = {
+      {"by", {"rows", "column", "unique", "share_of", "sql", "stat"}},
+      {"window", {"stat"}},
+      {"versus", {"stat", "drift", "metric"}},
+      {"first", {"stat", "drift", "metric"}},
+      {"min_samples", {"stat", "drift", "metric"}},
+      {"max_bad_share", {"column", "references", "disjoint_from", "sql"}},
+      {"slice", {"metric"}},
+      {"confidence", {"metric"}},
+  };
+  for (const SharedKey& shared : kShared) {
+    if (!fields.Has(shared.key) || std::find(shared.forms.begin(), shared.forms.end(), form) != shared.forms.end()) continue;
+    fields.Ignore({std::string(shared.key)});
+    std::string forms;
+    for (const std::string_view one : shared.forms) forms += (forms.empty() ? "" : ", ") + std::string(one);
+    fields.reader().Error(code::kRuleForm, fields.PlaceOf(shared.key),
+                          core::Quoted(shared.key) + " has no meaning in a rule of the form " + core::Quoted(form), "",
+                          "rules that have it: those with " + forms);
+  }
+}
+
 core::Rule ReadRule(Reader& reader, const std::string& name, const Node& key, Node& node,
                     core::StageSpec& stage) {
   core::Rule rule{.name = name, .blocks = true, .body = core::CheckRule(), .place = key.place};
@@ -552,6 +586,7 @@ core::Rule ReadRule(Reader& reader, const std::string& name, const Node& key, No
     if (form->key != asked_by) continue;
     if (Node* by = fields.Take("by")) rule_reader.ReadOneOrMore(*by, rule.by);
   }
+  RefuseKeysOfOtherForms(fields, form->key);
   fields.Finish();
   return rule;
 }

@@ -62,6 +62,13 @@ TEST_F(VerdictTest, AnExitCodeIsAVerdictWhereTheGateSaysSo) {
 
 TEST_F(VerdictTest, WhatCouldNotRunOrWasNotAskedForIsAFailedStage) {
   EXPECT_EQ(Run(Own("no-such-program-here", "exit_code")).reason, core::Reason::kExitCode);
+  // A signal tells of the command and not of what it looked at, also where a shell says so by a code above 128.
+  for (const char* command : {"kill -KILL $$", "bash -c 'kill -SEGV $$'", "exit 137"}) {
+    const core::Outcome ended = Run(Own(command, "exit_code"));
+    EXPECT_EQ(ended.reason, core::Reason::kExitCode) << command;
+    EXPECT_FALSE(ended.verdict) << command;
+  }
+  EXPECT_EQ(Run(Own("exit 128", "exit_code")).reason, core::Reason::kGateRejected);
   EXPECT_EQ(Run(Gate("exit 3", "    rules: {out: {of: x, rows: {min: 1}}}\n    outputs: {x: {path: x.csv}}\n")).reason,
             core::Reason::kExitCode);
 }

@@ -63,6 +63,70 @@ TEST(Validate, QuarantineNamesATableWhoseRowsAreJudged) {
   EXPECT_THAT(Codes(pipeline), ElementsAre(code::kUnknownSubject));
 }
 
+TEST(Validate, WhatIsInQuarantineIsKnownTooLateForRules) {
+  PipelineSpec pipeline;
+  StageSpec gate = Stage("gate");
+  gate.kind = StageKind::kDataGate;
+  gate.outputs = {{.name = "clean", .path = "clean.csv"}, {.name = "bad", .path = "bad.csv", .quarantine = "clean"}};
+  gate.rules = {{.name = "price", .body = ColumnRule{.of = "clean", .column = "price"}},
+                {.name = "few", .body = RowsRule{"bad", {std::nullopt, 10}}},
+                {.name = "share", .body = ShareRule{.of = "bad", .share_of = "clean", .max = 0.1}}};
+  pipeline.stages = {gate};
+  EXPECT_THAT(Codes(pipeline), ElementsAre(code::kUnknownSubject, code::kUnknownSubject));
+  EXPECT_THAT(Messages(pipeline), testing::StartsWith("\"bad\" takes the bad rows of \"clean\", which are known when all rules are judged\n"));
+}
+
+TEST(Validate, WarnsOfRulesThatEveryTableKeeps) {
+  const auto warning = [](RuleBody body) -> std::string {
+    PipelineSpec pipeline;
+    StageSpec gate = Stage("gate");
+    gate.kind = StageKind::kDataGate;
+    gate.outputs = {{.name = "t", .path = "t.csv"}};
+    gate.rules = {{.name = "r", .body = std::move(body)}};
+    pipeline.stages = {gate};
+    const Diagnostics found = Validate(pipeline);
+    if (found.empty()) return "";
+    EXPECT_EQ(found[0].code, code::kNoBound);
+    EXPECT_EQ(found[0].severity, Severity::kWarning);
+    return found[0].message;
+  };
+  EXPECT_EQ(warning(RowsRule{"t", {0, std::nullopt}}), "rule \"r\" always passes: no table has fewer rows than 0");
+  EXPECT_EQ(warning(RowsRule{"t", {1, std::nullopt}}), "");
+  EXPECT_EQ(warning(ColumnRule{.of = "t", .column = "c", .max_nulls = 1}), "rule \"r\" always passes: every value may be empty");
+  EXPECT_EQ(warning(ColumnRule{.of = "t", .column = "c", .max_nulls = 0.99}), "");
+  EXPECT_EQ(warning(ColumnRule{.of = "t", .column = "c", .in = {"a"}, .max_bad_share = 1}), "rule \"r\" always passes: every row may break it");
+  EXPECT_EQ(warning(ColumnRule{.of = "t", .column = "c", .in = {"a"}, .max_nulls = 0.5, .max_bad_share = 1}), "") << "it still bounds what is empty";
+  EXPECT_EQ(warning(SqlRule{"t", "c > 0", 1}), "rule \"r\" always passes: every row may break it");
+  EXPECT_EQ(warning(UniqueRule{.of = "t", .columns = {"c"}, .max_share = 1}), "rule \"r\" always passes: every row may be a copy");
+  EXPECT_EQ(warning(BalanceRule{"t", "c", {0, 1}}), "rule \"r\" always passes: every value has a share of 0 to 1");
+  EXPECT_EQ(warning(BalanceRule{"t", "c", {0.01, 1}}), "");
+}
+
+TEST(Validate, AContractGateJudgesAndRunsNothing) {
+  PipelineSpec pipeline;
+  StageSpec package = Stage("package");
+  package.outputs = {{.name = "service", .path = "dist", .type = OutputType::kDeployable}};
+  StageSpec gate = Stage("gate");
+  gate.run.script = "";
+  gate.kind = StageKind::kContractGate;
+  gate.package = "package.service";
+  gate.service.emplace();
+  gate.rules = {{.name = "small", .body = MemoryRule{1 << 20}}};
+  pipeline.stages = {package, gate};
+  EXPECT_THAT(Codes(pipeline), IsEmpty());
+
+  pipeline.stages[1].run.script = "x";
+  EXPECT_EQ(Messages(pipeline), "\"run\" of a contract gate is not available yet\n");
+  pipeline.stages[1].run.script = "";
+  pipeline.stages[1].outputs = {{.name = "o", .path = "o"}};
+  EXPECT_EQ(Messages(pipeline), "\"outputs\" of a contract gate is not available yet\n");
+  pipeline.stages[1].outputs.clear();
+
+  pipeline.stages[0].runtime = {.kind = RuntimeSpec::Kind::kImage, .image = "x"};
+  EXPECT_EQ(Messages(pipeline),
+            "rule \"small\" cannot be judged: stage \"package\" makes the package in an image, and the memory of a container is not known\n");
+}
+
 TEST(Validate, ShowsACycleAsThePathThatClosesIt) {
   PipelineSpec pipeline;
   pipeline.stages = {Stage("a", {"b"}), Stage("b", {"c"}), Stage("c", {"b"})};
