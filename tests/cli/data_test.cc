@@ -87,6 +87,33 @@ TEST(DataDiff, FindsNothingBetweenATableAndItself) {
   for (const char* word : {"->", "added", "removed", "moved"}) EXPECT_THAT(result.out, ::testing::Not(HasSubstr(word)));
 }
 
+TEST(DataDiff, ComparesWithAProfileOfAFileOrOfARun) {
+  FakeWorld world = WithTables();
+  const std::string between = world.Run({"data", "diff", "january.csv", "february.csv"}).out;
+  world.files["january.json"] = world.Run({"data", "profile", "january.csv", "-o", "json"}).out;
+  RunView view = world.daemon.runs["cars/1"] = {.run = MakeRun(1)};
+  core::StageRun& stage = view.run.stages.front();
+  stage.attempts.resize(1);
+  stage.attempts[0].outcome.outputs = {{.name = "clean", .path = "clean.csv"}, {.name = "rejected", .path = "r.csv"}};
+  ArtifactRef& profile = stage.attempts[0].outcome.outputs[0].profile.emplace();
+  profile.digest = Sha256("january");
+  stage.attempts[0].state = core::AttemptState::kSucceeded;
+  stage.state = core::StageState::kSucceeded;
+  world.daemon.artifacts[profile.digest.hex()] = world.files["january.json"];
+  world.daemon.runs["cars/1"] = view;
+  const std::string reference = "run:cars/1/" + stage.plan.name + ".";
+
+  EXPECT_EQ(world.Run({"data", "diff", "january.json", "february.csv"}).out, between);
+  EXPECT_EQ(world.connected_to, "");
+  EXPECT_EQ(world.Run({"data", "diff", reference + "clean", "february.csv"}).out, between);
+  EXPECT_THAT(world.Run({"data", "diff", reference + "cleam", "february.csv"}).err, HasSubstr("did you mean \"" + stage.plan.name + ".clean\"?"));
+  EXPECT_THAT(world.Run({"data", "diff", reference + "rejected", "february.csv"}).err, HasSubstr("has kept no profile of"));
+  EXPECT_THAT(world.Run({"data", "diff", "run:cars", "february.csv"}).err, HasSubstr("run:PIPELINE/NUMBER/STAGE.TABLE"));
+  EXPECT_EQ(world.Run({"data", "diff", "january.csv", "january.json"}).code, kExitUsage);
+  world.files["bad.json"] = "[]";
+  EXPECT_THAT(world.Run({"data", "diff", "bad.json", "february.csv"}).err, HasSubstr("bad.json is no profile of one table"));
+}
+
 TEST(Data, RefusesWhatItDoesNotUnderstand) {
   FakeWorld world = WithTables();
   for (const char* csv : {"encoding", "colour=red", "header=maybe", "="}) {

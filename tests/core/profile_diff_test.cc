@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cd4ml/core/drift.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -59,6 +61,19 @@ TEST(DiffProfiles, OrdersWhatIsTheSameByHowFarItMoved) {
   EXPECT_EQ(*difference.columns[1].mean_before, 1);
   EXPECT_EQ(*difference.columns[1].mean_after, 1.1);
   EXPECT_EQ(*difference.columns[1].median_after, 1.5);
+}
+
+TEST(DiffProfiles, TellsBothSidesOfEveryNumber) {
+  const TableProfile before = Table({{"a", Texts({{"x", 60}, {"y", 30}}, 10)}});
+  const TableProfile after = Table({{"a", Texts({{"x", 20}, {"y", 40}}, 40)}});
+
+  const ColumnDifference column = DiffProfiles(before, after, after.columns).columns.at(0);
+
+  EXPECT_DOUBLE_EQ(*column.nulls_before, 0.1);
+  EXPECT_DOUBLE_EQ(*column.nulls_after, 0.4);
+  EXPECT_EQ(*column.psi, PopulationStabilityIndex(before.columns.at("a"), after.columns.at("a")));
+  EXPECT_EQ(*column.js, JensenShannonDistance(before.columns.at("a"), after.columns.at("a")));
+  EXPECT_NE(*column.js, *column.psi);
 }
 
 TEST(DiffProfiles, HasNoIndexAndNoSharesWhereThereAreNoRows) {

@@ -139,6 +139,21 @@ TEST(ProfileJson, ReadsBackWhatItWrote) {
   EXPECT_EQ(back->columns.at("price").edges, std::vector<double>{1});
 }
 
+TEST(ProfileJson, KeepsTheSegmentsThatQualified) {
+  TableProfile profile = SampleProfile();
+  profile.segments = {"bmw/x5", "vw/golf"};
+
+  const absl::StatusOr<TableProfile> back = ProfileFromValue(ToValue(profile));
+
+  ASSERT_TRUE(back.ok()) << back.status();
+  EXPECT_EQ(back->segments, profile.segments);
+  for (const char* segments : {"{}", "[1]"}) {
+    Value broken = ToValue(profile);
+    SetPath(broken, "segments", *ParseJson(segments));
+    EXPECT_FALSE(ProfileFromValue(broken).ok()) << segments;
+  }
+}
+
 TEST(ProfileJson, RefusesWhatIsNoProfile) {
   const std::string good = ToJson(ToValue(SampleProfile()));
   const auto with = [&good](const std::string& from, const std::string& to) {

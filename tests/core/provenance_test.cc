@@ -144,6 +144,17 @@ TEST(ModelCard, KeepsWhatUsersWriteInItsCell) {
   EXPECT_NE(card.find("datasets: [\"cars/clean.listings\"]\n"), std::string::npos) << card;
 }
 
+TEST(ModelCard, NamesTheOverridesOfItsGates) {
+  ModelRecord record = MakeRecord();
+  EXPECT_EQ(ModelCard(record).find("Overrides"), std::string::npos);
+  ModelRecord::Judgement& judgement = record.judgements.at(0);
+  judgement.verdict->overrides = {{.rule = "mae", .by = "ana", .reason = "tax", .at = UtcTime{1'772'452'799'000}, .expires = UtcTime{1'772'452'860'500}}};
+
+  const std::string card = ModelCard(record);
+
+  EXPECT_NE(card.find("| evaluate.mae | ana | tax | 2026-03-02T11:59:59.000Z | 2026-03-02T12:01:00.500Z |\n"), std::string::npos) << card;
+}
+
 TEST(ModelBom, ListsWhatTheModelWasMadeFromAndHowItHangsTogether) {
   const std::string text = ModelBom(MakeRecord());
   const Value bom = ParseJson(text).value();

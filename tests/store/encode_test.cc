@@ -39,7 +39,8 @@ auto View(const core::StagePlan& x) {
 }
 auto View(const core::Deployment& x) {
   const auto& [id, environment, pipeline, run, stage, package, model, agent, endpoint, started,
-               ended, replaced] = x;
+               ended, replaced, overrides] = x;
+  EXPECT_TRUE(overrides.empty()) << "the ledger has none";
   return std::tie(id, environment, pipeline, run, stage, package, model, agent, endpoint, started,
                   ended, replaced);
 }

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/base/text.h"
 #include "cd4ml/core/gate.h"
 #include "cd4ml/core/profile_diff.h"
 #include "cli/commands/commands.h"
@@ -73,6 +74,48 @@ absl::StatusOr<core::TableProfile> ProfileOf(const Invocation& invocation, Table
   const core::RuleResult judged = engine.Judge(rows, {});
   for (const std::string& row : judged.rows) invocation.Note(SafeLine(file + ": does not fit: " + row));
   return engine.Profile(file);
+}
+
+constexpr std::string_view kOfRun = "run:";
+constexpr int64_t kProfileMax = 64 << 20;
+
+// Returns the profile that a gate kept of a table: "run:shop/12/validate-data.clean".
+absl::StatusOr<core::TableProfile> KeptProfile(Invocation& invocation, const std::string& reference) {
+  const std::string path = reference.substr(kOfRun.size());
+  const size_t slash = path.rfind('/');
+  const size_t dot = path.find('.', slash == std::string::npos ? 0 : slash);
+  if (slash == std::string::npos || dot == std::string::npos) {
+    return absl::InvalidArgumentError("\"" + reference + "\" names no table of a run; write run:PIPELINE/NUMBER/STAGE.TABLE");
+  }
+  const std::string stage = path.substr(slash + 1, dot - slash - 1), table = path.substr(dot + 1);
+  CD4ML_ASSIGN_OR_RETURN(const RunView view, invocation.Query().GetRun(path.substr(0, slash)));
+  std::vector<std::string> known;
+  for (const core::StageRun& one : view.run.stages) {
+    const core::Outcome* result = one.result();
+    if (result == nullptr) continue;
+    for (const core::ProducedOutput& output : result->outputs) {
+      if (!output.profile) continue;
+      known.push_back(one.plan.name + "." + output.name);
+      if (one.plan.name != stage || output.name != table) continue;
+      CD4ML_ASSIGN_OR_RETURN(const std::string text, invocation.ReadArtifact(output.profile->digest, kProfileMax));
+      CD4ML_ASSIGN_OR_RETURN(const Value value, ParseJson(text));
+      return core::ProfileFromValue(value);
+    }
+  }
+  return absl::NotFoundError("run " + view.run.id + " has kept no profile of \"" + stage + "." + table + "\"" +
+                             DidYouMean(stage + "." + table, known));
+}
+
+// What a table is compared with: another one, a profile in a file as `data profile -o json` writes it, or one of a run.
+absl::StatusOr<core::TableProfile> ReferenceOf(Invocation& invocation, TableEngine& engine, const std::string& name) {
+  if (name.starts_with(kOfRun)) return KeptProfile(invocation, name);
+  if (!name.ends_with(".json")) return ProfileOf(invocation, engine, name);
+  CD4ML_ASSIGN_OR_RETURN(const std::string text, invocation.ports.read_file(name));
+  const absl::StatusOr<Value> value = ParseJson(text);
+  if (!value.ok() || value->Find("columns") == nullptr) return absl::InvalidArgumentError(name + " is no profile of one table");
+  absl::StatusOr<core::TableProfile> profile = core::ProfileFromValue(*value);
+  if (!profile.ok()) return Annotate(profile.status(), name);
+  return profile;
 }
 
 std::string MostFrequent(const ColumnProfile& column) {
@@ -175,7 +218,10 @@ int PerformDiff(Invocation& invocation) {
   const auto engine = invocation.ports.table_engine();
   if (!engine.ok()) return invocation.Fail(engine.status());
   const std::string before = invocation.arguments.One("A"), after = invocation.arguments.One("B");
-  const auto was = ProfileOf(invocation, **engine, before);
+  if (after.starts_with(kOfRun) || after.ends_with(".json")) {
+    return invocation.FailUsage("B is a table: what a profile does not hold cannot be counted in the bins of A");
+  }
+  const auto was = ReferenceOf(invocation, **engine, before);
   if (!was.ok()) return invocation.Fail(was.status());
   const auto is = ProfileOf(invocation, **engine, after);
   if (!is.ok()) return invocation.Fail(is.status());
@@ -211,9 +257,11 @@ Command DataProfile() {
 Command DataDiff() {
   return {.path = "data diff",
           .group = "Data",
-          .summary = "say how a table differs from another one; needs no daemon",
-          .examples = {"data diff january.csv february.csv", "data diff january.csv february.csv -o json"},
-          .operands = {{"A", "a table, as in data profile"}, {"B", "the table that it is compared with"}},
+          .summary = "say how a table differs from another one, or from a profile",
+          .examples = {"data diff january.csv february.csv", "data diff january.json february.csv -o json",
+                       "data diff run:used-car-price/12/validate-data.clean february.csv"},
+          .operands = {{"A", "a table, a profile (.json, from data profile), or run:PIPELINE/NUMBER/STAGE.TABLE"},
+                       {"B", "the table that it is compared with"}},
           .options = {CsvOption()},
           .perform = PerformDiff,
           .details = "PSI is the population stability index against A's deciles or frequent values, as in drift rules: "
