@@ -1,15 +1,14 @@
-"""Prices the held-out cars with the portable model, which is what will be served, and with the one that is served now.
+"""Prices the held-out cars with the portable model, which is what will be served.
 
-    evaluate.py --model model.json --data clean.csv --out eval.csv --metrics metrics.json
+    evaluate.py --model model.json --data clean.csv --out eval.jsonl --metrics metrics.json
 
-$CD4ML_CHAMPION is the folder of the live package, when there is one: its model answers for the same cars, in the column `champion`.
-The errors themselves are not computed here: cd4ml does that from eval.csv, overall and for each car model, the same way for
-every project. Only what it cannot know is added: how much better the model does on the rows that it was trained on.
+Every line of eval.jsonl is a car with its price, the estimate, and the request that a client would send for it: with that,
+cd4ml asks the model that is live now about the same cars. The errors themselves are not computed here: cd4ml does that from
+eval.jsonl, overall and for each car model, the same way for every project. Only what it cannot know is added: how much better the
+model does on the rows that it was trained on.
 """
 import argparse
-import csv
 import json
-import os
 
 import numpy
 
@@ -34,16 +33,13 @@ def main():
     rows = features.read_rows(args.data)
     truth = numpy.array([float(row["price"]) for row in rows])
     estimate = features.predict(load(args.model), rows)
-    package = os.environ.get("CD4ML_CHAMPION")
-    champion = features.predict(load(os.path.join(package, "model.json")), rows) if package else None
     held_out = numpy.array([features.held_out(row) for row in rows])
 
-    with open(args.out, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["line", "car_model", "price", "estimate"] + (["champion"] if package else []))
+    with open(args.out, "w", encoding="utf-8") as file:
         for i in numpy.flatnonzero(held_out):
-            answers = [estimate[i]] + ([champion[i]] if package else [])
-            writer.writerow([rows[i]["line"], rows[i]["car_model"], rows[i]["price"], *(repr(float(answer)) for answer in answers)])
+            car = {"line": rows[i]["line"], "car_model": rows[i]["car_model"], "price": float(truth[i]), "estimate": float(estimate[i]),
+                   "input": features.service_input(rows[i])}
+            file.write(json.dumps(car) + "\n")
 
     error = numpy.abs(estimate - truth) / truth
     metrics = {
