@@ -386,7 +386,8 @@ class Validator {
     for (const StageSpec& cell : stage.cells) {
       if (&cell != &stage.cells.front()) CheckStage(cell);
       if (!is_like(cell)) {
-        Error(code::kBadMatrix, cell.place, "cell " + Quoted(cell.name) + " is another stage than the first cell, and not only one of other values");
+        Error(code::kBadMatrix, cell.place,
+              "cell " + Quoted(cell.name) + " is another stage than the first cell, and not only one of other values");
       } else if (!stage.matrix->select.empty() && !IsSameRuntime(cell.runtime, stage.runtime)) {
         Error(code::kBadRuntime, stage.runtime.place,
               "cells of stage " + Quoted(stage.name) + " have different runtimes, and whoever wins is used in one", "",

@@ -49,11 +49,12 @@ std::string JoinNames(const std::set<std::string>& names) {
   return text.empty() ? "none" : text;
 }
 
-// Those that a run has not taken over from the one that it retries, and that were not left out.
+// Those that a run has not taken over from the one that it retries, and that were not left out. What stands for the cells
+// of a matrix is performed by nobody, and goes with them.
 std::set<std::string> PerformedBy(const core::Run& run) {
   std::set<std::string> performed;
   for (const core::StageRun& stage : run.stages) {
-    if (!stage.carried && stage.reason != core::Reason::kNotSelected) performed.insert(stage.plan.name);
+    if (!stage.plan.matrix && !stage.carried && stage.reason != core::Reason::kNotSelected) performed.insert(stage.plan.name);
   }
   return performed;
 }
@@ -67,7 +68,7 @@ Asked AskedFor(const core::StartRun& command) {
   if (asked.kind != core::TriggerKind::kRetry) return asked;
   asked.performed.emplace();
   for (const core::StagePlan& stage : command.stages) {
-    if (!command.carried.contains(stage.name) && !command.left_out.contains(stage.name)) asked.performed->insert(stage.name);
+    if (!stage.matrix && !command.carried.contains(stage.name) && !command.left_out.contains(stage.name)) asked.performed->insert(stage.name);
   }
   return asked;
 }

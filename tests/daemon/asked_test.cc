@@ -73,6 +73,16 @@ TEST(Asked, IsTheSameRetryWithTheSameStagesOfTheSameRun) {
   EXPECT_EQ(Difference(AskedFor(AgainAs({"load"}, {"deploy"})), Retried()), "");
 }
 
+TEST(Asked, IsTheSameRetryAlsoWhenAMatrixHasChosenMeanwhile) {
+  core::Run run = Retried();
+  run.stages[1].plan.matrix.emplace();
+  run.stages[1].carried.emplace().cell = "train@a";
+  core::StartRun command = AgainAs({"load"}, {"deploy"});
+  command.stages[1].matrix.emplace();
+
+  EXPECT_EQ(Difference(AskedFor(command), run), "");
+}
+
 TEST(Asked, IsAnotherRetryOfAnotherRunOrWithOtherStages) {
   EXPECT_EQ(Difference(AskedFor(AgainAs({"load"}, {"deploy"}, "p/2")), Retried()),
             "as a retry of p/1 where this request is for a retry of p/2");

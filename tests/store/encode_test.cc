@@ -28,11 +28,17 @@ auto View(const core::Resources& x) {
   const auto& [cpu, memory, gpus] = x;
   return std::tie(cpu, memory, gpus);
 }
+auto View(const core::MatrixSpec& x) {
+  const auto& [cells, max_parallel, goes_on, select, select_highest] = x;
+  return std::tie(cells, max_parallel, goes_on, select, select_highest);
+}
 auto View(const core::StagePlan& x) {
   const auto& [name, kind, needs, references, condition, labels, resources, timeout, assign, total,
                retry, environment, policy, refuses_mixed, package, recipe, reuse, max_age, baselines,
-               override_people] = x;
-  return std::tuple_cat(std::tie(name, kind, needs, references, condition, labels, timeout, assign,
+               override_people, cell_of, cell_params, matrix] = x;
+  static const core::MatrixSpec kNone;
+  return std::tuple_cat(std::tuple(matrix.has_value()), View(matrix ? *matrix : kNone), std::tie(cell_of, cell_params),
+                        std::tie(name, kind, needs, references, condition, labels, timeout, assign,
                                  total, environment, policy, refuses_mixed, package, recipe, reuse, max_age, baselines,
                                  override_people),
                         View(retry), View(resources));
@@ -91,6 +97,9 @@ TEST(EncodeEvent, KeepsARunWithAllItsPinsAndPlans) {
   plan.resources = {1'500, 1 << 30, 2};
   plan.total_timeout = Duration(9);
   plan.environment_policy = core::ConcurrencyPolicy::kLatest;
+  plan.cell_of = "train";
+  plan.cell_params = {{"train.depth", Value(8)}, {kNasty, Value(kNasty)}};
+  plan.matrix = core::MatrixSpec{{"train@8", "train@12"}, 2, true, "mae", true};
   event.priority = -7;
   event.concurrency = {"cars", core::ConcurrencyPolicy::kCancel, 3};
   event.queued = true;
