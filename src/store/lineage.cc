@@ -273,9 +273,9 @@ absl::StatusOr<LineageNode> DescribeVersion(Database& database, const Thing& thi
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(query, thing.row, thing.consumer));
     Value values;
     if (rows.Next() && Decode(rows.Text(0), values).ok()) {
-      std::map<std::string, Value> own;   // A cell's.
+      Value own;   // A cell's.
       const bool is_cell = version.kind == core::VersionKind::kParams && !rows.IsNull(1) && Decode(rows.Text(1), own).ok();
-      for (const auto& [name, value] : is_cell ? own : std::map<std::string, Value>()) SetPath(values, name, value);
+      for (const auto& [name, value] : is_cell && own.is_map() ? own.map() : Value::Map()) SetPath(values, name, value);
       facts["values"] = std::move(values);
     }
     CD4ML_RETURN_IF_ERROR(rows.status());
