@@ -1,6 +1,8 @@
 // Ports that answer from canned values and note what they were asked.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -49,6 +51,29 @@ class Box {
   std::vector<T> values_;  // Guarded by mutex_.
 };
 
+// A value that a test and the threads of a server share. Each use is for itself.
+template <typename T>
+class Shared {
+ public:
+  Shared(T value = T()) : value_(std::move(value)) {}
+  Shared& operator=(T value) {
+    std::lock_guard lock(mutex_);
+    value_ = std::move(value);
+    return *this;
+  }
+  T get() const {
+    std::lock_guard lock(mutex_);
+    return value_;
+  }
+  operator T() const { return get(); }
+  friend bool operator==(const Shared& a, const T& b) { return a.get() == b; }
+  friend void PrintTo(const Shared& shared, std::ostream* out) { *out << testing::PrintToString(shared.get()); }
+
+ private:
+  mutable std::mutex mutex_;
+  T value_;  // Guarded by mutex_.
+};
+
 // Calls an asynchronous method and waits for its answer.
 template <typename T, typename Start>
 T Await(Start start) {
@@ -58,16 +83,17 @@ T Await(Start start) {
 }
 
 struct FakeControl : ControlApi {
-  absl::Status error;  // Answered instead, when it is one.
-  std::string asked;   // The last request as text.
-  bool already = false;
+  Shared<absl::Status> error;  // Answered instead, when it is one.
+  Shared<std::string> asked;   // The last request as text.
+  Shared<bool> already;
 
   template <typename T>
   void AnswerWith(Done<T> done, T value) {
-    if (error.ok()) {
+    const absl::Status status = error;
+    if (status.ok()) {
       done(std::move(value));
     } else {
-      done(error);
+      done(status);
     }
   }
   void RegisterPipeline(RegisterRequest request, Done<RegisterResult> done) override {
@@ -116,19 +142,20 @@ struct FakeQuery : QueryApi {
     std::function<void()> on_end;
   };
 
-  absl::Status error;
-  std::string asked;
-  std::string log = "first line\nsecond line\n";
-  bool log_has_ended = true;
-  size_t chunk_max = 1 << 20;
-  int pipelines = 2;
+  Shared<absl::Status> error;
+  Shared<std::string> asked;
+  Shared<std::string> log = std::string("first line\nsecond line\n");
+  Shared<bool> log_has_ended = true;
+  Shared<size_t> chunk_max = size_t{1} << 20;
+  Shared<int> pipelines = 2;
   Box<std::function<void(RunView)>> watchers;
   Box<std::function<void(absl::Status)>> watcher_ends;
   Box<bool> unsubscribed;
 
   template <typename T>
   absl::StatusOr<T> Or(T value) {
-    if (!error.ok()) return error;
+    const absl::Status status = error;
+    if (!status.ok()) return status;
     return value;
   }
   absl::StatusOr<ServerFacts> GetServer() override {
@@ -146,7 +173,7 @@ struct FakeQuery : QueryApi {
       const std::string& run, std::function<void(RunView)> on_change,
       std::function<void(absl::Status)> on_end) override {
     asked = run;
-    if (!error.ok()) return error;
+    if (const absl::Status status = error; !status.ok()) return status;
     on_change(FilledValue<v1::RunView>());
     watchers.Put(std::move(on_change));
     watcher_ends.Put(std::move(on_end));
@@ -155,15 +182,17 @@ struct FakeQuery : QueryApi {
   absl::StatusOr<LogChunk> ReadLog(const core::AttemptId& attempt, int64_t offset,
                                    bool follow) override {
     asked = TextOf(attempt) + (follow ? "follow" : "");
-    if (!error.ok()) return error;
-    const std::string bytes = log.substr(static_cast<size_t>(offset), chunk_max);
-    const bool all = offset + bytes.size() == log.size();
+    if (const absl::Status status = error; !status.ok()) return status;
+    const std::string text = log;
+    const std::string bytes = text.substr(static_cast<size_t>(offset), chunk_max);
+    const bool all = offset + bytes.size() == text.size();
     return LogChunk{.offset = offset, .bytes = bytes, .end = all && log_has_ended};
   }
   absl::StatusOr<std::vector<PipelineRecord>> ListPipelines() override {
-    std::vector<PipelineRecord> list(pipelines);
-    for (int i = 0; i < pipelines; ++i)
-      list[i].name = "p" + std::to_string(10'000 + i * 17 % pipelines);
+    const int count = pipelines;
+    std::vector<PipelineRecord> list(count);
+    for (int i = 0; i < count; ++i)
+      list[i].name = "p" + std::to_string(10'000 + i * 17 % count);
     return Or(std::move(list));
   }
   absl::StatusOr<PipelineRecord> GetPipeline(const std::string& name) override {
@@ -237,15 +266,15 @@ class FakeAgents : public AgentApi {
     std::function<void(absl::Status)> on_lost;
   };
 
-  absl::Status error;
+  Shared<absl::Status> error;
   Box<Session> sessions;
   Box<std::string> asked;
-  std::string log;
+  Shared<std::string> log;
 
   void OpenSession(AgentHello hello, std::function<void(DesiredState)> on_desired,
                    std::function<void(absl::Status)> on_lost, Done<SessionGrant> done) override {
     asked.Put(TextOf(hello));
-    if (!error.ok()) return done(error);
+    if (const absl::Status status = error; !status.ok()) return done(status);
     auto grant = FilledValue<v1::SessionGrant>();
     grant.session = hello.name;
     done(grant);
@@ -258,21 +287,22 @@ class FakeAgents : public AgentApi {
   }
   void AppendLog(std::string, core::AttemptId attempt, int64_t offset, std::string bytes,
                  Done<int64_t> done) override {
-    if (!error.ok()) return done(error);
+    if (const absl::Status status = error; !status.ok()) return done(status);
     asked.Put(TextOf(attempt));
-    log.resize(static_cast<size_t>(offset));
-    log += bytes;
-    done(static_cast<int64_t>(log.size()));
+    std::string text = log;
+    text.resize(static_cast<size_t>(offset));
+    log = text + bytes;
+    done(offset + static_cast<int64_t>(bytes.size()));
   }
   void Finish(std::string session, core::AttemptId attempt, core::Outcome outcome,
               Done<int64_t> done) override {
-    if (!error.ok()) return done(error);
+    if (const absl::Status status = error; !status.ok()) return done(status);
     asked.Put(session + " " + TextOf(attempt) + TextOf(outcome));
     done(41);
   }
   void RecordPredictions(std::string deployment, std::vector<PredictionRecord> predictions,
                          Done<int64_t> done) override {
-    if (!error.ok()) return done(error);
+    if (const absl::Status status = error; !status.ok()) return done(status);
     asked.Put(deployment + " " + TextOf(predictions.back()));
     done(static_cast<int64_t>(predictions.size()));
   }

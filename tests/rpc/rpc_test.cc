@@ -293,7 +293,7 @@ TEST_F(Rpc, ReadsALogChunkByChunk) {
     end = chunk->end;
   }
 
-  EXPECT_TRUE(read == query_.log);
+  EXPECT_TRUE(read == query_.log.get());
   EXPECT_EQ(query_.asked, TextOf(attempt));
   EXPECT_EQ(client->ReadLog(attempt, 999'999, /*follow=*/false).value().bytes,
             read.substr(999'999));
@@ -303,13 +303,14 @@ TEST_F(Rpc, AnswersNothingNewWhenALogGoesOnLater) {
   const auto client = ConnectQuery(server_->address());
   query_.log_has_ended = false;
 
-  EXPECT_EQ(client->ReadLog({}, 0, false).value().bytes, query_.log);
-  const auto nothing = client->ReadLog({}, static_cast<int64_t>(query_.log.size()), false);
-  const auto again = client->ReadLog({}, static_cast<int64_t>(query_.log.size()), false);
+  const std::string read = query_.log;
+  EXPECT_EQ(client->ReadLog({}, 0, false).value().bytes, read);
+  const auto nothing = client->ReadLog({}, static_cast<int64_t>(read.size()), false);
+  const auto again = client->ReadLog({}, static_cast<int64_t>(read.size()), false);
 
   EXPECT_EQ(nothing.value().bytes + again.value().bytes, "");
   EXPECT_FALSE(nothing->end || again->end);
-  const std::string read = std::exchange(query_.log, query_.log + "third line\n");
+  query_.log = read + "third line\n";
   EXPECT_EQ(client->ReadLog({}, static_cast<int64_t>(read.size()), false).value().bytes,
             "third line\n");
 }
@@ -490,7 +491,7 @@ TEST_F(Rpc, CarriesResultsAndLogs) {
     const auto appended = Await<absl::StatusOr<int64_t>>(
         [&](auto done) { agent.client->AppendLog("alpha", attempt, 7, bytes, done); });
     EXPECT_EQ(appended.value(), static_cast<int64_t>(size) + 7);
-    EXPECT_TRUE(agents_.log.substr(7) == bytes);
+    EXPECT_TRUE(agents_.log.get().substr(7) == bytes);
   }
   EXPECT_EQ(agents_.asked.Take(), TextOf(attempt));
 }
@@ -597,6 +598,17 @@ TEST_F(Rpc, RefusesStaleAttemptsWithTheDaemonsWords) {
               agent.client->AppendLog("s", {}, 0, Noise(3 << 20), done);
             }).status(),
             agents_.error);
+}
+
+TEST_F(Rpc, AnswersManyCallsAtOnce) {
+  Agent agent(server_->address());
+  Box<absl::StatusOr<int64_t>> answers;
+  const auto answered = [&](absl::StatusOr<int64_t> answer) { answers.Put(std::move(answer)); };
+  for (int i = 0; i < 100; ++i) {
+    agent.client->Finish("s", {}, {}, answered);
+    agent.client->RecordPredictions("d", {PredictionRecord()}, answered);
+  }
+  for (int i = 0; i < 200; ++i) EXPECT_TRUE(answers.Take().ok());
 }
 
 TEST_F(Rpc, AnswersCallsUnderWayWhenAClientIsDestroyed) {
@@ -712,8 +724,8 @@ struct LyingBlobs : ForwardingBlobs {
     reader->announced = announced;
     return reader;
   }
-  std::string rest;
-  int64_t announced = 5;
+  Shared<std::string> rest;
+  Shared<int64_t> announced = 5;
 };
 
 TEST_F(Rpc, NeverHandsOutBytesThatArrivedDamaged) {
