@@ -1,10 +1,10 @@
 // Tells ThreadSanitizer what gRPC hands over between threads. Part of programs built with it, and of no others.
 //
-// The libraries are not built with the sanitizer and order their threads by atomics, which it therefore does not see: all
-// that was written before an operation began seems to race with the callback that ends it. So the functions through which
-// everything goes in and comes out stand here in front of the libraries' own and say what those promise, and no more: an
-// operation begins before it ends, a server starts before it is called, a lock is held by one thread at a time. What no
-// promise orders is a race as anywhere else.
+// The libraries are not built with the sanitizer and order their threads by atomics, which it therefore does not see:
+// all that was written before an operation began seems to race with the callback that ends it. So the functions through
+// which everything goes in and comes out stand here in front of the libraries' own and say what those promise, and no
+// more: an operation begins before it ends, a server starts before it is called, a lock has one holder at a time.
+// What no promise orders is a race as anywhere else.
 #include <absl/synchronization/mutex.h>
 #include <dlfcn.h>
 #include <grpc/grpc.h>
