@@ -139,7 +139,7 @@ bool IsProcessId(std::string_view id) {
   };
   return !id.empty() && id.size() <= 200 && is_alnum(id[0]) &&
          std::all_of(id.begin(), id.end(),
-                     [&](char c) { return is_alnum(c) || c == '.' || c == '_' || c == '-'; });
+                     [&](char c) { return is_alnum(c) || std::string_view("._-+,@~").find(c) != std::string_view::npos; });
 }
 
 }  // namespace cd4ml::keeper

@@ -51,8 +51,7 @@ bool HasNul(const std::string& text) { return text.find('\0') != std::string::np
 absl::Status CheckSpec(const ProcessSpec& spec) {
   if (!IsProcessId(spec.id)) {
     return absl::InvalidArgumentError(
-        "a process id needs 1 to 200 of the characters A-Z, a-z, 0-9, '.', '_', '-', the first a "
-        "letter or digit");
+        "a process id needs 1 to 200 letters, digits and characters of ._-+,@~, the first a letter or digit");
   }
   const auto refuse = [&](const std::string& reason) {
     return absl::InvalidArgumentError("process \"" + spec.id + "\" " + reason);

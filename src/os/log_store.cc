@@ -21,7 +21,7 @@ constexpr size_t kPartSizeMax = 200;
 bool IsPart(std::string_view part) {
   const auto is_fine = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
-           c == '_' || c == '-';
+           c == '_' || c == '-' || c == '+' || c == ',' || c == '@' || c == '~';
   };
   return !part.empty() && part.size() <= kPartSizeMax && part[0] != '.' &&
          std::all_of(part.begin(), part.end(), is_fine);

@@ -408,7 +408,7 @@ class Codec {
     Copy(from.baselines, *to->mutable_baselines());
     to->set_override_people(from.override_people);
     to->set_cell_of(from.cell_of);
-    for (const auto& [name, value] : from.cell_params) (*to->mutable_cell_params())[name] = ToJson(value);
+    if (!from.cell_params.empty()) to->set_cell_params_json(ToJson(Value::Map(from.cell_params.begin(), from.cell_params.end())));
     if (from.matrix) Write(*from.matrix, to->mutable_matrix());
   }
   void Read(const v1::StagePlan& from, core::StagePlan& to) {
@@ -433,7 +433,9 @@ class Codec {
     Copy(from.baselines(), to.baselines);
     to.override_people = from.override_people();
     to.cell_of = from.cell_of();
-    for (const auto& [name, json] : from.cell_params()) Json(json, to.cell_params[name]);
+    Value cell_params;
+    Json(from.cell_params_json(), cell_params);
+    if (cell_params.is_map()) to.cell_params.insert(cell_params.map().begin(), cell_params.map().end());
     if (from.has_matrix()) Read(from.matrix(), to.matrix.emplace());
   }
 

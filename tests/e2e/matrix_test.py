@@ -45,7 +45,7 @@ stages:
     apply: cp service.json "{dir}/live.json"
 """
 BEST = "max_parallel: 2\n      select: {metric: mae}"
-TRAINER = """import json, os, pathlib, sys
+TRAINER = """import json, os, pathlib, sys, yaml
 there = pathlib.Path(sys.argv[1])
 name = os.environ["CD4ML_STAGE"]
 with open(there / "starts", "a") as starts:
@@ -53,13 +53,13 @@ with open(there / "starts", "a") as starts:
 pipe = there / name
 if pipe.exists():
     open(pipe).readline()
-params = dict(line.split(": ") for line in open("params.yaml").read().replace("  ", "").splitlines() if line[-1] != ":")
-algorithm, depth = params["algorithm"], int(params["depth"])
+params = yaml.safe_load(open("params.yaml"))["train"]
+algorithm, depth = params["algorithm"], params["depth"]
 assert str(depth) == os.environ["CD4ML_PARAM_TRAIN_DEPTH"] == os.environ["DEPTH"], params
 broken = there / "broken"
 if broken.exists() and name in broken.read_text().split():
     sys.exit(3)
-mae = {"ridge": 200, "forest": 150}[algorithm] - depth + float(params["handicap"])
+mae = {"ridge": 200, "forest": 150}[algorithm] - depth + params["handicap"]
 if (there / "nan").exists():
     mae = float("nan")
 json.dump({"algorithm": algorithm, "depth": depth}, open("model.json", "w"))
@@ -119,7 +119,8 @@ class Cells(MatrixTest):
         shown = self.stack.cli("run", "show", "cars/1")
         self.assertIn("train@forest,12 won: lowest mae of 3 cells", shown)
         self.assertRegex(shown, r"→ train@forest,12 .*train\.depth=12")
-        self.assertIn("trained train@forest,12", self.stack.cli("run", "logs", "cars/1", "train"))
+        self.assertIn("takes over train@forest,12: lowest mae of 3 cells", self.stack.cli("run", "logs", "cars/1", "train"))
+        self.assertIn("trained train@forest,12", self.stack.cli("run", "logs", "cars/1", "train@forest,12"))
         self.assertIn("trained train@forest,8", self.stack.cli("run", "logs", "cars/1", "train@forest,8"))
 
         up = self.stack.cli("lineage", "cars/1", "--up")
@@ -149,7 +150,7 @@ class Cells(MatrixTest):
         self.assertEqual(self.stages("cars/3")["train"]["carried"]["cell"], "train@forest,16")
         self.assertEqual(self.live(), {"algorithm": "forest", "depth": 16})
         difference = self.stack.cli("diff", "cars/1", "cars/3")
-        self.assertRegex(difference, r"train cell +train@forest,12 +train@forest,16")
+        self.assertRegex(difference, r"stage train cell +train@forest,12: .* train@forest,16: lowest mae of 5 cells")
 
     def test_a_trigger_gives_all_cells_a_parameter_and_none_of_their_own(self):
         self.start("-p", "train.handicap=50")
@@ -245,7 +246,7 @@ class Turns(MatrixTest):
 
         made = self.stack.cli("run", "reproduce", "cars/1")
 
-        self.assertIn("identical", made)
+        self.assertIn("IDENTICAL", made)
         self.assertEqual(self.starts(), sorted(CELLS))
         self.assertEqual(self.stages("cars/2")["train"]["carried"]["cell"], "train@forest,12")
 
