@@ -180,6 +180,11 @@ class Walk {
   std::vector<FoundFile> found_;
 };
 
+// References come from other processes and from records: one that names nothing is an error of theirs.
+absl::Status CheckNamed(const Digest& digest) {
+  return digest.is_set() ? absl::OkStatus() : absl::InternalError("it has no digest: what names it is damaged");
+}
+
 absl::StatusOr<ArtifactRef> PutFolder(BlobStore& store, const fs::path& path, bool may_link,
                                       const std::stop_token& stop) {
   CD4ML_ASSIGN_OR_RETURN(std::vector<FoundFile> files, FindFiles(path.string()));
@@ -387,6 +392,7 @@ absl::StatusOr<std::vector<TreeEntry>> ParseTree(std::string_view text) {
 }
 
 absl::StatusOr<std::string> ReadBlob(BlobStore& store, const Digest& digest, int64_t size_max) {
+  CD4ML_RETURN_IF_ERROR(CheckNamed(digest));
   CD4ML_ASSIGN_OR_RETURN(const auto reader, store.Open(digest, 0));
   if (reader->size() > size_max) {
     return absl::ResourceExhaustedError("blob sha256:" + digest.hex() + " has " +
@@ -459,6 +465,7 @@ absl::StatusOr<ArtifactRef> PutArtifact(BlobStore& store, const std::string& pat
 
 absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const std::string& path,
                            bool may_link, const std::stop_token& stop) {
+  CD4ML_RETURN_IF_ERROR(CheckNamed(artifact.digest));
   if (!artifact.is_tree) {
     return store.Materialize(artifact.digest, path, /*executable=*/false, may_link, stop);
   }
@@ -477,6 +484,7 @@ absl::Status PlaceArtifact(BlobStore& store, const ArtifactRef& artifact, const 
 }
 
 absl::Status UseArtifact(BlobStore& store, const ArtifactRef& artifact) {
+  CD4ML_RETURN_IF_ERROR(CheckNamed(artifact.digest));
   CD4ML_RETURN_IF_ERROR(store.Size(artifact.digest).status());
   if (!artifact.is_tree) return absl::OkStatus();
   CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(store, artifact.digest));
@@ -488,6 +496,7 @@ absl::Status UseArtifact(BlobStore& store, const ArtifactRef& artifact) {
 
 absl::Status CopyArtifact(BlobStore& from, BlobStore& to, const ArtifactRef& artifact,
                           const std::stop_token& stop) {
+  CD4ML_RETURN_IF_ERROR(CheckNamed(artifact.digest));
   if (artifact.is_tree) {
     CD4ML_ASSIGN_OR_RETURN(const auto entries, ReadTree(from, artifact.digest));
     for (const TreeEntry& entry : entries) {

@@ -265,9 +265,24 @@ class RecordChecker {
     if (!event.ok()) {
       return Spoil("its event " + std::to_string(seq) + " cannot be read: " + Message(event.status()));
     }
+    CheckNamed(*event);
     // Counters are per change, which is what was decided at one time.
     if (changes_.empty() || changes_.back().at != at) changes_.push_back({name_, seq, at, {}});
     changes_.back().events.push_back(*std::move(event));
+  }
+
+  // What a run takes and what it makes have a digest, or nobody can tell what it was.
+  void CheckNamed(const core::Event& event) {
+    const auto check = [this](const ArtifactRef& artifact, const std::string& what) {
+      if (!artifact.digest.is_set()) Add("run " + name_, "its " + what + " has no digest");
+    };
+    if (const auto* started = std::get_if<core::RunStarted>(&event)) {
+      for (const auto& [name, material] : started->pins.materials) check(material.artifact, "data \"" + name + '"');
+    } else if (const auto* ended = std::get_if<core::AttemptEnded>(&event)) {
+      for (const core::ProducedOutput& output : ended->outcome.outputs) {
+        check(output.artifact, "output \"" + ended->stage + "." + output.name + '"');
+      }
+    }
   }
 
   void Spoil(const std::string& why) {

@@ -329,6 +329,19 @@ TEST_F(Artifact, IsNotCompleteElsewhereUntilAllOfItArrived) {
   EXPECT_EQ(other.Size(folder.digest).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(Artifact, WithoutADigestIsAnErrorAndNothingElse) {
+  MemoryBlobStore other;
+  for (const bool is_tree : {false, true}) {
+    const ArtifactRef none{.digest = {}, .is_tree = is_tree, .size = 0, .files = 1};
+    for (const absl::Status& status :
+         {PlaceArtifact(store_, none, dir_.At("out"), false), UseArtifact(store_, none), CopyArtifact(store_, other, none),
+          ReadBlob(store_, none.digest, 1).status()}) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << status;
+      EXPECT_THAT(Message(status), HasSubstr("has no digest"));
+    }
+  }
+}
+
 TEST_F(Artifact, ReadBlobStopsBeforeALargeOne) {
   const Digest digest = PutBytes(store_, "12345").value();
 

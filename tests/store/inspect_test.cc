@@ -117,6 +117,24 @@ TEST_F(Inspect, FindsAStoreAsItWasWrittenSound) {
   EXPECT_GT(check->events, 50);
 }
 
+TEST_F(Inspect, FindsDataAndOutputsThatWereRecordedWithoutADigest) {
+  core::StartRun start = CarRun(1);
+  start.pins.materials["listings"].digest.clear();
+  start.pins.materials["listings"].artifact = {};
+  core::Run run;
+  ASSERT_OK(Do(run, start));
+  ASSERT_OK(Do(run, core::GrantLease{"validate", "agent-1"}));
+  core::Outcome outcome = GoodOutcome("validate", "one");
+  outcome.outputs[0].artifact.digest = {};
+  ASSERT_OK(Do(run, core::ReportFinished{"validate", 1, "agent-1", outcome}));
+
+  const std::vector<Damage> damage = DamageIn(options_.path);
+
+  ASSERT_EQ(damage.size(), 2u);
+  EXPECT_EQ(damage[0].what + ": " + damage[0].why, "run car/1: its data \"listings\" has no digest");
+  EXPECT_EQ(damage[1].what + ": " + damage[1].why, "run car/1: its output \"validate.clean\" has no digest");
+}
+
 // Each value of each row that follows from events is changed in turn, as far as SQLite lets it.
 TEST_F(Inspect, FindsEveryChangedValueOfWhatFollowsFromEvents) {
   RunCar(1, "one");
