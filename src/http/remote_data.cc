@@ -4,8 +4,11 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <array>
+#include <cctype>
 #include <utility>
 
+#include "cd4ml/base/digest.h"
 #include "cd4ml/base/status.h"
 #include "http/curl.h"
 #include "http/s3.h"
@@ -15,6 +18,7 @@ namespace {
 
 constexpr long kRedirectsMax = 5;
 constexpr size_t kHeadersMax = size_t{64} << 10;
+constexpr char kLongHeaders[] = "the answer has more than 64 KiB of headers";
 constexpr size_t kErrorTextMax = size_t{4} << 10;
 constexpr int64_t kListingMax = int64_t{16} << 20;
 constexpr int kPageObjectsMax = 1'000;
@@ -22,7 +26,33 @@ constexpr int kPageObjectsMax = 1'000;
 // A moment of the server's own clock that is this much earlier than its answer cannot come again.
 constexpr time_t kModifiedAge = 60;
 
-// Credentials belong to the daemon; a URL that carries some would show them in every message.
+// Stamps of what was found after redirects begin with this many bytes that tell where.
+constexpr std::string_view kElsewhere = "at ";
+constexpr size_t kPlaceSize = kElsewhere.size() + 64 + 1;
+
+// Returns the name of a part of the query that stands for what only its owner may know, or "".
+std::string SecretIn(std::string_view url) {
+  constexpr std::array<std::string_view, 10> kEndings = {"token",  "secret",   "signature",  "password",  "passwd",
+                                                         "pwd",    "apikey",   "credential", "accesskey", "accesskeyid"};
+  url = url.substr(0, url.find('#'));
+  size_t at = url.find('?');
+  while (at != std::string_view::npos) {
+    url.remove_prefix(at + 1);
+    const std::string_view name = url.substr(0, url.find_first_of("=&;"));
+    std::string plain;
+    for (const unsigned char c : name) {
+      if (std::isalnum(c)) plain.push_back(static_cast<char>(std::tolower(c)));
+    }
+    const bool is_secret = plain == "sig" || std::any_of(kEndings.begin(), kEndings.end(), [&](std::string_view ending) {
+      return plain.ends_with(ending);
+    });
+    if (is_secret) return std::string(name);
+    at = url.find_first_of("&;");
+  }
+  return "";
+}
+
+// Credentials belong to the daemon; a URL that carries some would show them in every message and in the record.
 absl::Status CheckUrl(const std::string& url) {
   if (std::any_of(url.begin(), url.end(), [](unsigned char c) { return c <= ' ' || c == 0x7F; })) {
     return absl::InvalidArgumentError("a URL has no spaces and no control characters: write %20");
@@ -30,6 +60,10 @@ absl::Status CheckUrl(const std::string& url) {
   const size_t host = url.find("://") + 3;
   if (url.substr(host, url.find_first_of("/?#", host) - host).find('@') != std::string::npos) {
     return absl::InvalidArgumentError("a URL must not hold a user or a password");
+  }
+  if (const std::string name = SecretIn(url); !name.empty()) {
+    return absl::InvalidArgumentError("a URL must not hold a secret, such as `" + name + "` in its query; use s3:// with the "
+                                      "daemon's credentials, or an address that needs none");
   }
   return absl::OkStatus();
 }
@@ -44,6 +78,7 @@ struct Transfer {
   std::map<std::string, std::string> headers = {};   // Of the last answer; names in lower case.
   size_t header_bytes = 0;
   int64_t received = 0;
+  bool is_conditional = false;      // What is known was named: it may still hold.
   std::string error_text = {};      // The body of an answer that is none.
   absl::Status refused = {};        // Why we stopped it.
 
@@ -64,12 +99,15 @@ size_t TakeHeader(char* bytes, size_t, size_t size, void* user) {
   if (line.starts_with("HTTP/")) transfer.headers.clear();
   transfer.header_bytes += size;
   if (transfer.header_bytes > kHeadersMax) {
-    transfer.refused = absl::ResourceExhaustedError("the answer has more than 64 KiB of headers");
+    transfer.refused = absl::ResourceExhaustedError(kLongHeaders);
     return 0;
   }
   AddHeader(line, transfer.headers);
   return size;
 }
+
+// Says whether an answer is the object: others of this class have none, or a part of it.
+bool IsObject(int status) { return status == 200 || status == 203; }
 
 // Says whether the end of the answer can be told from a broken connection.
 bool HasEnd(const Transfer& transfer) {
@@ -81,8 +119,7 @@ bool HasEnd(const Transfer& transfer) {
 
 size_t TakeBody(char* bytes, size_t, size_t size, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
-  const int status = transfer.status();
-  if (status < 200 || status > 299) {
+  if (!IsObject(transfer.status())) {
     transfer.error_text.append(bytes, std::min(size, kErrorTextMax - transfer.error_text.size()));
     return size;
   }
@@ -101,15 +138,25 @@ int Progress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return static_cast<Transfer*>(user)->stop.stop_requested() ? 1 : 0;
 }
 
+// Returns the beginning of a stamp: "", or after redirects what tells the place that answered, because an ETag says nothing
+// about another one. Only a digest: a place that one is sent to may have a secret in its query.
+std::string PlaceOf(const Transfer& transfer) {
+  long redirects = 0;
+  char* url = nullptr;
+  curl_easy_getinfo(transfer.curl, CURLINFO_REDIRECT_COUNT, &redirects);
+  curl_easy_getinfo(transfer.curl, CURLINFO_EFFECTIVE_URL, &url);
+  return redirects == 0 || url == nullptr ? "" : std::string(kElsewhere) + Sha256(url).hex() + ' ';
+}
+
 // Returns what tells whether the object is the same the next time, or "".
 std::string StampOf(const Transfer& transfer) {
   const std::string etag = transfer.Header("etag");
   // A weak one promises the same meaning, not the same bytes.
-  if (etag.starts_with('"')) return "etag " + etag;
+  if (etag.starts_with('"')) return PlaceOf(transfer) + "etag " + etag;
   const std::string modified = transfer.Header("last-modified");
   const time_t then = curl_getdate(modified.c_str(), nullptr);
   const time_t now = curl_getdate(transfer.Header("date").c_str(), nullptr);
-  return then > 0 && now - then >= kModifiedAge ? "modified " + modified : "";
+  return then > 0 && now - then >= kModifiedAge ? PlaceOf(transfer) + "modified " + modified : "";
 }
 
 class CurlRemoteData final : public RemoteData {
@@ -152,16 +199,27 @@ class CurlRemoteData final : public RemoteData {
 
   absl::StatusOr<RemoteAnswer> Read(const RemotePlace& place, const std::string& known_stamp, int64_t size_max,
                                     const RemoteSink& sink, const std::stop_token& stop) override {
-    std::vector<std::string> headers;
-    if (known_stamp.starts_with("etag ")) headers.push_back("If-None-Match: " + known_stamp.substr(5));
-    if (known_stamp.starts_with("modified ")) headers.push_back("If-Modified-Since: " + known_stamp.substr(9));
-    Transfer transfer{sink, size_max, stop, curl_};
-    CD4ML_RETURN_IF_ERROR(Perform(place, "", std::move(headers), transfer));
-    if (transfer.status() == 304) return RemoteAnswer{.unchanged = true, .stamp = known_stamp, .size = 0};
-    return RemoteAnswer{.unchanged = false, .stamp = StampOf(transfer), .size = transfer.received};
+    CD4ML_ASSIGN_OR_RETURN(RemoteAnswer answer, Ask(place, known_stamp, size_max, sink, stop));
+    // Redirects lead elsewhere by now, and what is unchanged there is not what is known.
+    if (answer.unchanged && answer.stamp != known_stamp) return Ask(place, "", size_max, sink, stop);
+    return answer;
   }
 
  private:
+  absl::StatusOr<RemoteAnswer> Ask(const RemotePlace& place, const std::string& known_stamp, int64_t size_max,
+                                   const RemoteSink& sink, const std::stop_token& stop) {
+    const size_t begin = known_stamp.starts_with(kElsewhere) ? std::min(kPlaceSize, known_stamp.size()) : 0;
+    const std::string known = known_stamp.substr(begin);
+    std::vector<std::string> headers;
+    if (known.starts_with("etag ")) headers.push_back("If-None-Match: " + known.substr(5));
+    if (known.starts_with("modified ")) headers.push_back("If-Modified-Since: " + known.substr(9));
+    Transfer transfer{sink, size_max, stop, curl_};
+    transfer.is_conditional = !headers.empty();
+    CD4ML_RETURN_IF_ERROR(Perform(place, "", std::move(headers), transfer));
+    if (transfer.status() == 304) return RemoteAnswer{.unchanged = true, .stamp = PlaceOf(transfer) + known, .size = 0};
+    return RemoteAnswer{.unchanged = false, .stamp = StampOf(transfer), .size = transfer.received};
+  }
+
   static std::string StampOf(const S3Object& object) { return object.etag.empty() ? "" : "etag " + object.etag; }
   static std::string StampOf(const Transfer& transfer) { return http::StampOf(transfer); }
 
@@ -234,6 +292,9 @@ class CurlRemoteData final : public RemoteData {
       case CURLE_URL_MALFORMAT:
       case CURLE_UNSUPPORTED_PROTOCOL:
         return absl::InvalidArgumentError(why);
+      case CURLE_OUT_OF_MEMORY:
+        // What libcurl says of a header line that is longer than it takes.
+        return absl::ResourceExhaustedError(kLongHeaders);
       case CURLE_OPERATION_TIMEDOUT:
         return absl::UnavailableError("the server sent nothing for " + FormatDuration(silence_max_) + " after " +
                                       FormatSize(transfer.received) + "; start the run again");
@@ -246,11 +307,14 @@ class CurlRemoteData final : public RemoteData {
 
   static absl::Status OutcomeOf(const Transfer& transfer) {
     const int status = transfer.status();
-    if (status == 200 && !HasEnd(transfer)) {
+    if (IsObject(status) && !HasEnd(transfer)) {
       return absl::FailedPreconditionError(
           "the server neither says how much it sends nor sends it in chunks: nobody can tell whether all of it came");
     }
-    if ((status >= 200 && status <= 299 && status != 206) || status == 304) return absl::OkStatus();
+    if (IsObject(status) || (status == 304 && transfer.is_conditional)) return absl::OkStatus();
+    if (status == 304) {
+      return absl::FailedPreconditionError("the server answers 304, not modified, though nothing is known of it here");
+    }
     const std::string text = ParseS3Error(transfer.error_text);
     const std::string message = "the server answers " + std::to_string(status) + (text.empty() ? "" : ", " + text);
     if (status == 404 || status == 410) return absl::NotFoundError(message);

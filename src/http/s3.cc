@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
@@ -25,11 +26,43 @@ std::optional<std::string_view> TakeElement(std::string_view& xml, std::string_v
   return content;
 }
 
+void AppendUtf8(uint32_t letter, std::string& text) {
+  const auto tail = [&](int shift) { text.push_back(static_cast<char>(0x80 | ((letter >> shift) & 0x3F))); };
+  if (letter < 0x80) return text.push_back(static_cast<char>(letter));
+  if (letter < 0x800) {
+    text.push_back(static_cast<char>(0xC0 | (letter >> 6)));
+  } else if (letter < 0x10000) {
+    text.push_back(static_cast<char>(0xE0 | (letter >> 12)));
+    tail(6);
+  } else {
+    text.push_back(static_cast<char>(0xF0 | (letter >> 18)));
+    tail(12), tail(6);
+  }
+  tail(0);
+}
+
+// Appends the letter that `xml` begins with as its number, &#27; or &#x1B;, and returns its size there; 0 when there is none.
+size_t TakeNumber(std::string_view xml, std::string& text) {
+  if (!xml.starts_with("&#")) return 0;
+  const bool is_hex = xml.size() > 2 && (xml[2] == 'x' || xml[2] == 'X');
+  const char* begin = xml.data() + (is_hex ? 3 : 2);
+  uint32_t letter = 0;
+  const auto [end, error] = std::from_chars(begin, xml.data() + xml.size(), letter, is_hex ? 16 : 10);
+  const bool is_letter = letter <= 0x10FFFF && (letter < 0xD800 || letter > 0xDFFF);
+  if (error != std::errc() || end == xml.data() + xml.size() || *end != ';' || !is_letter) return 0;
+  AppendUtf8(letter, text);
+  return static_cast<size_t>(end - xml.data()) + 1;
+}
+
 std::string Unescape(std::string_view xml) {
   static constexpr std::pair<std::string_view, char> kEntities[] = {
-      {"&quot;", '"'}, {"&#34;", '"'}, {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&apos;", '\''}, {"&#39;", '\''}};
+      {"&quot;", '"'}, {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&apos;", '\''}};
   std::string text;
   while (!xml.empty()) {
+    if (const size_t size = TakeNumber(xml, text); size > 0) {
+      xml.remove_prefix(size);
+      continue;
+    }
     const auto* entity = std::find_if(std::begin(kEntities), std::end(kEntities),
                                       [&](const auto& known) { return xml.starts_with(known.first); });
     const bool is_known = entity != std::end(kEntities);

@@ -60,6 +60,11 @@ TEST(S3, RefusesListingsThatMakeNoSense) {
   }
 }
 
+TEST(S3, ReadsLettersThatAreWrittenAsNumbers) {
+  EXPECT_EQ(ParseS3Error("<Error><Code>A&#27;[1m</Code><Message>&#xFC; &#8364;&#x1F600; &#34;x&#34; &amp;#27; &#; &#x; &#xD800; &#12</Message></Error>"),
+            "A\x1b[1m: ü €😀 \"x\" &#27; &#; &#x; &#xD800; &#12");
+}
+
 TEST(S3, TakesCredentialsFromVariablesElseFromTheFile) {
   std::map<std::string, std::string> variables;
   const auto get = [&](const std::string& name) { return variables[name]; };
