@@ -125,7 +125,7 @@ class Repo final : public SourceRepo {
 absl::StatusOr<CommitFacts> Repo::Resolve(std::string_view given) {
   const std::string ref(given);
   if (!IsPlainRef(ref)) {
-    return absl::InvalidArgumentError(
+    return absl::NotFoundError(
         "\"" + Printable(ref, 100) +
         "\" is not the name of a branch, a tag or a commit; expressions such "
         "as HEAD~1 are not taken, give the commit id");

@@ -295,12 +295,12 @@ TEST_F(GitRepo, TakesNoExpressionOrOptionForARef) {
                                 ".hidden",
                                 "main."}) {
     const auto commit = Repo()->Resolve(ref);
-    EXPECT_EQ(commit.status().code(), absl::StatusCode::kInvalidArgument) << ref;
+    EXPECT_EQ(commit.status().code(), absl::StatusCode::kNotFound) << ref;
     EXPECT_TRUE(IsUtf8(Message(commit.status())));
   }
   for (const std::string& ref :
        {std::string("main\0x", 6), std::string(251, 'a'), std::string(100'000, 'a')}) {
-    EXPECT_EQ(Repo()->Resolve(ref).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(Repo()->Resolve(ref).status().code(), absl::StatusCode::kNotFound);
   }
 }
 
