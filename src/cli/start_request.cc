@@ -36,7 +36,7 @@ std::vector<Option> StartOptions() {
           {"--ref", "REF", "branch, tag or commit; without it: the registered branch"},
           {"--mixed", "", "also with revisions that do not belong together; the run is marked"},
           ParamOption(),
-          {"--no-cache", "", "perform every stage, whatever has been made before"}};
+          {"--no-cache", "", "read all data and perform every stage, whatever is known of before"}};
 }
 
 Option ParamOption() {

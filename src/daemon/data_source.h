@@ -18,6 +18,7 @@ struct DataContext {
   std::string location;           // Of that repository.
   std::string commit;
   std::stop_token stop = {};
+  bool anew = false;              // What is known of before does not count.
 };
 
 // Blocking; called in the background, from several threads at once.
@@ -36,6 +37,12 @@ std::unique_ptr<DataSource> MakeDvcData(const Settings& settings, const Ports& p
 
 // Returns the folder of what files hashed to.
 inline std::string SeenFolder(const Settings& settings) { return settings.state_dir + "/seen"; }
+
+// Returns an absolute path with links resolved, as far as it is there.
+std::string RealPath(const std::string& path);
+
+// Returns what to write instead of a location that holds a pattern; "" when it holds none.
+std::string PatternHint(const std::string& location);
 
 // Threads that hash. More than that wait for disks.
 size_t HashThreads();

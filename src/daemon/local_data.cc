@@ -17,12 +17,17 @@ constexpr size_t kRangeMax = 1'024;
 
 std::string Quoted(const std::string& path) { return '"' + path + '"'; }
 
+bool IsWithin(std::string_view path, std::string_view folder) {
+  return path.starts_with(folder) && (path.size() == folder.size() || path[folder.size()] == '/');
+}
+
 // Stores the files at `paths` and notes each in `seen`, whose entries have their names.
 class Reading {
  public:
   Reading(BlobStore& blobs, FileSystem& files, const Clock& clock, const SeenFiles& known,
-          std::vector<std::string> names, std::vector<std::string> paths)
-      : blobs_(blobs), files_(files), clock_(clock), paths_(std::move(paths)), records_(known.Match(names)), seen_(names.size()) {
+          std::vector<std::string> names, std::vector<std::string> paths, bool anew)
+      : blobs_(blobs), files_(files), clock_(clock), paths_(std::move(paths)), records_(known.Match(names)), seen_(names.size()),
+        anew_(anew) {
     for (size_t i = 0; i < names.size(); ++i) seen_[i].entry.path = std::move(names[i]);
   }
 
@@ -49,7 +54,7 @@ class Reading {
       seen_[i].entry.size = stat.size;
       seen_[i].entry.executable = stat.executable;
       std::string stamp = StampOf(stat, now);
-      if (records_[i] != nullptr && records_[i]->stamp == stamp && TakeStored(*records_[i], blobs_, seen_[i].entry)) {
+      if (!anew_ && records_[i] != nullptr && records_[i]->stamp == stamp && TakeStored(*records_[i], blobs_, seen_[i].entry)) {
         seen_[i].stamp = std::move(stamp);
       } else {
         unknown.push_back(i);
@@ -66,6 +71,11 @@ class Reading {
         return absl::AbortedError(Quoted(paths_[i]) +
                                   " changed while it was read; start the run again when nothing writes to it");
       }
+      CD4ML_ASSIGN_OR_RETURN(const int64_t size, blobs_.Size(digests[k]));
+      if (size != before.size) {
+        return absl::FailedPreconditionError(Quoted(paths_[i]) + " is said to have " + FormatSize(before.size) + ", but " +
+                                             FormatSize(size) + " were read: nobody can tell whether that is all");
+      }
       seen_[i].entry.digest = std::move(digests[k]);
       seen_[i].stamp = StampOf(before, now);
     }
@@ -78,6 +88,7 @@ class Reading {
   const std::vector<std::string> paths_;
   const std::vector<const SeenFiles::Record*> records_;
   std::vector<SeenFile> seen_;
+  const bool anew_;
 };
 
 class LocalData final : public DataSource {
@@ -87,6 +98,8 @@ class LocalData final : public DataSource {
 
   absl::StatusOr<ArtifactRef> Read(const core::MaterialSpec& material, const DataContext& context) const override {
     CD4ML_ASSIGN_OR_RETURN(const std::string path, Find(material.location));
+    const std::string state_dir = RealPath(settings_.state_dir), data_root = RealPath(settings_.data_root);
+    CD4ML_RETURN_IF_ERROR(CheckFree(path, state_dir, data_root));
     CD4ML_ASSIGN_OR_RETURN(const FileStat stat, files_.Stat(path));
     const bool is_folder = stat.kind == FileKind::kFolder;
     if (!is_folder && !material.pattern.empty()) {
@@ -104,10 +117,13 @@ class LocalData final : public DataSource {
                                        : "no file in " + Quoted(path) + " matches \"" + material.pattern + '"');
       }
       names.clear(), paths.clear();
-      for (FoundFile& file : found) names.push_back(std::move(file.name)), paths.push_back(std::move(file.path));
+      for (FoundFile& file : found) {
+        CD4ML_RETURN_IF_ERROR(CheckFree(file.path, state_dir, data_root));
+        names.push_back(std::move(file.name)), paths.push_back(std::move(file.path));
+      }
     }
     const SeenFiles known(files_, SeenFolder(settings_), "local " + path + '\n' + material.pattern);
-    Reading reading(blobs_, files_, clock_, known, std::move(names), std::move(paths));
+    Reading reading(blobs_, files_, clock_, known, std::move(names), std::move(paths), context.anew);
     const absl::Status read = reading.ReadAll(context.stop);
     known.Save(reading.seen());
     CD4ML_RETURN_IF_ERROR(read);
@@ -118,17 +134,34 @@ class LocalData final : public DataSource {
 
  private:
   // A link is only a name of the data; what is stored is what it leads to.
-  absl::StatusOr<std::string> Find(std::string path) const {
+  absl::StatusOr<std::string> Find(const std::string& location) const {
+    std::string path = location;
     if (path.starts_with("file://")) path = path.substr(7);
     if (!path.starts_with('/')) path = settings_.data_root + "/" + path;
     std::error_code error;
     const std::filesystem::path real = std::filesystem::canonical(path, error);
     if (!error) return real.string();
     if (error == std::errc::no_such_file_or_directory) {
+      const std::string hint = PatternHint(location);
       return absl::NotFoundError("there is no file or folder " + path +
-                                 "; relative paths are looked up in the daemon's data root");
+                                 (hint.empty() ? "; relative paths are looked up in the daemon's data root" : hint));
     }
     return absl::FailedPreconditionError("cannot reach " + Quoted(path) + ": " + error.message());
+  }
+
+  // Whoever writes a definition is not whoever may see the daemon's keys and what is in its process. `path`: links resolved.
+  static absl::Status CheckFree(const std::string& path, const std::string& state_dir, const std::string& data_root) {
+    // The data root may be in it, and is there by default.
+    const bool is_data = data_root != state_dir && IsWithin(data_root, state_dir) && IsWithin(path, data_root);
+    if (IsWithin(path, state_dir) && !is_data) {
+      return absl::PermissionDeniedError(Quoted(path) + " is in the daemon's own folder " + Quoted(state_dir) +
+                                         ", which is no data; choose a folder or a pattern without it");
+    }
+    for (const char* folder : {"/proc", "/sys", "/dev"}) {
+      if (!IsWithin(path, folder)) continue;
+      return absl::PermissionDeniedError(Quoted(path) + " is no data: " + folder + " shows the machine and its processes");
+    }
+    return absl::OkStatus();
   }
 
   // A pattern without a slash is about the files of the folder itself.
@@ -152,6 +185,24 @@ class LocalData final : public DataSource {
 };
 
 }  // namespace
+
+std::string RealPath(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::absolute(path, error);
+  const std::filesystem::path real = std::filesystem::weakly_canonical(whole, error);
+  std::string text = error ? whole.lexically_normal().string() : real.string();
+  while (text.size() > 1 && text.ends_with('/')) text.pop_back();
+  return text;
+}
+
+std::string PatternHint(const std::string& location) {
+  const size_t star = location.find_first_of("*?[");
+  if (star == std::string::npos) return "";
+  const size_t slash = location.rfind('/', star);
+  const std::string folder = slash == std::string::npos ? "." : location.substr(0, slash);
+  return "; a pattern stands by itself: {data: \"" + folder + "\", pattern: \"" +
+         location.substr(slash == std::string::npos ? 0 : slash + 1) + "\"}";
+}
 
 size_t HashThreads() { return std::clamp<size_t>(std::thread::hardware_concurrency(), 1, 16); }
 

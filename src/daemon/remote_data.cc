@@ -22,22 +22,22 @@ class RemoteSource final : public DataSource {
   absl::StatusOr<ArtifactRef> Read(const core::MaterialSpec& material, const DataContext& context) const override {
     if (ports_.remote == nullptr) return absl::UnimplementedError("this daemon reads no data from other machines");
     const SeenFiles known(ports_.files, SeenFolder(settings_), "remote " + core::SourceText(material));
-    return material.location.starts_with("s3://") ? ReadS3(material, known, context.stop)
-                                                  : ReadUrl(material.location, known, context.stop);
+    return material.location.starts_with("s3://") ? ReadS3(material, known, context)
+                                                  : ReadUrl(material.location, known, context);
   }
 
  private:
-  absl::StatusOr<ArtifactRef> ReadUrl(const std::string& url, const SeenFiles& known, const std::stop_token& stop) const {
+  absl::StatusOr<ArtifactRef> ReadUrl(const std::string& url, const SeenFiles& known, const DataContext& context) const {
     const std::vector<std::string> names = {"file"};
     const SeenFiles::Record* record = known.Match(names).front();
     std::vector<SeenFile> seen(1);
     seen[0].entry.path = names[0];
     const auto remote = ports_.remote();
-    const bool is_kept = record != nullptr && TakeStored(*record, ports_.blobs, seen[0].entry);
+    const bool is_kept = !context.anew && record != nullptr && TakeStored(*record, ports_.blobs, seen[0].entry);
     CD4ML_ASSIGN_OR_RETURN(
         const StoredObject object,
         StoreObject(*remote, {.url = url}, is_kept ? std::string(record->stamp) : "", settings_.remote_size_max,
-                    ports_.blobs, /*check=*/nullptr, stop));
+                    ports_.blobs, /*check=*/nullptr, context.stop));
     if (!object.unchanged) {
       seen[0].entry.digest = object.digest;
       seen[0].entry.size = object.size;
@@ -48,17 +48,18 @@ class RemoteSource final : public DataSource {
   }
 
   absl::StatusOr<ArtifactRef> ReadS3(const core::MaterialSpec& material, const SeenFiles& known,
-                                     const std::stop_token& stop) const {
+                                     const DataContext& context) const {
     RemotePlace place{.url = material.location};
     // With a pattern the place is a folder, whatever else has that name.
     if (!material.pattern.empty() && !place.url.ends_with('/')) place.url += '/';
-    CD4ML_ASSIGN_OR_RETURN(std::vector<RemoteObject> objects, ports_.remote()->List(place, kTreeFilesMax, stop));
+    CD4ML_ASSIGN_OR_RETURN(std::vector<RemoteObject> objects, ports_.remote()->List(place, kTreeFilesMax, context.stop));
     if (!material.pattern.empty()) {
       std::erase_if(objects, [&](const RemoteObject& object) { return !MatchesGlob(material.pattern, object.path); });
     }
     if (objects.empty()) {
       return absl::NotFoundError("no object in " + place.url +
-                                 (material.pattern.empty() ? "" : " matches \"" + material.pattern + '"'));
+                                 (material.pattern.empty() ? PatternHint(material.location)
+                                                           : " matches \"" + material.pattern + '"'));
     }
     CD4ML_RETURN_IF_ERROR(CheckListing(objects, place));
     std::vector<std::string> names;
@@ -69,7 +70,7 @@ class RemoteSource final : public DataSource {
     }
     const std::vector<const SeenFiles::Record*> records = known.Match(names);
     const absl::Status read = ForRanges(objects.size(), kRangeMax, kConnectionsMax, [&](size_t begin, size_t end) {
-      return ReadObjects(place, objects, records, begin, end, seen, stop);
+      return ReadObjects(place, objects, records, begin, end, seen, context);
     });
     if (!read.ok()) KeepKnown(records, seen);
     known.Save(seen);
@@ -101,12 +102,12 @@ class RemoteSource final : public DataSource {
 
   absl::Status ReadObjects(const RemotePlace& place, const std::vector<RemoteObject>& objects,
                            const std::vector<const SeenFiles::Record*>& records, size_t begin, size_t end,
-                           std::vector<SeenFile>& seen, const std::stop_token& stop) const {
+                           std::vector<SeenFile>& seen, const DataContext& context) const {
     std::unique_ptr<RemoteData> remote;
     for (size_t i = begin; i < end; ++i) {
       const RemoteObject& object = objects[i];
       seen[i].entry.size = object.size;
-      if (!object.stamp.empty() && records[i] != nullptr && records[i]->stamp == object.stamp &&
+      if (!context.anew && !object.stamp.empty() && records[i] != nullptr && records[i]->stamp == object.stamp &&
           TakeStored(*records[i], ports_.blobs, seen[i].entry)) {
         seen[i].stamp = object.stamp;
         continue;
@@ -115,7 +116,7 @@ class RemoteSource final : public DataSource {
       const bool needs_slash = !object.path.empty() && !place.url.ends_with('/');
       const RemotePlace from{.url = place.url + (needs_slash ? "/" : "") + object.path};
       CD4ML_ASSIGN_OR_RETURN(const StoredObject stored,
-                             StoreObject(*remote, from, "", settings_.remote_size_max, ports_.blobs, nullptr, stop));
+                             StoreObject(*remote, from, "", settings_.remote_size_max, ports_.blobs, nullptr, context.stop));
       if (stored.stamp != object.stamp || stored.size != object.size) {
         return absl::AbortedError(from.url + " changed while it was read; start the run again when nothing writes to it");
       }

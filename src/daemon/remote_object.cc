@@ -15,6 +15,9 @@ absl::StatusOr<StoredObject> StoreObject(RemoteData& remote, const RemotePlace& 
   };
   CD4ML_ASSIGN_OR_RETURN(RemoteAnswer answer, remote.Read(place, known_stamp, size_max, sink, stop));
   StoredObject object{.unchanged = answer.unchanged, .digest = {}, .size = answer.size, .stamp = std::move(answer.stamp)};
+  if (object.unchanged && known_stamp.empty()) {
+    return absl::FailedPreconditionError(place.url + ": the server says that it is unchanged, though nothing is known of it here");
+  }
   if (object.unchanged) return object;
   if (check != nullptr) CD4ML_RETURN_IF_ERROR(Annotate(check->Finish(), place.url));
   CD4ML_ASSIGN_OR_RETURN(object.digest, writer->Commit(Digest()));

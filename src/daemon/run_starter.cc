@@ -113,7 +113,7 @@ RunStarter::RunStarter(const Settings& settings, const Ports& ports, const Polic
       remote_(MakeRemoteData(settings_, ports_)),
       git_(MakeGitData(settings_, ports_)),
       dvc_(MakeDvcData(settings_, ports_)),
-      upstream_(ports_) {}
+      upstream_(settings_, ports_) {}
 
 absl::StatusOr<RegisterResult> RunStarter::Register(const RegisterRequest& request) const {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<SourceRepo> repo, ports_.repos.Open(request.repo));
@@ -525,7 +525,7 @@ absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipelin
   pins.materials.merge(resolved.versions);
   for (const core::MaterialSpec& material : draft.parsed.spec.materials) {
     if (material.kind == core::MaterialSpec::Kind::kGit || pins.materials.contains(material.name)) continue;
-    const auto shared = resolved.data.find(core::SourceText(material));
+    const auto shared = resolved.data.find(SourceKey(material, settings_.data_root));
     if (!resolved.conflict.empty() || shared == resolved.data.end()) continue;
     if (!UseArtifact(ports_.blobs, shared->second.artifact).ok()) {
       return absl::NotFoundError("material \"" + material.name + "\" at sha256:" + shared->second.artifact.digest.brief() +
@@ -566,7 +566,8 @@ absl::StatusOr<RunStarter::Prepared> RunStarter::Prepare(const StartRequest& ask
   run.pins.commit_subject = source.commit.subject;
   run.pins.file = pipeline.file;
   CD4ML_ASSIGN_OR_RETURN(run.pins.materials,
-                         PinMaterials(parsed.spec, {*repo, pipeline.repo, source.commit.id}, run.pins.materials));
+                         PinMaterials(parsed.spec, {*repo, pipeline.repo, source.commit.id, {}, request.no_reuse},
+                                      run.pins.materials));
   const std::shared_ptr<const core::GatePolicies> policies = policies_.Get();
   CD4ML_RETURN_IF_ERROR(Require(*policies, source.text, parsed));
   CD4ML_RETURN_IF_ERROR(PinRuntimes(*repo, source.commit.id, parsed));

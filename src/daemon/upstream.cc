@@ -2,10 +2,12 @@
 #include "upstream.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/gate_report.h"
+#include "data_source.h"
 #include "definitions.h"
 
 namespace cd4ml::daemon {
@@ -20,6 +22,16 @@ constexpr int kLiveMax = 1'000;
 
 // Pipelines behind pipelines.
 constexpr int kDepthMax = 8;
+
+// Returns the one name of a place that has several: relative, as a URL, through links.
+std::string PlaceOf(std::string location, const std::string& root) {
+  if (location.starts_with("file://")) location = location.substr(7);
+  if (location.find("://") == std::string::npos) {
+    return RealPath(location.starts_with('/') ? location : root + "/" + location);
+  }
+  while (location.starts_with("s3://") && location.ends_with('/')) location.pop_back();
+  return location;
+}
 
 // Returns "stage.output": the one that the material names, or the only one of its stage.
 absl::StatusOr<std::string> OutputOf(const core::Run& run, const std::string& wanted) {
@@ -39,7 +51,19 @@ absl::StatusOr<std::string> OutputOf(const core::Run& run, const std::string& wa
 
 }  // namespace
 
-std::string RepoKey(const std::string& repo) { return "repository " + repo; }
+std::string RepoKey(const std::string& repo) { return "repository " + PlaceOf(repo, "."); }
+
+std::string SourceKey(const core::MaterialSpec& material, const std::string& data_root) {
+  using Kind = core::MaterialSpec::Kind;
+  core::MaterialSpec same = material;
+  if (same.kind == Kind::kData) same.location = PlaceOf(same.location, data_root);
+  if (same.kind == Kind::kGitPath) {
+    if (same.location != ".") same.location = PlaceOf(same.location, ".");
+    same.path = std::filesystem::path(same.path).lexically_normal().string();
+  }
+  if (same.pattern == "**") same.pattern.clear();
+  return core::SourceText(same);
+}
 
 absl::StatusOr<std::vector<core::RunId>> UpstreamResolver::RunsOf(const core::MaterialSpec& material) const {
   std::vector<core::RunId> ids;
@@ -101,7 +125,7 @@ void UpstreamResolver::Collect(const core::Run& run, int depth, core::Revisions&
     const bool is_own = material->kind == core::MaterialSpec::Kind::kDvc ||
                         (material->kind == core::MaterialSpec::Kind::kGitPath && material->location == ".");
     if (is_own) continue;
-    const std::string source = core::SourceText(*material);
+    const std::string source = SourceKey(*material, settings_.data_root);
     used.emplace(source, version.digest);
     data.emplace(source, version);
   }
@@ -134,7 +158,7 @@ absl::StatusOr<UpstreamResolver::Resolved> UpstreamResolver::Resolve(const core:
       Collect(one.run, 0, candidate.used, used_data);
       // Two results of one pipeline belong together when one run made both.
       candidate.used["pipeline " + material.location] = one.run.id;
-      candidate.used[core::SourceText(material)] = one.version.digest;
+      candidate.used[SourceKey(material, settings_.data_root)] = one.version.digest;
       for (auto& [source, version] : used_data) data.emplace(source + '\n' + version.digest, std::move(version));
     }
     made.push_back(*std::move(found));

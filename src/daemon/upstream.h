@@ -9,12 +9,13 @@
 
 namespace cd4ml::daemon {
 
-// The key of a repository in core::Revisions; that of data is core::SourceText.
+// The keys of a repository and of data in core::Revisions: the same however the place is spelled.
 std::string RepoKey(const std::string& repo);
+std::string SourceKey(const core::MaterialSpec& material, const std::string& data_root);
 
 class UpstreamResolver {
  public:
-  explicit UpstreamResolver(const Ports& ports) : ports_(ports) {}
+  UpstreamResolver(const Settings& settings, const Ports& ports) : settings_(settings), ports_(ports) {}
 
   struct Resolved {
     std::map<std::string, core::Version> versions;   // By material.
@@ -38,6 +39,7 @@ class UpstreamResolver {
   // Adds what `run` was made from, and what that was made from; what is nearer counts.
   void Collect(const core::Run& run, int depth, core::Revisions& used, std::map<std::string, core::Version>& data) const;
 
+  const Settings& settings_;
   const Ports& ports_;
 };
 

@@ -30,7 +30,10 @@ class WatchedStore final : public BlobStore {
   absl::StatusOr<std::unique_ptr<BlobReader>> Open(const Digest& digest, int64_t offset) override {
     return store_.Open(digest, offset);
   }
-  absl::StatusOr<int64_t> Size(const Digest& digest) override { return store_.Size(digest); }
+  absl::StatusOr<int64_t> Size(const Digest& digest) override {
+    CD4ML_ASSIGN_OR_RETURN(const int64_t size, store_.Size(digest));
+    return size + unannounced;
+  }
   absl::Status Remove(const Digest& digest) override { return store_.Remove(digest); }
   absl::StatusOr<Digest> PutFile(const std::string& path, bool may_link, const std::stop_token& stop) override {
     ++hashed;
@@ -43,6 +46,7 @@ class WatchedStore final : public BlobStore {
   }
 
   std::atomic<int> hashed = 0;
+  int64_t unannounced = 0;        // Bytes of each file that its file system did not tell of.
   std::function<void(const std::string&)> before;
 
  private:
@@ -80,11 +84,11 @@ class LocalDataTest : public ::testing::Test {
     for (const std::string& folder : {settings_.state_dir, settings_.data_root}) std::filesystem::create_directory(folder);
   }
 
-  absl::StatusOr<ArtifactRef> Read(const std::string& location, const std::string& pattern = "") {
+  absl::StatusOr<ArtifactRef> Read(const std::string& location, const std::string& pattern = "", bool anew = false) {
     const auto source = MakeLocalData(settings_, store_, *files_, clock_);
     core::MaterialSpec material{.name = "sales", .location = location, .pattern = pattern};
     store_.hashed = 0;
-    return source->Read(material, {repo_, "", ""});
+    return source->Read(material, {repo_, "", "", {}, anew});
   }
   std::string Write(const std::string& name, std::string_view bytes) { return dir_.Write("data/" + name, bytes); }
 
@@ -195,6 +199,73 @@ TEST_F(LocalDataTest, AFailureCostsNothingOfWhatWasKnown) {
   ASSERT_TRUE(Read("sales").ok());
 
   EXPECT_EQ(store_.hashed, 1);
+}
+
+TEST_F(LocalDataTest, ReadsEverythingAgainWhenItIsTold) {
+  Write("one", "aaa");
+  ASSERT_TRUE(Read("one").ok());
+
+  ASSERT_TRUE(Read("one", "", /*anew=*/true).ok());
+
+  EXPECT_EQ(store_.hashed, 1);
+}
+
+TEST_F(LocalDataTest, RefusesTheDaemonsOwnFolderHoweverItIsReached) {
+  const std::string key = dir_.Write("state/signing.key", "secret");
+  Write("sales/a.csv", "1");
+  std::filesystem::create_symlink(key, settings_.data_root + "/link");
+  std::filesystem::create_directory_symlink(settings_.state_dir, settings_.data_root + "/folder");
+  const TempDir elsewhere;
+  std::filesystem::create_directory_symlink(dir_.path(), elsewhere.At("again"));
+
+  for (const auto& [location, pattern] : std::vector<std::pair<std::string, std::string>>{
+           {key, ""}, {"file://" + key, ""}, {"../state/signing.key", ""}, {"link", ""}, {"folder", "*.key"}, {"folder/signing.key", ""},
+           {settings_.state_dir, ""}, {settings_.state_dir + "/", "*"}, {dir_.path(), ""}, {dir_.path(), "**/*.key"},
+           {"..", "state/*"}, {elsewhere.At("again/state"), ""}}) {
+    const auto read = Read(location, pattern);
+    EXPECT_EQ(read.status().code(), absl::StatusCode::kPermissionDenied) << location << " " << pattern << " " << read.status();
+    EXPECT_THAT(Message(read.status()), HasSubstr("the daemon's own folder")) << location;
+    EXPECT_EQ(store_.hashed, 0) << location;
+  }
+  EXPECT_TRUE(Read("..", "data/sales/*").ok()) << "what is not in it may be beside it";
+}
+
+TEST_F(LocalDataTest, TakesADataRootWithinTheDaemonsFolder) {
+  dir_.Write("state/signing.key", "secret");
+  dir_.Write("state/data/sales/a.csv", "1");
+  dir_.Write("state/data-of-others", "2");
+  settings_.data_root = dir_.At("state/data");
+
+  EXPECT_TRUE(Read("sales").ok());
+  EXPECT_EQ(Read("../signing.key").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(Read("../data-of-others").status().code(), absl::StatusCode::kPermissionDenied);
+  settings_.data_root = settings_.state_dir;
+  EXPECT_EQ(Read("signing.key").status().code(), absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(LocalDataTest, RefusesWhatShowsTheMachineAndItsProcesses) {
+  std::filesystem::create_symlink("/proc/self/environ", settings_.data_root + "/link");
+
+  for (const char* location : {"/proc/self/environ", "link", "/proc/../proc/version", "/sys", "/dev/null", "/dev"}) {
+    const auto read = Read(location);
+    EXPECT_EQ(read.status().code(), absl::StatusCode::kPermissionDenied) << location << " " << read.status();
+    EXPECT_EQ(store_.hashed, 0) << location;
+  }
+}
+
+TEST_F(LocalDataTest, RefusesAFileThatHoldsMoreThanItsFileSystemSays) {
+  Write("one", "");
+  store_.unannounced = 7;
+
+  EXPECT_THAT(Message(Read("one").status()), HasSubstr("is said to have 0 B, but 7 B were read"));
+}
+
+TEST_F(LocalDataTest, SaysWhereAPatternBelongs) {
+  Write("w/x/a.csv", "1");
+
+  EXPECT_THAT(Message(Read("w/*.csv").status()), HasSubstr("{data: \"w\", pattern: \"*.csv\"}"));
+  EXPECT_THAT(Message(Read("*/x/a.csv").status()), HasSubstr("{data: \".\", pattern: \"*/x/a.csv\"}"));
+  EXPECT_EQ(PatternHint("w/a.csv"), "");
 }
 
 TEST_F(LocalDataTest, IsAFileWithoutPatternAndAFolderWithOne) {

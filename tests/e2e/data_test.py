@@ -103,10 +103,19 @@ class Local(DataTest):
         self.use("{data: d}")
         self.refused("pipe")
 
-    def test_a_file_that_cannot_be_read_is_named(self):
-        # Also for root: nothing is mapped where that file begins.
-        self.use("{data: /proc/self/mem}")
-        self.refused("cannot store \"/proc/", "Input/output error")
+    def test_the_daemons_own_folder_and_the_machine_are_no_data(self):
+        (self.stack.data / "link").symlink_to(self.stack.dir / "daemon")
+        for material in (f"{self.stack.dir}/daemon/cd4ml.db", "link", "/proc/self/environ"):
+            with self.subTest(material):
+                self.use(f"{{data: {material}}}")
+                self.refused("is no data")
+                self.stack.cli("run", "start", "p", expect=5)
+
+    def test_a_pattern_in_place_of_a_name_and_an_expression_in_place_of_a_ref_are_said(self):
+        self.use("{data: 'w/*.csv'}")
+        self.refused("{data: \"w\", pattern: \"*.csv\"}")
+        for ref in ("main~99", "nothing"):
+            self.assertIn(ref, self.stack.cli("plan", "p", "--ref", ref, expect=4))
 
 
 class Web(DataTest):
@@ -148,6 +157,19 @@ class Web(DataTest):
         self.refused("more than 1.0 MiB")
         self.use("{data: 'http://127.0.0.1:9/x'}")
         self.refused("http://127.0.0.1:9/x")
+        text = self.stack.cli("run", "start", "p", expect=1)
+        self.assertTrue(text.startswith("error: material \"m0\": http://127.0.0.1:9/x"), text)
+        self.assertNotIn("daemon answers", text)
+        self.use(f"{{data: '{self.server.url}/web/big?token=very-secret'}}")
+        self.assertNotIn("very-secret", self.refused("`token`"))
+
+    def test_a_first_answer_that_nothing_has_changed_is_refused(self):
+        self.server.objects["web", "a"] = b"a"
+        self.server.faults["a"] = "unchanged"
+        self.use(f"{{data: '{self.server.url}/web/a'}}")
+        self.refused("304")
+        self.stack.cli("run", "start", "p", expect=6)
+        self.assertEqual(self.stack.query("SELECT count(*) FROM run"), [(0,)])
 
 
 class S3(DataTest):
@@ -442,6 +464,18 @@ class FanIn(DataTest):
         self.assertTrue(states["to-easy"].endswith("SUCCEEDED") and states["to-careful"].endswith("FAILED"), states)
         self.assertIn("mixed", self.stack.cli("run", "show", "down/latest"))
         self.assertIn("refuses mixed revisions", self.stack.cli("run", "show", "down/latest"))
+
+    def test_one_source_is_the_same_however_it_is_spelled(self):
+        self.stack.commit({"b.cd4ml.yaml": UP.format(name="up-b").replace("data: sales.csv", "data: ./sales.csv"),
+                           "c.cd4ml.yaml": DOWN.replace("data: sales.csv", f"data: 'file://{self.stack.data}/sales.csv'")})
+        self.stack.cli("pipeline", "add", str(self.stack.repo))
+        self.start("up-a")
+        self.start("up-b")
+        self.write("two")
+        # What was made from the first is used with the first.
+        self.assertEqual(self.stack.ask("plan", "down")["materials"]["sales"]["digest"], sha(b"one\n"))
+        self.start("up-b")
+        self.assertEqual(self.stack.ask("plan", "down")["upstream"], {"a": "up-a/1", "b": "up-b/1"})
 
     def test_what_is_live_of_another_pipeline_can_be_read(self):
         reader = "format: 1\npipeline: {}\nmaterials:\n  live: {{pipeline: down, stage: join, output: joined, environment: {}}}\n" \

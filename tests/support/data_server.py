@@ -174,6 +174,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
             self.close_connection = True
+        elif fault == "unchanged":
+            self.answer(304)
         elif fault == "busy":
             self.answer(503, b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>")
         elif fault == "other":
@@ -217,7 +219,7 @@ class DataServer:
         # By beginning of "METHOD key", in the bucket "kept": what happens, how often. A status, cut, reset or silent.
         self.trouble: dict[str, list] = {}
         self.silence = threading.Event()
-        self.faults: dict[str, str] = {}      # By key: cut, endless, busy, other.
+        self.faults: dict[str, str] = {}      # By key: cut, endless, unchanged, busy, other.
         self.requests: list[str] = []
         self.page = 3                         # Objects of a page, so that a small listing has several.
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
