@@ -6,6 +6,7 @@
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
+#include "cd4ml/ports/answer.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cli/text.h"
 
@@ -93,7 +94,7 @@ int Invocation::Fail(const absl::Status& status, const std::vector<Hint>& hints)
   const core::Diagnostics findings = DiagnosticsOf(status);
   for (const core::Diagnostic& finding : findings) err.Write(SafeLines(core::Format(finding)));
   const std::string label = err.Paint("error:", Style::kBad) + " ";
-  if (absl::IsUnavailable(status)) {
+  if (absl::IsUnavailable(status) && !IsAnswer(status)) {
     err.Line(label + "no cd4ml daemon answers at " + SafeLine(server_));
     err.Line("  start one on this machine:   cd4mld");
     err.Line("  or choose a server:          --server or CD4ML_SERVER");

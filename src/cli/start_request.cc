@@ -2,6 +2,7 @@
 #include "cli/start_request.h"
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/ports/answer.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 
@@ -89,7 +90,7 @@ absl::StatusOr<StartRequest> ReadStartRequest(const Invocation& invocation,
 int FailStart(const Invocation& invocation, const absl::Status& status, const Hint& if_not_found,
               const std::string& command, const std::string& key) {
   const int code = invocation.Fail(status, IfNotFound(status, if_not_found));
-  if (absl::IsUnavailable(status) || absl::IsCancelled(status) ||
+  if ((absl::IsUnavailable(status) && !IsAnswer(status)) || absl::IsCancelled(status) ||
       absl::IsDeadlineExceeded(status)) {
     // The request may have arrived: under the same key it starts no second run.
     invocation.Hints({{"Repeat safely", command + " --idempotency-key " + key}});

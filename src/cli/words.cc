@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cd4ml/ports/answer.h"
 #include "cli/text.h"
 
 namespace cd4ml::cli {
@@ -81,7 +82,7 @@ ExitCode ExitCodeOf(const absl::Status& status) {
     case absl::StatusCode::kAborted:
       return kExitConflict;
     case absl::StatusCode::kUnavailable:
-      return kExitUnreachable;
+      return IsAnswer(status) ? kExitFailed : kExitUnreachable;
     case absl::StatusCode::kDeadlineExceeded:
       return kExitTimedOut;
     case absl::StatusCode::kCancelled:

@@ -2,6 +2,7 @@
 #include "rpc/status.h"
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/ports/answer.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 
 namespace cd4ml::rpc {
@@ -30,8 +31,9 @@ absl::Status FromGrpc(const grpc::Status& status,
   const auto code = static_cast<absl::StatusCode>(status.error_code());
   if (const auto found = trailing.find(kDiagnosticsKey); found != trailing.end()) {
     const std::string json(found->second.data(), found->second.size());
-    return WithDiagnosticsJson(absl::Status(code, status.error_message()),
-                               json == "[]" ? "" : json);
+    absl::Status answer(code, status.error_message());
+    if (code == absl::StatusCode::kUnavailable) answer = AsAnswer(answer);
+    return WithDiagnosticsJson(answer, json == "[]" ? "" : json);
   }
   const std::string daemon = "the daemon at " + address;
   if (code == absl::StatusCode::kUnavailable) {

@@ -4,6 +4,7 @@
 
 #include "cd4ml/core/envelope.h"
 #include "cd4ml/core/override.h"
+#include "cd4ml/ports/answer.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cd4ml/ports/log_store.h"
 #include "cli/fake_daemon.h"
@@ -573,6 +574,17 @@ TEST(Errors, NameTheAddressThatDoesNotAnswer) {
             "  start one on this machine:   cd4mld\n"
             "  or choose a server:          --server or CD4ML_SERVER\n"
             "  what the connection said:    connection refused\n");
+}
+
+TEST(Errors, OfWhatTheDaemonCannotReachAreNotThatItIsAway) {
+  FakeWorld world = FullWorld();
+  world.daemon.failure = AsAnswer(absl::UnavailableError("material \"m\": connection refused"));
+
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"run", "start", "cars"}, {"plan", "cars"}}) {
+    const CliResult result = world.Run(words);
+    EXPECT_EQ(result.code, 1);
+    EXPECT_EQ(result.err, "error: material \"m\": connection refused\n");
+  }
 }
 
 TEST(Errors, ShowFindingsOfTheDaemonLikeLint) {

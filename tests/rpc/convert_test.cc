@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/ports/answer.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cd4ml/rpc/json.h"
 #include "rpc/gates.h"
@@ -294,6 +295,18 @@ TEST(Status, NamesTheDaemonThatDoesNotAnswer) {
   EXPECT_EQ(
       Message(status),
       "cannot reach the daemon at 127.0.0.1:7077 (connection refused); is cd4mld running there?");
+}
+
+TEST(Status, TellsAnAnswerFromSilence) {
+  std::string metadata;
+  const grpc::Status wire = ToGrpc(absl::UnavailableError("material \"m\": connection refused"), &metadata);
+
+  const absl::Status answer = FromGrpc(wire, {{kDiagnosticsKey, metadata}}, "here");
+
+  EXPECT_TRUE(IsAnswer(answer));
+  EXPECT_EQ(answer.code(), absl::StatusCode::kUnavailable) << "which says that it may be asked again";
+  EXPECT_EQ(Message(answer), "material \"m\": connection refused");
+  EXPECT_FALSE(IsAnswer(FromGrpc(grpc::Status(grpc::StatusCode::UNAVAILABLE, "connection refused"), {}, "here")));
 }
 
 TEST(DiagnosticPayload, IgnoresWhatIsNoListOfFindings) {
