@@ -89,10 +89,21 @@ void ForEachLeaf(const Value& value, const std::string& prefix, const Visit& vis
   }
 }
 
+// Replaces what a record only has as text (NaN, infinities) by what it is in `now`, where that is written the same.
+void TakeUnrecorded(const Value& now, Value& recorded) {
+  if (recorded.is_map()) {
+    for (auto& [key, member] : std::get<Value::Map>(recorded.data)) {
+      if (const Value* today = now.Find(key)) TakeUnrecorded(*today, member);
+    }
+  } else if (recorded != now && ToJson(recorded) == ToJson(now)) {
+    recorded = now;
+  }
+}
+
 class Resolver {
  public:
-  explicit Resolver(const ParamsSpec& spec) : spec_(spec) {
-    result_.values = Value(Value::Map());
+  explicit Resolver(const ParamsSpec& spec, EffectiveParams begun = {Value(Value::Map()), {}})
+      : spec_(spec), result_(std::move(begun)) {
     for (const ParamSchema& param : spec.schema) schema_.emplace(param.name, &param);
   }
 
@@ -124,6 +135,16 @@ class Resolver {
                      " in its file, " + Described(coerced) + " is not");
     }
     Set(name, std::move(coerced), "trigger");
+  }
+
+  void AddOverrides(const std::map<std::string, Value>& overrides, std::string_view lane) {
+    if (spec_.experiment_only && !overrides.empty() && lane != "experiment") {
+      Problem(
+          "only the experiment lane may have other parameters than the files, this is lane \"" +
+          std::string(lane) + "\"");
+    } else {
+      for (const auto& [name, value] : overrides) AddOverride(name, value);
+    }
   }
 
   // A parameter of the schema must have a value, and one that fits.
@@ -221,13 +242,16 @@ absl::StatusOr<EffectiveParams> ResolveParams(
   Resolver resolver(spec);
   resolver.AddDefaults();
   for (const auto& [file, values] : files) resolver.AddFile(file, values);
-  if (spec.experiment_only && !overrides.empty() && lane != "experiment") {
-    resolver.Problem(
-        "only the experiment lane may have other parameters than the files, this is lane \"" +
-        std::string(lane) + "\"");
-  } else {
-    for (const auto& [name, value] : overrides) resolver.AddOverride(name, value);
-  }
+  resolver.AddOverrides(overrides, lane);
+  resolver.CheckAll();
+  return resolver.Finish();
+}
+
+absl::StatusOr<EffectiveParams> ChangeParams(const ParamsSpec& spec, EffectiveParams before, const Value& now,
+                                             const std::map<std::string, Value>& overrides, std::string_view lane) {
+  TakeUnrecorded(now, before.values);
+  Resolver resolver(spec, std::move(before));
+  resolver.AddOverrides(overrides, lane);
   resolver.CheckAll();
   return resolver.Finish();
 }

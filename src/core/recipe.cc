@@ -17,21 +17,12 @@ const std::set<std::string, std::less<>> kWithoutInfluence = {
 
 std::string DigestOf(const Value& value) { return Sha256(ToJson(value)).hex(); }
 
-// A parameter or sub-tree that is not there is an absence that counts.
-Value ChosenParams(const StageSpec& stage, const Value& params) {
-  // What a cell has of its own counts, whatever the stage says that it depends on.
-  Value::Map chosen(stage.cell_params.begin(), stage.cell_params.end());
-  if (stage.params.empty()) {
-    if (chosen.empty()) return params;
-    Value all = params;
-    for (const auto& [name, value] : chosen) SetPath(all, name, value);
-    return all;
-  }
-  for (const std::string& name : stage.params) {
-    const Value* value = params.FindPath(name);
-    chosen[name] = value == nullptr ? Value() : *value;
-  }
-  return chosen;
+Value ToValue(const CsvFormat& csv) {
+  Value::Map columns(csv.columns.begin(), csv.columns.end());
+  return Value::Map{{"encoding", csv.encoding},
+                    {"delimiter", csv.delimiter},
+                    {"header", csv.header ? Value(*csv.header) : Value()},
+                    {"columns", std::move(columns)}};
 }
 
 // A rule that looks at the time may find something else in the same data.
@@ -43,6 +34,23 @@ bool IsReusable(const StageSpec& stage) {
   if (stage.matrix || stage.cache.never || stage.kind == StageKind::kDeploy || stage.kind == StageKind::kMonitor) return false;
   if (std::any_of(stage.rules.begin(), stage.rules.end(), IsJudgedAnew)) return false;
   return !stage.outputs.empty() || !stage.rules.empty() || stage.verdict.has_value();
+}
+
+Value ChosenParams(const StageSpec& stage, const Value& params) {
+  // What a cell has of its own counts, whatever the stage says that it depends on.
+  Value::Map chosen(stage.cell_params.begin(), stage.cell_params.end());
+  if (stage.params.empty()) {
+    if (chosen.empty()) return params;
+    Value all = params;
+    for (const auto& [name, value] : chosen) SetPath(all, name, value);
+    return all;
+  }
+  // A parameter or sub-tree that is not there is an absence that counts.
+  for (const std::string& name : stage.params) {
+    const Value* value = params.FindPath(name);
+    chosen[name] = value == nullptr ? Value() : *value;
+  }
+  return chosen;
 }
 
 Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,
@@ -58,14 +66,30 @@ Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::s
   return {{"definition", DigestOf(own)}, {"code", code}, {"params", DigestOf(ChosenParams(stage, params))}, {"runtime", runtime}};
 }
 
+Recipe RecipeOfMaterials(const PipelineSpec& pipeline, const StageSpec& stage) {
+  Recipe recipe;
+  for (const std::string& reference : ReferencesOf(stage)) {
+    const MaterialSpec* material = pipeline.FindMaterial(reference);
+    if (material == nullptr) continue;
+    if (material->csv && IsGate(stage.kind)) recipe["csv of " + reference] = DigestOf(ToValue(*material->csv));
+    const bool is_placed = std::any_of(stage.inputs.begin(), stage.inputs.end(), [&](const InputSpec& input) {
+      return input.from == reference && input.at.empty();
+    });
+    if (is_placed && !material->at.empty()) recipe["place of " + reference] = material->at;
+  }
+  return recipe;
+}
+
 Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::map<std::string, std::string>& compared) {
   Recipe recipe = stage.plan.recipe;
   for (const std::string& reference : stage.plan.references) {
     const std::optional<Version> version = FindVersion(run, reference);
     recipe["input " + reference] = version.has_value() ? version->artifact.digest.hex() : "";
-    // The segments that qualify travel with the profile: other ones may qualify in the same data.
     const ProducedOutput* output = FindOutput(run, reference);
-    if (output != nullptr && output->profile.has_value()) recipe["profile of " + reference] = output->profile->digest.hex();
+    if (output == nullptr) continue;
+    recipe["place of " + reference] = output->path;
+    // The segments that qualify travel with the profile: other ones may qualify in the same data.
+    if (output->profile.has_value()) recipe["profile of " + reference] = output->profile->digest.hex();
   }
   recipe.insert(compared.begin(), compared.end());
   return recipe;

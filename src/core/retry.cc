@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/recipe.h"
 
 namespace cd4ml::core {
 namespace {
@@ -99,12 +100,7 @@ absl::StatusOr<RetrySelection> SelectOnly(const Run& ended, const std::vector<St
 std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now) {
   std::set<std::string> changed;
   for (const StageSpec& stage : spec.stages) {
-    const bool differs = std::any_of(stage.params.begin(), stage.params.end(), [&](const std::string& name) {
-      const Value* then = before.FindPath(name);
-      const Value* today = now.FindPath(name);
-      return (then == nullptr ? Value() : *then) != (today == nullptr ? Value() : *today);
-    });
-    if (differs) changed.insert(stage.name);
+    if (ChosenParams(stage, before) != ChosenParams(stage, now)) changed.insert(stage.name);
   }
   return changed;
 }

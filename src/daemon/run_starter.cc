@@ -72,6 +72,12 @@ const Value* FindDefinition(const Value* stages, const core::StageSpec& stage) {
   return cells == nullptr ? nullptr : cells->Find(std::string_view(stage.name).substr(stage.cell_of.size() + 1));
 }
 
+// Returns what the stage runs in, as its recipe has it.
+std::string RuntimeText(const core::PipelineSpec& pipeline, const core::StageSpec& stage) {
+  const core::RuntimeSpec& runtime = core::RuntimeOf(pipeline, stage);
+  return runtime.is_pinned() ? core::RuntimeDigest(runtime, pipeline.files).hex() : "host";
+}
+
 // Reads all bytes of a blob, which verifies them.
 absl::Status CheckBlob(BlobStore& blobs, const Digest& digest) {
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<BlobReader> reader, blobs.Open(digest, 0));
@@ -206,7 +212,8 @@ void RunStarter::CheckContracts(SourceRepo& repo, const std::string& commit, con
 }
 
 absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, const Source& source,
-                                                             const StartRequest& request) const {
+                                                             const StartRequest& request,
+                                                             const core::Run* retried) const {
   std::vector<std::pair<std::string, Value>> files;
   for (const std::string& file : source.draft.params.files) {
     CD4ML_ASSIGN_OR_RETURN(const std::string text, repo.ReadFile(source.commit.id, file, kFileSizeMax));
@@ -215,7 +222,14 @@ absl::StatusOr<core::EffectiveParams> RunStarter::ReadParams(SourceRepo& repo, c
   }
   std::map<std::string, Value> overrides;
   for (const auto& [name, text] : request.params) overrides[name] = core::ParseParamText(text);
-  absl::StatusOr<core::EffectiveParams> params = core::ResolveParams(source.draft.params, files, overrides, request.lane);
+  const core::ParamsSpec& spec = source.draft.params;
+  absl::StatusOr<core::EffectiveParams> params =
+      core::ResolveParams(spec, files, retried != nullptr ? std::map<std::string, Value>() : overrides, request.lane);
+  if (retried != nullptr) {
+    // What a trigger gave then may be all of a parameter, or what no file holds.
+    const Value now = params.ok() ? params->values : Value();
+    params = core::ChangeParams(spec, {retried->pins.params, retried->pins.param_sources}, now, overrides, request.lane);
+  }
   if (params.ok()) CD4ML_RETURN_IF_ERROR(core::CheckCells(source.draft, params->values, overrides));
   return params;
 }
@@ -285,10 +299,9 @@ absl::Status RunStarter::BeginRecipes(SourceRepo& repo, const ParsedPipeline& pa
     Value whole = *definition;
     const Value* rules = required == nullptr ? nullptr : required->Find(plan.name);
     if (rules != nullptr) SetPath(whole, "required", *rules);
-    const core::RuntimeSpec& runtime = core::RuntimeOf(parsed.spec, stage);
     plan.recipe =
-        core::BeginRecipe(stage, whole, known->second, run.pins.params,
-                          runtime.is_pinned() ? core::RuntimeDigest(runtime, parsed.spec.files).hex() : "host");
+        core::BeginRecipe(stage, whole, known->second, run.pins.params, RuntimeText(parsed.spec, stage));
+    plan.recipe.merge(core::RecipeOfMaterials(parsed.spec, stage));
     plan.reuse = reuses;
   }
   return absl::OkStatus();
@@ -365,6 +378,31 @@ absl::StatusOr<std::set<std::string>> RunStarter::GatesOfOtherRules(const core::
   return gates;
 }
 
+absl::StatusOr<std::set<std::string>> RunStarter::StagesOfOtherDefinitions(const core::Run& ended,
+                                                                           const core::PipelineSpec& spec,
+                                                                           const core::Pins& now) const {
+  CD4ML_ASSIGN_OR_RETURN(const std::string then_text, ReadBlob(ports_.blobs, ended.pins.definition, kDefinitionSizeMax));
+  CD4ML_ASSIGN_OR_RETURN(const std::string now_text, ReadBlob(ports_.blobs, now.definition, kDefinitionSizeMax));
+  CD4ML_ASSIGN_OR_RETURN(const Value then_value, ParseJson(then_text));
+  CD4ML_ASSIGN_OR_RETURN(const Value now_value, ParseJson(now_text));
+  const ParsedPipeline then = ports_.parser.Parse(then_text, ended.pins.file, nullptr);
+  const auto recipe = [](const core::PipelineSpec& pipeline, const Value& expanded, const core::StageSpec& stage) {
+    const Value* definition = FindDefinition(expanded.Find("stages"), stage);
+    core::Recipe made = core::BeginRecipe(stage, definition == nullptr ? Value() : *definition, "", Value(),
+                                          RuntimeText(pipeline, stage));
+    made.merge(core::RecipeOfMaterials(pipeline, stage));
+    return made;
+  };
+  std::set<std::string> others;
+  for (const core::StageSpec& stage : spec.stages) {
+    const core::StageSpec* before = then.spec.FindStage(stage.name);
+    if (before == nullptr || recipe(then.spec, then_value, *before) != recipe(spec, now_value, stage)) {
+      others.insert(stage.name);
+    }
+  }
+  return others;
+}
+
 absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request, const core::Run& ended) const {
   StartRequest start;
   start.pipeline = ended.pipeline;
@@ -374,11 +412,7 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   start.by = request.by;
   start.key = request.key;
   start.priority = request.priority.value_or(ended.priority);
-  for (const auto& [name, source] : ended.pins.param_sources) {
-    const Value* value = ended.pins.params.FindPath(name);
-    if (source == "trigger" && value != nullptr) start.params[name] = ToText(*value);
-  }
-  for (const auto& [name, text] : request.params) start.params[name] = text;
+  start.params = request.params;  // Everything else is as it was.
   PipelineRecord pipeline;
   pipeline.name = ended.pipeline;
   pipeline.repo = ended.pins.repo;
@@ -390,6 +424,11 @@ absl::StatusOr<PreparedRun> RunStarter::PrepareRetry(const RetryRequest& request
   auto others = core::StagesOfOtherParams(prepared.spec, ended.pins.params, run.pins.params);
   CD4ML_ASSIGN_OR_RETURN(const std::set<std::string> gates, GatesOfOtherRules(ended, run.pins));
   others.insert(gates.begin(), gates.end());
+  if (!request.params.empty()) {
+    // Expressions take parameters into a definition that no `params` names.
+    CD4ML_ASSIGN_OR_RETURN(const std::set<std::string> told, StagesOfOtherDefinitions(ended, prepared.spec, run.pins));
+    others.insert(told.begin(), told.end());
+  }
   // What passed only because of an override is judged anew: the override may not be in force any more.
   for (const core::StageRun& stage : ended.stages) {
     const core::Outcome* result = stage.result();
@@ -476,10 +515,10 @@ absl::Status RunStarter::CheckData(SourceRepo& repo, const core::Run& ended, con
 
 absl::StatusOr<RunStarter::Draft> RunStarter::ReadDraft(SourceRepo& repo, const PipelineRecord& pipeline,
                                                         const StartRequest& request, core::TriggerKind trigger,
-                                                        PipelineRecord* broken) const {
+                                                        PipelineRecord* broken, const core::Run* retried) const {
   Draft draft{.is_newest = request.ref.empty()};
   CD4ML_ASSIGN_OR_RETURN(draft.source, ReadDefinition(repo, pipeline, request.ref, broken));
-  CD4ML_ASSIGN_OR_RETURN(draft.params, ReadParams(repo, draft.source, request));
+  CD4ML_ASSIGN_OR_RETURN(draft.params, ReadParams(repo, draft.source, request, retried));
   const core::Scope scope = core::ScopeOfRun(draft.params.values, request.lane, trigger);
   draft.parsed = ports_.parser.Parse(draft.source.text, pipeline.file, &scope);
   if (core::HasErrors(draft.parsed.diagnostics)) {
@@ -493,7 +532,7 @@ absl::StatusOr<RunStarter::Draft> RunStarter::ReadDraft(SourceRepo& repo, const 
 absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
                                  core::TriggerKind trigger, PipelineRecord* broken, const core::Run* retried,
                                  Draft& draft, core::Pins& pins) const {
-  CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, request, trigger, broken));
+  CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, request, trigger, broken, retried));
   if (retried != nullptr) {
     pins.materials = SameMaterials(*retried, draft.parsed.spec);
     pins.mixed = retried->pins.mixed;
@@ -510,7 +549,7 @@ absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipelin
     // The others were made from an older commit: so is this run, with what its definition said then.
     StartRequest then = request;
     then.ref = commit->second;
-    CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, then, trigger, nullptr));
+    CD4ML_ASSIGN_OR_RETURN(draft, ReadDraft(repo, pipeline, then, trigger, nullptr, retried));
     fixed[key] = commit->second;
     CD4ML_ASSIGN_OR_RETURN(resolved, upstream_.Resolve(draft.parsed.spec, pins.materials, fixed));
   }

@@ -55,7 +55,7 @@ class RunStarter {
     bool is_newest = false;          // Of the registered branch.
   };
   absl::StatusOr<Draft> ReadDraft(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
-                                  core::TriggerKind trigger, PipelineRecord* broken) const;
+                                  core::TriggerKind trigger, PipelineRecord* broken, const core::Run* retried) const;
   // The one set of revisions that a run gets, whoever asked for it: `draft` and `pins` hold code and data that belong
   // together with what other pipelines made, or say that they do not.
   absl::Status Resolve(SourceRepo& repo, const PipelineRecord& pipeline, const StartRequest& request,
@@ -66,8 +66,9 @@ class RunStarter {
   // Adds what is wrong with the contracts of a commit that the definition names.
   void CheckContracts(SourceRepo& repo, const std::string& commit, const std::string& text, const std::string& file,
                       ParsedPipeline& parsed) const;
+  // Those of `retried`, if there is one, but for what the request says.
   absl::StatusOr<core::EffectiveParams> ReadParams(SourceRepo& repo, const Source& source,
-                                                   const StartRequest& request) const;
+                                                   const StartRequest& request, const core::Run* retried) const;
   // What `pinned` holds is taken from there; everything else is read.
   absl::StatusOr<std::map<std::string, core::Version>> PinMaterials(
       const core::PipelineSpec& spec, const DataContext& context,
@@ -80,6 +81,9 @@ class RunStarter {
   absl::Status Require(const core::GatePolicies& policies, const std::string& text, ParsedPipeline& parsed) const;
   // Returns the gates that other rules are demanded of now than when `ended` was started: their results do not count.
   absl::StatusOr<std::set<std::string>> GatesOfOtherRules(const core::Run& ended, const core::Pins& now) const;
+  // Returns the stages of `spec`, of which `now` keeps the definition, that say something else than in `ended`.
+  absl::StatusOr<std::set<std::string>> StagesOfOtherDefinitions(const core::Run& ended, const core::PipelineSpec& spec,
+                                                                 const core::Pins& now) const;
   // Notes what determines the stages' results as far as it is known; with `reuses` false none is taken over.
   absl::Status BeginRecipes(SourceRepo& repo, const ParsedPipeline& parsed, bool reuses, core::StartRun& run) const;
   absl::Status CheckRecord(const core::Run& ended) const;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::core {
@@ -184,6 +186,30 @@ TEST(ParamText, GivesTypesOnlyWhereNothingIsLost) {
   EXPECT_EQ(ParseParamText("1.10"), Value("1.10"));
   EXPECT_EQ(ParseParamText("nan"), Value("nan"));
   EXPECT_EQ(ParseParamText("99999999999999999999999"), Value("99999999999999999999999"));
+}
+
+TEST(Params, OfARetryAreThoseOfTheRunButForWhatIsAskedFor) {
+  ParamsSpec spec;
+  spec.experiment_only = true;
+  // All of `train` was given, the file's train.b with it went; `none` was NaN, which no record has as a number.
+  const EffectiveParams before = {Json(R"({"train": {"a": 5}, "none": "NaN", "word": "NaN", "rate": 2.0})"),
+                                  {{"train.a", "trigger"}, {"none", "p.yaml"}, {"word", "trigger"}, {"rate", "p.yaml"}}};
+  const Value now = Value::Map{
+      {"train", Value::Map{{"a", 1}, {"b", 2}}}, {"none", std::nan("")}, {"word", "x"}, {"rate", 3.0}};
+
+  const auto same = ChangeParams(spec, before, now, {}, "production");
+  ASSERT_TRUE(same.ok()) << same.status();
+  EXPECT_EQ(ToJson(same->values), ToJson(before.values));
+  EXPECT_EQ(same->sources, before.sources);
+
+  const auto other = ChangeParams(spec, before, now, {{"none", Value("0.5")}, {"rate", Value(4)}}, "experiment");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(ToJson(other->values), R"({"none":0.5,"rate":4.0,"train":{"a":5},"word":"NaN"})");
+  EXPECT_EQ(other->sources.at("rate"), "trigger");
+
+  EXPECT_THAT(Message(ChangeParams(spec, before, now, {{"rate", Value(4)}}, "production").status()), HasSubstr("experiment"));
+  EXPECT_THAT(Message(ChangeParams(spec, before, now, {{"train.b", Value(4)}}, "experiment").status()),
+              HasSubstr("unknown parameter \"train.b\""));
 }
 
 }  // namespace

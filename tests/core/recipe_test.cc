@@ -58,6 +58,32 @@ TEST(Recipe, CountsOnlyTheParametersThatAStageAsksFor) {
   EXPECT_NE(Of("{}", R"({"a": null})", {"b"}), Of("{}", R"({"b": 0})", {"b"}));
 }
 
+TEST(Recipe, CountsHowAMaterialIsReadAndWhereItLies) {
+  StageSpec gate;
+  gate.kind = StageKind::kDataGate;
+  gate.inputs.push_back({.name = "in", .from = "rows"});
+  PipelineSpec pipeline;
+  pipeline.materials.push_back({.name = "rows", .location = "rows.csv"});
+  pipeline.materials.push_back({.name = "other", .csv = CsvFormat{.delimiter = ";"}, .at = "other.csv"});
+  const auto of = [&] { return RecipeOfMaterials(pipeline, gate); };
+  EXPECT_EQ(of(), Recipe()) << "nothing is said of it, and the others are not read";
+
+  pipeline.materials[0].csv = CsvFormat();
+  const Recipe plain = of();
+  EXPECT_EQ(ChangedParts({}, plain), std::vector<std::string>{"csv of rows"});
+  for (const CsvFormat& csv : {CsvFormat{.encoding = "latin-1"}, CsvFormat{.delimiter = ";"}, CsvFormat{.header = false},
+                               CsvFormat{.columns = {{"price", "text"}}}}) {
+    pipeline.materials[0].csv = csv;
+    EXPECT_NE(of(), plain);
+  }
+  gate.kind = StageKind::kTrain;
+  EXPECT_EQ(of(), Recipe()) << "its command is told nothing of it";
+  pipeline.materials[0].at = "raw.csv";
+  EXPECT_EQ(of(), (Recipe{{"place of rows", "raw.csv"}}));
+  gate.inputs[0].at = "here.csv";
+  EXPECT_EQ(of(), Recipe()) << "the stage's own definition says where";
+}
+
 TEST(Recipe, IsNotForWhatActsOnTheWorldOrLeavesNothing) {
   StageSpec stage = Train();
   EXPECT_TRUE(IsReusable(stage));
@@ -132,6 +158,7 @@ TEST(Recipe, NamesInputsByContentAndWhatAGateIsComparedWith) {
   run.FindStage("train")->carried = Result();
   const Recipe gate = CompleteRecipe(run, *run.FindStage("gate"), {{"champion", "champ"}, {"baseline last_passed", "a"}});
   EXPECT_EQ(gate.at("input train.model"), Sha256("model").hex());
+  EXPECT_EQ(gate.at("place of train.model"), "m");
   EXPECT_EQ(gate.at("champion"), "champ");
   EXPECT_FALSE(gate.contains("profile of train.model"));
   run.FindStage("train")->carried->outcome.outputs[0].profile = ArtifactRef{.digest = Sha256("profile")};

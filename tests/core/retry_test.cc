@@ -93,16 +93,18 @@ TEST(SelectForRetry, WhatHasOtherParametersNowIsNotTakenOverAndNeitherIsWhatCome
             "--from clean");
 }
 
-TEST(SelectForRetry, AStageThatSaysWhatItDependsOnHasOtherParametersWhenOneOfTheseIsAnother) {
+TEST(SelectForRetry, AStageHasOtherParametersWhenOneThatItNamesIsAnotherAndAnyIfItNamesNone) {
   PipelineSpec spec;
-  spec.stages.resize(3);
+  spec.stages.resize(5);
   spec.stages[0] = {.name = "depth", .params = {"train.depth"}};
   spec.stages[1] = {.name = "seed", .params = {"seed"}};
-  spec.stages[2] = {.name = "unknown"};
+  spec.stages[2] = {.name = "all"};
+  spec.stages[3] = {.name = "cell", .cell_params = {{"train.depth", 8}}};
+  spec.stages[4] = {.name = "tree", .params = {"train"}};
   const Value before = Value::Map{{"train", Value::Map{{"depth", 3}}}};
   const Value now = Value::Map{{"train", Value::Map{{"depth", 4}}}};
 
-  EXPECT_EQ(StagesOfOtherParams(spec, before, now), Set{"depth"});
+  EXPECT_EQ(StagesOfOtherParams(spec, before, now), (Set{"depth", "all", "tree"})) << "a cell has its own depth";
   EXPECT_EQ(StagesOfOtherParams(spec, before, before), Set{});
 }
 

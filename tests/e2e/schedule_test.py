@@ -20,6 +20,7 @@ pipeline: p
 params: {{file: params.yaml}}
 stages:
   a:
+    params: [other]
     run: echo a >> {dir}/starts; echo made by a > a.txt
     outputs: {{out: {{path: a.txt}}}}
   b:
@@ -186,7 +187,7 @@ class Retries(ScheduleTest):
     def setUp(self):
         super().setUp()
         self.stack.start_agent()
-        self.stack.commit({"params.yaml": 'good: "no"\n'})
+        self.stack.commit({"params.yaml": 'good: "no"\nother: 1\n'})
         self.register(STEPS)
         self.stack.cli("run", "start", "p", "--wait", expect=10)
         self.before = self.show("p/1")

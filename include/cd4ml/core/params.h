@@ -29,6 +29,12 @@ absl::StatusOr<EffectiveParams> ResolveParams(
     const ParamsSpec& spec, const std::vector<std::pair<std::string, Value>>& files,
     const std::map<std::string, Value>& overrides, std::string_view lane);
 
+// Returns the parameters that an ended run had, `before` as its record says them, but for `overrides`, which are read and
+// checked as above. `now` is what the files and the schema say: a record has no numbers that are none, so those are taken
+// from there.
+absl::StatusOr<EffectiveParams> ChangeParams(const ParamsSpec& spec, EffectiveParams before, const Value& now,
+                                             const std::map<std::string, Value>& overrides, std::string_view lane);
+
 // Returns the value that a person means by `text`: true, false, null, numbers and JSON lists, maps
 // and texts as such, everything else as text. A number that would not be written back the same
 // (1.10) stays text; ResolveParams makes it a number where one is wanted.

@@ -20,8 +20,16 @@ bool IsReusable(const StageSpec& stage);
 Recipe BeginRecipe(const StageSpec& stage, const Value& definition, const std::string& code, const Value& params,
                    const std::string& runtime);
 
-// Returns the whole recipe, once everything that the stage reads is there: each input by its content, and `compared`,
-// what a gate judges by beside its inputs: "champion", "baseline last_passed", "overrides", by content.
+// Returns what the materials say of how the stage finds them, so far as it is not their default: "place of NAME" where the
+// stage does not say it itself, and of a gate, whose rules cd4ml reads tables for, "csv of NAME".
+Recipe RecipeOfMaterials(const PipelineSpec& pipeline, const StageSpec& stage);
+
+// Returns the parameters that the stage depends on: those that it names, or all, and a cell's own.
+Value ChosenParams(const StageSpec& stage, const Value& params);
+
+// Returns the whole recipe, once everything that the stage reads is there: each input by its content and the place where
+// its stage wrote it, and `compared`, what a gate judges by beside its inputs: "champion", "baseline last_passed",
+// "overrides", by content.
 Recipe CompleteRecipe(const Run& run, const StageRun& stage, const std::map<std::string, std::string>& compared);
 
 Digest KeyOf(const Recipe& recipe);

@@ -18,8 +18,7 @@ enum class RetryScope {
   kOnly,      // One stage alone, with the results that it needs.
 };
 
-// Returns the stages that say that they depend on a parameter which is not what it was. What a stage without `params`
-// depends on is unknown.
+// Returns the stages that depend on a parameter which is not what it was: one that they name in `params`, or any.
 std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now);
 
 struct RetrySelection {
