@@ -75,16 +75,101 @@ Value ParamScalar(const Node& node) {
   return number.is_number() ? number : value;
 }
 
-Value Convert(const Node& node, core::Diagnostics& findings) {
+// PyYAML takes a float only with a point, and an exponent only with a sign.
+std::string NumberText(double number) {
+  if (std::isnan(number)) return ".nan";
+  if (std::isinf(number)) return number > 0 ? ".inf" : "-.inf";
+  std::string text = ToJson(Value(number));
+  const size_t exponent = text.find('e');
+  if (exponent == std::string::npos) return text;
+  if (text[exponent + 1] != '-' && text[exponent + 1] != '+') text.insert(exponent + 1, "+");
+  if (text.find('.') == std::string::npos) text.insert(exponent, ".0");
+  return text;
+}
+
+constexpr std::string_view kDecimal = "0123456789", kGrouped = "0123456789_";
+
+// Removes what `text` begins with of `characters`; returns how much.
+size_t Skip(std::string_view& text, std::string_view characters, size_t most = std::string_view::npos) {
+  const size_t count = std::min({text.find_first_not_of(characters), text.size(), most});
+  text.remove_prefix(count);
+  return count;
+}
+
+bool SkipExponent(std::string_view& text, bool is_signed) {
+  return Skip(text, "eE", 1) == 1 && (Skip(text, "+-", 1) == 1 || !is_signed) && Skip(text, kDecimal) > 0;
+}
+
+// Returns whether every reader takes `text` for the same number: 12, -0.5, .5, 1., 1.0e-3.
+bool IsPlainNumber(std::string_view text) {
+  const bool is_signed = Skip(text, "+-", 1) == 1, has_zero = text.starts_with('0');
+  const size_t whole = Skip(text, kDecimal);
+  if ((has_zero && whole > 1) || (whole == 0 && is_signed)) return false;   // PyYAML takes -.5 for text.
+  if (text.empty()) return whole > 0;
+  if (Skip(text, ".", 1) == 0 || (Skip(text, kDecimal) == 0 && whole == 0)) return false;
+  return text.empty() || (SkipExponent(text, /*is_signed=*/true) && text.empty());
+}
+
+// Returns whether some reader of YAML 1.1 or 1.2 takes `text` for a number: also 1e3, 0x1F, 010, 1_000, and 1:30 for 90.
+bool IsSomeNumber(std::string_view text) {
+  Skip(text, "+-", 1);
+  for (const auto& [prefix, digits] : {std::pair("0b", "01_"), std::pair("0o", "01234567_"),
+                                       std::pair("0x", "0123456789abcdefABCDEF_")}) {
+    if (text.starts_with(prefix) && text.size() > 2) return text.find_first_not_of(digits, 2) == std::string_view::npos;
+  }
+  const size_t first = text.starts_with('.') ? 1 : 0;
+  if (text.size() == first || kDecimal.find(text[first]) == std::string_view::npos) return false;
+  const bool has_zero = text.starts_with('0');
+  Skip(text, kGrouped);
+  bool is_sixties = false;
+  while (text.starts_with(':')) {
+    text.remove_prefix(1);
+    const bool is_two = text.size() > 1 && kDecimal.find(text[1]) != std::string_view::npos;
+    if ((is_two && text[0] > '5') || Skip(text, kDecimal, 2) == 0) return false;
+    is_sixties = true;
+  }
+  if (text.empty()) return !is_sixties || !has_zero;
+  const bool has_point = Skip(text, ".", 1) == 1;
+  if (is_sixties && !has_point) return false;
+  if (has_point) Skip(text, kGrouped);
+  return text.empty() || (!is_sixties && SkipExponent(text, /*is_signed=*/false) && text.empty());
+}
+
+// Returns whether YAML 1.1 takes `text` for a date or a time: 2024-01-01, 2024-1-1 10:00:00Z.
+bool IsSomeTime(std::string_view text) {
+  if (Skip(text, kDecimal) != 4 || Skip(text, "-", 1) == 0) return false;
+  const size_t month = Skip(text, kDecimal);
+  if (month < 1 || month > 2 || Skip(text, "-", 1) == 0) return false;
+  const size_t day = Skip(text, kDecimal);
+  if (day < 1 || day > 2) return false;
+  if (text.empty()) return month == 2 && day == 2;
+  if (Skip(text, "Tt", 1) == 0 && Skip(text, " \t") == 0) return false;
+  return !text.empty() && kDecimal.find(text[0]) != std::string_view::npos && text.find(':') != std::string_view::npos &&
+         text.find_first_not_of("0123456789:.+-Z \t") == std::string_view::npos;
+}
+
+// Returns what to write in place of a scalar that is another value to a program that reads YAML than to the record; "" for
+// any other.
+std::string Misread(const Node& node, const Value& value) {
+  if (node.kind != Node::Kind::kPlain || SpecialNumber(node.text)) return "";
+  const auto* number = std::get_if<double>(&value.data);
+  const bool is_whole = node.text.find_first_of(".eE") == std::string_view::npos;
+  if (value.is_number() && IsPlainNumber(node.text) && !(number != nullptr && is_whole)) return "";
+  if (!value.is_number() && !IsSomeNumber(node.text) && !IsSomeTime(node.text)) return "";
+  if (number == nullptr || is_whole || !std::isfinite(*number)) return "put it in quotes, or write a plain number";
+  return "write " + NumberText(*number) + ", or put it in quotes";
+}
+
+Value Convert(const Node& node, bool is_for_programs, core::Diagnostics& findings) {
   if (node.is_list()) {
     Value::List list;
-    for (const Node& child : node.children) list.push_back(Convert(child, findings));
+    for (const Node& child : node.children) list.push_back(Convert(child, is_for_programs, findings));
     return list;
   }
   if (node.is_map()) {
     Value::Map map;
     for (size_t i = 0; i < node.member_count(); ++i) {
-      map.emplace(std::string(node.key(i).text), Convert(node.value(i), findings));
+      map.emplace(std::string(node.key(i).text), Convert(node.value(i), is_for_programs, findings));
     }
     return map;
   }
@@ -94,7 +179,14 @@ Value Convert(const Node& node, core::Diagnostics& findings) {
         std::string(node.text) + " is text to some readers of YAML and not to others", "",
         "write true, false or null, or put it in quotes"));
   }
-  return ParamScalar(node);
+  Value value = ParamScalar(node);
+  const std::string instead = is_for_programs ? Misread(node, value) : "";
+  if (!instead.empty() && findings.size() < kFindingsMax) {
+    findings.push_back(core::MakeError(code::kAmbiguous, node.place,
+                                       std::string(node.text.substr(0, 60)) +
+                                           " is not the same to all readers of YAML", instead));
+  }
+  return value;
 }
 
 absl::Status ToStatus(std::string_view text, std::string_view file, core::Diagnostics findings) {
@@ -105,14 +197,19 @@ absl::Status ToStatus(std::string_view text, std::string_view file, core::Diagno
   return absl::InvalidArgumentError(message);
 }
 
-absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file) {
-  Tree tree = LoadTree(text);
-  // A file of comments only holds no parameters, and that is no mistake.
+// A file of comments only holds no parameters, and that is no mistake.
+bool IsWithoutParams(const Tree& tree) {
   const bool is_empty = tree.findings.size() == 1 && tree.findings[0].code == code::kEmptyFile;
-  if (is_empty || (tree.findings.empty() && tree.root.is_null())) return Value(Value::Map());
+  return is_empty || (tree.findings.empty() && tree.root.is_null());
+}
+
+// With `is_for_programs` whatever other readers of YAML read differently is refused.
+absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file, bool is_for_programs) {
+  Tree tree = LoadTree(text);
+  if (IsWithoutParams(tree)) return Value(Value::Map());
   if (!tree.findings.empty()) return ToStatus(text, file, std::move(tree.findings));
   core::Diagnostics findings;
-  Value value = Convert(tree.root, findings);
+  Value value = Convert(tree.root, is_for_programs, findings);
   if (!findings.empty()) return ToStatus(text, file, std::move(findings));
   return value;
 }
@@ -128,18 +225,6 @@ std::string DottedKey(const Value& value) {
 }
 
 // --- writing ---
-
-// PyYAML takes a float only with a point, and an exponent only with a sign.
-std::string NumberText(double number) {
-  if (std::isnan(number)) return ".nan";
-  if (std::isinf(number)) return number > 0 ? ".inf" : "-.inf";
-  std::string text = ToJson(Value(number));
-  const size_t exponent = text.find('e');
-  if (exponent == std::string::npos) return text;
-  if (text[exponent + 1] != '-' && text[exponent + 1] != '+') text.insert(exponent + 1, "+");
-  if (text.find('.') == std::string::npos) text.insert(exponent, ".0");
-  return text;
-}
 
 // JSON's text is YAML's too, but for characters that YAML takes for line breaks or for none at all.
 std::string QuotedText(const std::string& text) {
@@ -203,20 +288,53 @@ void Append(const Value& value, size_t indent, std::string& out) {
   }
 }
 
-// --- editing: the file as people wrote it, with other scalars ---
+// --- editing: the file as people wrote it, with other scalars and what it lacks ---
 
 struct Edit {
   core::Place place;
   std::string text;
 };
 
-// Notes which scalars have to change. Returns false when more than scalars differs.
+int LastLine(const Node& node) {
+  int line = node.place.line;
+  for (const Node& child : node.children) line = std::max(line, LastLine(child));
+  return line;
+}
+
+// Notes where the members that a map of the file lacks are to be added. Returns false when they cannot be.
+bool AddMembers(const Node& map, const Value::Map& members, Format format, std::vector<Edit>& edits) {
+  if (map.member_count() == 0) return false;
+  const core::Place& first = map.key(0).place;
+  std::string text;
+  if (map.place.line == first.line && map.place.column == first.column) {   // Nothing goes before the first key.
+    const size_t indent = static_cast<size_t>(first.column) - 1;
+    Append(Value(members), indent, text);
+    if (indent > 0) text.erase(0, 1);
+    edits.push_back({{LastLine(map) + 1, 1, 0}, std::move(text)});
+    return true;
+  }
+  const Node& last = map.value(map.member_count() - 1);
+  if (!last.is_scalar()) return false;
+  for (const auto& [key, value] : members) {
+    text += ", " + (format == Format::kJson ? ToJson(Value(key)) : KeyText(key)) + ": " +
+            (Nests(value) ? ToJson(value) : ScalarText(value, format));
+  }
+  edits.push_back({{last.place.line, last.place.column + last.place.length, 0}, std::move(text)});
+  return true;
+}
+
+// Notes which scalars have to change, and what has to be added. Returns false when more than that differs.
 bool FindEdits(const Node& node, const Value& wanted, Format format, std::vector<Edit>& edits) {
   if (node.is_map()) {
-    if (!wanted.is_map() || wanted.map().size() != node.member_count()) return false;
+    if (!wanted.is_map()) return false;
+    Value::Map added = wanted.map();
     for (size_t i = 0; i < node.member_count(); ++i) {
-      const Value* member = wanted.Find(node.key(i).text);
-      if (member == nullptr || !FindEdits(node.value(i), *member, format, edits)) return false;
+      if (added.erase(std::string(node.key(i).text)) == 0) return false;
+    }
+    // Before what is added inside: of two texts for one place the one that is noted first comes last.
+    if (!added.empty() && !AddMembers(node, added, format, edits)) return false;
+    for (size_t i = 0; i < node.member_count(); ++i) {
+      if (!FindEdits(node.value(i), *wanted.Find(node.key(i).text), format, edits)) return false;
     }
     return true;
   }
@@ -233,33 +351,42 @@ bool FindEdits(const Node& node, const Value& wanted, Format format, std::vector
   return !node.text.empty() || node.kind == Node::Kind::kQuoted;
 }
 
-// Returns `text` with other scalars, if that is all that has to change.
+// Returns `text` with other scalars and more members, if that is all that has to change.
 std::optional<std::string> Edited(std::string_view text, const Value& wanted, Format format) {
   const Tree tree = LoadTree(text);
   std::vector<Edit> edits;
+  std::string edited(text);
+  if (!edited.empty() && edited.back() != '\n') edited += '\n';
+  if (format == Format::kYaml && IsWithoutParams(tree)) {   // Comments, at most.
+    if (!Nests(wanted)) return std::string(text);
+    Append(wanted, 0, edited);
+    return edited;
+  }
   if (!tree.findings.empty() || !FindEdits(tree.root, wanted, format, edits)) return std::nullopt;
+  const bool adds_lines = std::any_of(edits.begin(), edits.end(), [](const Edit& edit) { return edit.text.ends_with('\n'); });
+  if (!adds_lines) edited = text;
   std::vector<size_t> lines = {0};
-  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) lines.push_back(at + 1);
-  std::sort(edits.begin(), edits.end(), [](const Edit& a, const Edit& b) {
+  for (size_t at = edited.find('\n'); at != std::string::npos; at = edited.find('\n', at + 1)) lines.push_back(at + 1);
+  std::stable_sort(edits.begin(), edits.end(), [](const Edit& a, const Edit& b) {
     return std::pair(a.place.line, a.place.column) > std::pair(b.place.line, b.place.column);
   });
-  std::string edited(text);
   for (const Edit& edit : edits) {
-    const size_t begin = lines.at(static_cast<size_t>(edit.place.line) - 1) + static_cast<size_t>(edit.place.column) - 1;
+    const size_t line = static_cast<size_t>(edit.place.line) - 1;
+    if (line >= lines.size()) return std::nullopt;
+    const size_t begin = lines[line] + static_cast<size_t>(edit.place.column) - 1;
+    if (begin > edited.size()) return std::nullopt;
     edited.replace(begin, static_cast<size_t>(edit.place.length), edit.text);
   }
   return edited;
 }
 
-}  // namespace
-
-absl::StatusOr<Value> ReadDocument(std::string_view text, std::string_view file) {
+absl::StatusOr<Value> Read(std::string_view text, std::string_view file, bool is_for_programs) {
   CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
   if (text.size() > kBytesMax) {
     return absl::InvalidArgumentError(std::string(file) + " is larger than " +
                                       std::to_string(kBytesMax) + " bytes");
   }
-  absl::StatusOr<Value> value = format == Format::kJson ? ParseJson(text) : ReadYaml(text, file);
+  absl::StatusOr<Value> value = format == Format::kJson ? ParseJson(text) : ReadYaml(text, file, is_for_programs);
   if (!value.ok()) return format == Format::kJson ? Annotate(value.status(), file) : value.status();
   if (!value->is_map()) {
     return absl::InvalidArgumentError(std::string(file) +
@@ -269,8 +396,14 @@ absl::StatusOr<Value> ReadDocument(std::string_view text, std::string_view file)
   return value;
 }
 
+}  // namespace
+
+absl::StatusOr<Value> ReadDocument(std::string_view text, std::string_view file) {
+  return Read(text, file, /*is_for_programs=*/false);
+}
+
 absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file) {
-  absl::StatusOr<Value> value = ReadDocument(text, file);
+  absl::StatusOr<Value> value = Read(text, file, /*is_for_programs=*/!IsOfDvc(file));
   if (!value.ok()) return value;
   if (const std::string key = DottedKey(*value); !key.empty() && !IsOfDvc(file)) {
     return absl::InvalidArgumentError(std::string(file) + ": a dot in " + core::Quoted(key) +
@@ -283,7 +416,7 @@ absl::StatusOr<std::string> WriteParamsFile(const Value& params, std::string_vie
                                             std::string_view file) {
   CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
   // Nothing is taken on trust: what was edited has to say what is wanted when it is read again.
-  if (const auto edited = Edited(text, params, format)) {
+  if (const auto edited = Edited(text, params, format); edited && !edited->empty()) {
     const absl::StatusOr<Value> again = ReadParamsFile(*edited, file);
     if (again.ok() && ToJson(*again) == ToJson(params)) return *edited;
   }

@@ -26,14 +26,14 @@ std::string Written(const Value& value, const std::string& file = "params.yaml")
 TEST(ParamsFile, GivesScalarsTheTypesOfYaml12) {
   EXPECT_EQ(
       Json(
-          "a: 1\nb: 1.5\nc: true\nd: text\ne: null\nf: \"1\"\ng: 010\nh: 1:30\ni: 1e-3\nj: -0.5\n"),
-      R"({"a":1,"b":1.5,"c":true,"d":"text","e":null,"f":"1","g":"010","h":"1:30","i":0.001,"j":-0.5})");
+          "a: 1\nb: 1.5\nc: true\nd: text\ne: null\nf: \"1\"\ng: \"010\"\nh: '1:30'\ni: 1.0e-3\nj: -0.5\nk: -0\n"),
+      R"({"a":1,"b":1.5,"c":true,"d":"text","e":null,"f":"1","g":"010","h":"1:30","i":0.001,"j":-0.5,"k":0})");
 }
 
 TEST(ParamsFile, ReadsTheNumbersThatYamlHasAndJsonHasNot) {
   EXPECT_EQ(
-      Json("a: .5\nb: 1.\nc: +3\nd: -.5\ne: .inf\nf: -.inf\ng: .nan\nh: +.5\ni: .\nj: +\n"),
-      R"({"a":0.5,"b":1.0,"c":3,"d":-0.5,"e":"Infinity","f":"-Infinity","g":"NaN","h":0.5,"i":".","j":"+"})");
+      Json("a: .5\nb: 1.\nc: +3\ne: .inf\nf: -.inf\ng: .nan\ni: .\nj: +\n"),
+      R"({"a":0.5,"b":1.0,"c":3,"e":"Infinity","f":"-Infinity","g":"NaN","i":".","j":"+"})");
 }
 
 TEST(ParamsFile, RefusesWordsThatReadersReadDifferently) {
@@ -41,6 +41,35 @@ TEST(ParamsFile, RefusesWordsThatReadersReadDifferently) {
     EXPECT_THAT(Json(std::string("a: ") + word + "\n"), HasSubstr("params.yaml:1:4: ")) << word;
     EXPECT_EQ(Json(std::string("a: \"") + word + "\"\n"), std::string("{\"a\":\"") + word + "\"}");
   }
+}
+
+// What PyYAML, a YAML 1.2 reader and the record do not all read the same.
+TEST(ParamsFile, RefusesNumbersAndTimesThatReadersReadDifferently) {
+  for (const char* text :
+       {"1e-3", "1e3", "1E5", "1.5e3", "-1e-3", "010", "00.5", "-07", "0x1F", "-0xff", "0b101", "0o17", "1_000", "1_0.5",
+        "1:30", "12:30:45", "1:30.5", "0:30.", "-.5", "+.5", "1.e5", "2024-01-01", "2024-1-1 10:00:00", "2001-12-14t21:59:43.10-05:00",
+        "12345678901234567890", "1e999", "1234e567", "09"}) {
+    EXPECT_THAT(Json(std::string("b:\n  a: ") + text + "\n"), HasSubstr(std::string("params.yaml:2:6: ") + text + " is not the same"))
+        << text;
+    EXPECT_EQ(Json(std::string("a: \"") + text + "\"\n"), std::string("{\"a\":\"") + text + "\"}");
+  }
+  EXPECT_THAT(Json("a: [1, 1e-3]\n"), HasSubstr("write 0.001, or put it in quotes"));
+  EXPECT_THAT(Json("a: 010\n"), HasSubstr("put it in quotes, or write a plain number"));
+}
+
+TEST(ParamsFile, TakesWhatAllReadersReadTheSame) {
+  for (const char* text : {"0", "-1", "1.5", "0.5", "10", "1.0e-3", "1.5E+10", "9223372036854775807", "-0.0"}) {
+    EXPECT_THAT(Json(std::string("a: ") + text + "\n"), testing::Not(HasSubstr("readers"))) << text;
+  }
+  for (const char* text : {"1.2.3", "v1", "12h", "1:75", "0:30", "00:30", "1-2", "2024-01", "2024-1-1", "2024-01-01x", "10.0.0.1", "1e",
+                           "0x", "0xg", "e5", "_1", "1 000", "5%", "1:2:x", "+1-", "127.0.0.1:80"}) {
+    EXPECT_EQ(Json(std::string("a: ") + text + "\n"), std::string("{\"a\":\"") + text + "\"}") << text;
+  }
+}
+
+TEST(ParamsFile, LeavesPointersAndOtherDocumentsToTheirReaders) {
+  EXPECT_EQ(Json("outs:\n- md5: 0e46\n  path: x\n", "data.dvc").find("readers"), std::string::npos);
+  EXPECT_EQ(ToJson(*MakePipelineParser()->ParseDocument("example: 2024-01-01\n", "contract.yaml")), R"({"example":"2024-01-01"})");
 }
 
 TEST(ParamsFile, ReadsNestedMapsAndLists) {
@@ -139,19 +168,31 @@ std::string Changed(const std::string& text, const std::string& name, Value valu
 
 TEST(ParamsFile, KeepsCommentsAndLayoutWhereOnlyScalarsDiffer) {
   const std::string text =
-      "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n";
+      "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1.0e-3\n  more:\n  - x: 1\n";
   EXPECT_EQ(Changed(text, "train.depth", 12),
-            "# \u00e9\ntrain:   # as agreed\n  depth: 12  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n");
+            "# \u00e9\ntrain:   # as agreed\n  depth: 12  # levels\n  columns: [a, 'b', \"c\"]\n  rate: 1.0e-3\n  more:\n  - x: 1\n");
   EXPECT_EQ(Changed(text, "train.columns", Value::List{"a", "yes", "c"}),
-            "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, \"yes\", \"c\"]\n  rate: 1e-3\n  more:\n  - x: 1\n");
+            "# \u00e9\ntrain:   # as agreed\n  depth: 6  # levels\n  columns: [a, \"yes\", \"c\"]\n  rate: 1.0e-3\n  more:\n  - x: 1\n");
   EXPECT_THAT(Changed(text, "train.rate", 2.0), HasSubstr("rate: 2.0\n"));
   EXPECT_THAT(Changed(text, "train.depth", "a # b: \n"), HasSubstr("# as agreed"));
   EXPECT_EQ(Changed("{ \"a\" : 1,\n\t\"b\": \"\u00e9\" }\n", "b", "x\n", "p.json"),
             "{ \"a\" : 1,\n\t\"b\": \"x\\n\" }\n");
 }
 
+TEST(ParamsFile, KeepsCommentsAndLayoutWhereSomethingIsAdded) {
+  EXPECT_EQ(Changed("a: 1 # one\n", "b", 2), "a: 1 # one\nb: 2\n");
+  EXPECT_EQ(Changed("a: 1 # one", "b", "no"), "a: 1 # one\nb: \"no\"\n");
+  EXPECT_EQ(Changed("# none yet\n", "train.depth", 2), "# none yet\ntrain:\n  depth: 2\n");
+  EXPECT_EQ(Changed("train:  # as agreed\n    depth: 6   # levels\n\n# others\nseed: 1\n", "train.rate", 1e-7),
+            "train:  # as agreed\n    depth: 6   # levels\n    rate: 1.0e-07\n\n# others\nseed: 1\n");
+  EXPECT_EQ(Changed("a: {b: 1}  # flow\n", "a.c", Value::List{1, "x"}), "a: {b: 1, c: [1,\"x\"]}  # flow\n");
+  EXPECT_EQ(Changed("{\n   \"a\": 1\n}\n", "b", "x", "p.json"), "{\n   \"a\": 1, \"b\": \"x\"\n}\n");
+  const auto parser = MakePipelineParser();
+  const Value both = Value::Map{{"a", Value::Map{{"b", 2}, {"c", 3}}}, {"d", 4}};
+  EXPECT_EQ(*parser->WriteParams(both, "a: # one\n  b: 1 # two\n", "p.yaml"), "a: # one\n  b: 2 # two\n  c: 3\nd: 4\n");
+}
+
 TEST(ParamsFile, WritesOtherShapesAnew) {
-  EXPECT_EQ(Changed("a: 1 # one\n", "b", 2), "a: 1\nb: 2\n");
   EXPECT_EQ(Changed("a: # one\n", "a", 2), "a: 2\n");
   EXPECT_EQ(Changed("a: [1] # one\n", "a", Value::List{1, 2}), "a:\n  - 1\n  - 2\n");
   EXPECT_EQ(Changed("a: |\n  more\n  lines\nb: 1\n", "a", "x"), "a: \"x\"\nb: 1\n");
