@@ -16,7 +16,8 @@ namespace {
 // index that has passes only, so the index is named.
 std::string Select(const std::string& index, const std::string& rest) {
   return R"sql(
-SELECT gate_result.number, gate_result.lane, gate_result.passed, gate_result.at_ms, run_event.kind, run_event.payload
+SELECT gate_result.number, gate_result.lane, gate_result.passed, gate_result.at_ms,
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM gate_result )sql" + index + R"sql(
 CROSS JOIN run_event ON run_event.id = gate_result.event
 WHERE gate_result.pipeline = (SELECT id FROM pipeline WHERE name = ?1) AND gate_result.gate = ?2
@@ -40,13 +41,13 @@ absl::StatusOr<GateRecord> ReadRecord(const Rows& rows, const std::string& pipel
   record.passed = rows.Integer(2) != 0;
   record.at = rows.Time(3);
   CD4ML_RETURN_IF_ERROR(rows.Check());
-  CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent(rows.Text(4), rows.Text(5)));
+  CD4ML_ASSIGN_OR_RETURN(core::Event event, ReadEvent(rows, 4, rows.Text(6)));
   if (auto* ended = std::get_if<core::AttemptEnded>(&event)) {
     record.outcome = std::move(ended->outcome);
   } else if (auto* carried = std::get_if<core::StageCarried>(&event)) {
     record.outcome = std::move(carried->carried.outcome);
   } else {
-    return absl::InvalidArgumentError("an event of kind " + rows.String(4) + " holds no outcome");
+    return absl::InvalidArgumentError("an event of kind " + rows.String(6) + " holds no outcome");
   }
   return record;
 }

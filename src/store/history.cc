@@ -124,7 +124,7 @@ LIMIT ?3)sql";
 // What cannot be read is made again.
 constexpr char kSelectResult[] = R"sql(
 SELECT pipeline.name || '/' || run.number, stage_run.name, attempt.number, attempt.ended_ms, attempt.recipe,
-  run_event.payload
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM attempt
 CROSS JOIN stage_run ON stage_run.id = attempt.stage_run
 CROSS JOIN run ON run.id = stage_run.run
@@ -159,7 +159,7 @@ absl::StatusOr<std::optional<ReusableResult>> ReadResult(absl::StatusOr<Rows> qu
     result->ended = rows.Time(3);
     absl::Status status = Decode(rows.Text(4), result->recipe);
     if (status.ok() && !rows.IsNull(5)) {
-      absl::StatusOr<core::Event> event = DecodeEvent("attempt_ended", rows.Text(5));
+      absl::StatusOr<core::Event> event = ReadEvent(rows, 5, "attempt_ended");
       status = event.status();
       if (event.ok()) result->carried.outcome = std::move(std::get<core::AttemptEnded>(*event).outcome);
     }

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "cd4ml/base/status.h"
 #include "cd4ml/ports/inspector.h"
@@ -76,6 +77,21 @@ FROM run_event LEFT JOIN run ON run.id = run_event.run LEFT JOIN pipeline ON pip
 ORDER BY run_event.id
 LIMIT 1000000000)sql";
 
+constexpr char kSelectFirstSeen[] = R"sql(
+SELECT summary, first_seen_ms
+FROM version
+WHERE digest = ?1 AND kind = ?2 AND name = ?3
+ORDER BY id
+LIMIT 1)sql";
+
+// Two runs may have seen a version in the same millisecond, under two summaries.
+constexpr char kSelectSaidAt[] = R"sql(
+SELECT id
+FROM run_event
+WHERE kind = 'versions_produced' AND at_ms = ?1 AND instr(payload, ?2) > 0
+ORDER BY id
+LIMIT 1)sql";
+
 constexpr char kSelectSilent[] = R"sql(
 SELECT pipeline.name || '/' || run.number
 FROM run LEFT JOIN pipeline ON pipeline.id = run.pipeline
@@ -84,7 +100,7 @@ ORDER BY run.id
 LIMIT 1000)sql";
 
 // What follows from a run's events, table by table, under names instead of row numbers. A version's summary is that of
-// whoever saw it first, and a deployment's end belongs to the next run.
+// whoever saw it first, see CheckSummary, and a deployment's end belongs to the next run.
 struct Followed {
   const char* table;
   const char* sql;
@@ -266,6 +282,7 @@ class RecordChecker {
       return Spoil("its event " + std::to_string(seq) + " cannot be read: " + Message(event.status()));
     }
     CheckNamed(*event);
+    if (const auto* versions = std::get_if<core::VersionsProduced>(&*event)) CheckSummaries(*versions, at);
     // Counters are per change, which is what was decided at one time.
     if (changes_.empty() || changes_.back().at != at) changes_.push_back({name_, seq, at, {}});
     changes_.back().events.push_back(*std::move(event));
@@ -283,6 +300,29 @@ class RecordChecker {
         check(output.artifact, "output \"" + ended->stage + "." + output.name + '"');
       }
     }
+  }
+
+  // A version's summary, which says where it was read from, is that of the event that saw it first.
+  void CheckSummaries(const core::VersionsProduced& event, UtcTime at) {
+    for (const auto* versions : {&event.used, &event.produced}) {
+      for (const core::Version& version : *versions) {
+        if (absl::Status checked = CheckSummary(version, at); !checked.ok()) Add("table version", Message(checked));
+      }
+    }
+  }
+
+  absl::Status CheckSummary(const core::Version& version, UtcTime at) {
+    std::string summary;
+    {
+      CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kSelectFirstSeen, version.digest, core::ToText(version.kind), version.name));
+      if (!rows.Next() || rows.Time(1) != at || rows.Text(0) == version.summary) return rows.status();
+      summary = rows.String(0);
+    }
+    const std::string id = core::VersionId(version);
+    if (spoiled_versions_.contains(id) || check_.damage.size() >= kDamageMax) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(const auto others, List(database_, kSelectSaidAt, at, ToJson(Value(summary))));
+    if (others.empty() && spoiled_versions_.insert(id).second) Add("version " + id, "its summary is not what was recorded of it");
+    return absl::OkStatus();
   }
 
   void Spoil(const std::string& why) {
@@ -304,6 +344,7 @@ class RecordChecker {
   std::string pipeline_, name_;
   bool is_sound_ = false;
   std::vector<RunChange> changes_;
+  std::set<std::string> spoiled_versions_;
 };
 
 class SqliteInspector final : public Inspector {

@@ -206,7 +206,8 @@ LIMIT 1)sql";
 // recorded them.
 constexpr char kParams[] = R"sql(
 SELECT json_extract(run_event.payload, '$.pins.params'),
-  json_extract(run_event.payload, '$.stages[' || stage_run.position || '].cell_params')
+  json_extract(run_event.payload, '$.stages[' || stage_run.position || '].cell_params'),
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM stage_run JOIN run_event ON run_event.id = stage_run.run << 24 | 1
 WHERE stage_run.id = COALESCE(
   NULLIF(?2, 9223372036854775807),
@@ -215,7 +216,8 @@ ORDER BY stage_run.id
 LIMIT 1)sql";
 
 constexpr char kEnvironment[] = R"sql(
-SELECT json_extract(run_event.payload, '$.outcome.environment')
+SELECT json_extract(run_event.payload, '$.outcome.environment'), NULL,
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM lineage_edge
 CROSS JOIN stage_run ON stage_run.id = lineage_edge.stage_run
 CROSS JOIN attempt ON attempt.stage_run = lineage_edge.stage_run AND attempt.number = lineage_edge.attempt
@@ -242,8 +244,28 @@ WHERE prediction.id = ?1
 ORDER BY prediction.id
 LIMIT 1)sql";
 
+constexpr char kRunName[] = R"sql(
+SELECT pipeline.name || '/' || run.number
+FROM run JOIN pipeline ON pipeline.id = run.pipeline
+WHERE run.id = ?1
+ORDER BY run.id
+LIMIT 1)sql";
+
 absl::Status Gone(const absl::Status& status) {
   return status.ok() ? absl::DataLossError("a record that lineage leads to is not there") : status;
+}
+
+// What cannot be read of a record is damage to whoever asks for it.
+absl::Status Damaged(const absl::Status& status, const std::string& what) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return absl::DataLossError(what + " cannot be read: " + Message(status));
+}
+
+absl::StatusOr<core::Run> ReadSoundRun(Database& database, int64_t row) {
+  absl::StatusOr<core::Run> run = ReadRun(database, row);
+  if (run.ok()) return run;
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kRunName, row));
+  return Damaged(run.status(), "run " + (rows.Next() ? rows.String(0) : ""));
 }
 
 absl::StatusOr<LineageNode> DescribeVersion(Database& database, const Thing& thing) {
@@ -272,7 +294,9 @@ absl::StatusOr<LineageNode> DescribeVersion(Database& database, const Thing& thi
     const char* query = version.kind == core::VersionKind::kParams ? kParams : kEnvironment;
     CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(query, thing.row, thing.consumer));
     Value values;
-    if (rows.Next() && Decode(rows.Text(0), values).ok()) {
+    const bool is_there = rows.Next();
+    if (is_there) CD4ML_RETURN_IF_ERROR(Damaged(CheckEvent(rows, 2), "what is recorded of " + node.id));
+    if (is_there && Decode(rows.Text(0), values).ok()) {
       Value own;   // A cell's.
       const bool is_cell = version.kind == core::VersionKind::kParams && !rows.IsNull(1) && Decode(rows.Text(1), own).ok();
       for (const auto& [name, value] : is_cell && own.is_map() ? own.map() : Value::Map()) SetPath(values, name, value);
@@ -317,7 +341,7 @@ absl::StatusOr<Value::List> OverridesBehind(Database& database, const Thing& dep
     if (!rows.Next()) return Gone(rows.status());
     row = rows.Integer(0);
   }
-  CD4ML_ASSIGN_OR_RETURN(const core::Run run, ReadRun(database, row));
+  CD4ML_ASSIGN_OR_RETURN(const core::Run run, ReadSoundRun(database, row));
   Value::List overrides;
   for (const core::StageRun& stage : run.stages) {
     const core::Outcome* result = stage.result();
@@ -431,6 +455,14 @@ WHERE run = ?1 AND attempts > 0
 ORDER BY position
 LIMIT 1)sql";
 
+// Stages of a run whose results were taken over, the last first.
+constexpr char kTakenOverOfRun[] = R"sql(
+SELECT name
+FROM stage_run
+WHERE run = ?1 AND carried_seq > 0
+ORDER BY position DESC
+LIMIT 10000)sql";
+
 constexpr char kAttemptByName[] = R"sql(
 SELECT id, CASE ?3 WHEN 0 THEN attempts ELSE ?3 END
 FROM stage_run
@@ -440,8 +472,7 @@ LIMIT 1)sql";
 
 // Which attempt made what a stage has taken over: of another run, or of the cell that won.
 constexpr char kTakenOverByName[] = R"sql(
-SELECT json_extract(run_event.payload, '$.carried.from.run'), json_extract(run_event.payload, '$.carried.from.stage'),
-  json_extract(run_event.payload, '$.carried.from.number')
+SELECT run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM stage_run JOIN run_event ON run_event.id = stage_run.run << 24 | stage_run.carried_seq
 WHERE stage_run.run = ?1 AND stage_run.name = ?2 AND stage_run.carried_seq > 0
 ORDER BY stage_run.id
@@ -476,6 +507,16 @@ SELECT id, kind || ':' || name || '@' || digest
 FROM version
 WHERE digest >= ?1 AND digest < ?1 || 'g' AND (?2 = '' OR kind || ':' || name = ?2)
 ORDER BY digest, kind, name
+LIMIT ?3)sql";
+
+// The code of runs of a commit that performed nothing, so that no attempt has recorded it as used.
+constexpr char kUnusedCommits[] = R"sql(
+SELECT run.id, pipeline.name || '/' || run.number, pipeline.name, run.commit_id, run.commit_subject
+FROM run CROSS JOIN pipeline ON pipeline.id = run.pipeline
+WHERE run.commit_id >= ?1 AND run.commit_id < ?1 || 'g' AND (?2 = '' OR 'code:' || pipeline.name = ?2)
+  AND EXISTS (SELECT 1 FROM stage_run WHERE stage_run.run = run.id AND carried_seq > 0)
+  AND NOT EXISTS (SELECT 1 FROM stage_run WHERE stage_run.run = run.id AND attempts > 0)
+ORDER BY run.id
 LIMIT ?3)sql";
 
 // The prefix of a digest, and "kind:name" where that is said too; nullopt: the text is neither.
@@ -537,6 +578,7 @@ class Resolver {
           database_, found_, Like(Kind::kAttempt),
           direction_ == LineageDirection::kUp ? kLastAttemptOfRun : kFirstAttemptOfRun, run));
     }
+    if (found_.empty()) CD4ML_RETURN_IF_ERROR(TryAllTakenOver(run));
     if (!found_.empty()) return absl::OkStatus();
     return absl::FailedPreconditionError("no stage of run \"" + reference +
                                          "\" has been attempted yet");
@@ -563,12 +605,30 @@ class Resolver {
     return found_.empty() && number == 0 ? TryTakenOver(row, stage) : absl::OkStatus();
   }
 
+  // A run that performed nothing is what made the results that it took over.
+  absl::Status TryAllTakenOver(int64_t row) {
+    std::vector<std::string> stages;
+    {
+      CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kTakenOverOfRun, row));
+      while (rows.Next()) stages.push_back(rows.String(0));
+      CD4ML_RETURN_IF_ERROR(rows.status());
+    }
+    if (direction_ == LineageDirection::kDown) std::reverse(stages.begin(), stages.end());
+    for (const std::string& stage : stages) {
+      CD4ML_RETURN_IF_ERROR(TryTakenOver(row, stage));
+      if (!found_.empty()) break;
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status TryTakenOver(int64_t row, const std::string& stage) {
     core::AttemptId from;
     {
       CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kTakenOverByName, row, stage));
-      if (!rows.Next() || rows.IsNull(2)) return rows.status();
-      from = {rows.String(0), rows.String(1), static_cast<int>(rows.Integer(2))};
+      if (!rows.Next()) return rows.status();
+      absl::StatusOr<core::Event> event = ReadEvent(rows, 0, "stage_carried");
+      CD4ML_RETURN_IF_ERROR(Damaged(event.status(), "what stage \"" + stage + "\" took over"));
+      from = std::get<core::StageCarried>(*event).carried.from;
     }
     CD4ML_ASSIGN_OR_RETURN(const int64_t made_in, ByNumber(from.run));
     return Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, made_in, from.stage, from.number);
@@ -582,7 +642,12 @@ class Resolver {
   absl::Status TryVersion(const std::string& reference) {
     const std::optional<VersionText> text = ParseVersionText(reference);
     if (!text.has_value()) return absl::OkStatus();
-    return FindOne(reference, Kind::kVersion, kVersionsByPrefix, text->prefix, text->name, 6);
+    CD4ML_RETURN_IF_ERROR(FindOne(reference, Kind::kVersion, kVersionsByPrefix, text->prefix, text->name, 6));
+    if (!found_.empty()) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kUnusedCommits, text->prefix, text->name, 1));
+    if (!rows.Next()) return rows.status();
+    return absl::FailedPreconditionError("nothing was made from commit " + rows.String(3).substr(0, 12) + ": run " +
+                                         rows.String(1) + " took over every result; trace that run");
   }
 
   absl::Status TryData(const std::string& reference) {
@@ -625,8 +690,8 @@ class Resolver {
 
 // What an accepted attempt used and produced, with the run that it belongs to. The event follows the attempt's end.
 constexpr char kVersionsEvent[] = R"sql(
-SELECT run.id, pipeline.name || '/' || run.number, stage_run.position, run_event.payload,
-  (SELECT id FROM identity)
+SELECT run.id, pipeline.name || '/' || run.number, stage_run.position, (SELECT id FROM identity),
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM attempt
 CROSS JOIN stage_run ON stage_run.id = attempt.stage_run
 CROSS JOIN run ON run.id = stage_run.run
@@ -648,11 +713,13 @@ absl::StatusOr<core::Origin> ReadOrigin(Database& database, const Thing& attempt
     row = rows.Integer(0);
     origin.run = rows.String(1);
     position = rows.Integer(2);
-    CD4ML_ASSIGN_OR_RETURN(event, DecodeEvent("versions_produced", rows.Text(3)));
-    origin.recorder = rows.String(4);
+    absl::StatusOr<core::Event> read = ReadEvent(rows, 4, "versions_produced");
+    CD4ML_RETURN_IF_ERROR(Damaged(read.status(), "run " + origin.run));
+    event = *std::move(read);
+    origin.recorder = rows.String(3);
   }
   if (!runs.contains(row)) {
-    CD4ML_ASSIGN_OR_RETURN(runs[row], ReadRun(database, row));
+    CD4ML_ASSIGN_OR_RETURN(runs[row], ReadSoundRun(database, row));
   }
   const core::Run& run = runs[row];
   const core::StageRun& stage = run.stages[static_cast<size_t>(position)];
@@ -691,25 +758,88 @@ absl::StatusOr<core::Version> ReadVersionAt(Database& database, int64_t row) {
   return ReadVersion(rows, 0);
 }
 
-// Returns the versions that are meant: all of one digest, or all of one data.
-absl::StatusOr<std::vector<Thing>> FindRoots(Database& database, const std::string& reference) {
+// Runs that took over what an attempt made, by a stage of theirs; ?1 is the attempt as payloads have it.
+constexpr char kTakers[] = R"sql(
+SELECT stage_run.id, pipeline.name || '/' || run.number
+FROM run_event
+CROSS JOIN stage_run ON stage_run.run = run_event.run AND stage_run.carried_seq = run_event.seq
+CROSS JOIN run ON run.id = run_event.run
+CROSS JOIN pipeline ON pipeline.id = run.pipeline
+WHERE run_event.kind = 'stage_carried'
+  AND substr(payload, instr(payload, '"from":{') + 8, 300) >= substr(?1, 1, 300)
+  AND substr(payload, instr(payload, '"from":{') + 8, 300) < substr(?1, 1, 300) || '~'
+  AND instr(payload, '"from":{' || ?1) > 0
+ORDER BY stage_run.id
+LIMIT 1000)sql";
+
+absl::Status AddTakers(Database& database, const core::AttemptId& attempt, std::map<int64_t, core::RunId>& runs,
+                       Impact& impact) {
+  const std::string text = "\"run\":" + ToJson(Value(attempt.run)) + ",\"stage\":" + ToJson(Value(attempt.stage)) +
+                           ",\"number\":" + std::to_string(attempt.number) + "}";
+  CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kTakers, text));
+  size_t count = 0;
+  for (; rows.Next(); ++count) runs[rows.Integer(0)] = rows.String(1);
+  impact.truncated = impact.truncated || count >= kResultsMax;
+  return rows.status();
+}
+
+constexpr char kFirstStageOfRun[] = R"sql(
+SELECT id
+FROM stage_run
+WHERE run = ?1
+ORDER BY position
+LIMIT 1)sql";
+
+absl::Status AddUnusedCommits(Database& database, const VersionText& text, Impact& impact,
+                              std::map<int64_t, core::RunId>& runs) {
+  std::map<int64_t, core::RunId> found;
+  {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kUnusedCommits, text.prefix, text.name, kRootsMax));
+    while (rows.Next()) {
+      found[rows.Integer(0)] = rows.String(1);
+      core::Version code;
+      code.kind = core::VersionKind::kCode;
+      code.name = rows.String(2);
+      code.digest = rows.String(3);
+      code.summary = rows.String(4);
+      const auto same = [&](const core::Version& one) { return core::VersionId(one) == core::VersionId(code); };
+      if (std::none_of(impact.versions.begin(), impact.versions.end(), same)) impact.versions.push_back(std::move(code));
+    }
+    CD4ML_RETURN_IF_ERROR(rows.status());
+  }
+  for (const auto& [row, run] : found) {
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kFirstStageOfRun, row));
+    if (rows.Next()) runs[rows.Integer(0)] = run;
+    CD4ML_RETURN_IF_ERROR(rows.status());
+  }
+  return absl::OkStatus();
+}
+
+// Finds the versions that are meant: all of one digest, or all of one data. Notes them in `impact`, and with their `runs`
+// commits of which nothing was made.
+absl::StatusOr<std::vector<Thing>> FindRoots(Database& database, const std::string& reference, Impact& impact,
+                                             std::map<int64_t, core::RunId>& runs) {
   std::vector<Thing> roots;
   if (const std::optional<VersionText> text = ParseVersionText(reference)) {
     CD4ML_RETURN_IF_ERROR(Append(database, roots, Like(Kind::kVersion), kVersionsByPrefix,
                                  text->prefix, text->name, kRootsMax));
     std::set<std::string> digests;
     for (const Thing& root : roots) {
-      CD4ML_ASSIGN_OR_RETURN(const core::Version version, ReadVersionAt(database, root.row));
-      digests.insert(version.digest);
+      CD4ML_ASSIGN_OR_RETURN(impact.versions.emplace_back(), ReadVersionAt(database, root.row));
+      digests.insert(impact.versions.back().digest);
     }
+    CD4ML_RETURN_IF_ERROR(AddUnusedCommits(database, *text, impact, runs));
+    for (const core::Version& version : impact.versions) digests.insert(version.digest);
     if (digests.size() > 1) {
       return absl::InvalidArgumentError("\"" + reference + "\" may mean " + *digests.begin() + " or " +
                                         *digests.rbegin() + "; give more of it");
     }
   }
-  if (roots.empty()) {
-    CD4ML_RETURN_IF_ERROR(Append(database, roots, Like(Kind::kVersion), kVersionsOfData, reference,
-                                 SummaryEnd(reference), kRootsMax));
+  if (!impact.versions.empty()) return roots;
+  CD4ML_RETURN_IF_ERROR(Append(database, roots, Like(Kind::kVersion), kVersionsOfData, reference,
+                               SummaryEnd(reference), kRootsMax));
+  for (const Thing& root : roots) {
+    CD4ML_ASSIGN_OR_RETURN(impact.versions.emplace_back(), ReadVersionAt(database, root.row));
   }
   if (!roots.empty()) return roots;
   return absl::NotFoundError("no data and no commit is known as \"" + reference +
@@ -744,7 +874,9 @@ absl::Status AddImpact(Database& database, const Thing& thing, std::map<int64_t,
     impact.models.push_back({std::move(version), *core::ParseAttemptId(maker.id), maker.at});
   } else if (thing.kind == Kind::kAttempt) {
     CD4ML_ASSIGN_OR_RETURN(const LineageNode attempt, DescribeAttempt(database, thing));
-    runs[thing.row] = core::ParseAttemptId(attempt.id)->run;
+    const core::AttemptId id = *core::ParseAttemptId(attempt.id);
+    runs[thing.row] = id.run;
+    return AddTakers(database, id, runs, impact);
   }
   return absl::OkStatus();
 }
@@ -753,11 +885,8 @@ absl::Status AddImpact(Database& database, const Thing& thing, std::map<int64_t,
 
 absl::StatusOr<Impact> FindImpactIn(Database& database, const std::string& reference) {
   Impact impact;
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> roots, FindRoots(database, reference));
-  for (const Thing& root : roots) {
-    CD4ML_ASSIGN_OR_RETURN(impact.versions.emplace_back(), ReadVersionAt(database, root.row));
-  }
   std::map<int64_t, core::RunId> runs;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Thing> roots, FindRoots(database, reference, impact, runs));
   std::set<std::tuple<Kind, int64_t, int64_t, int64_t>> seen;
   for (std::deque<Thing> open(roots.begin(), roots.end()); !open.empty(); open.pop_front()) {
     const Thing thing = open.front();

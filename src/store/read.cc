@@ -20,8 +20,9 @@ LIMIT 1)sql";
 
 constexpr char kSelectRun[] = R"sql(
 SELECT pipeline.name || '/' || run.number, run.state, run.reason, run.message, run.cancel_requested,
-  run.cancel_reason, run.created_ms, run.ended_ms, run_event.payload,
-  (SELECT MAX(run_event.id) & 0xffffff FROM run_event WHERE run_event.id > run.id << 24 AND run_event.id < (run.id + 1) << 24), run.superseded_by
+  run.cancel_reason, run.created_ms, run.ended_ms,
+  (SELECT MAX(run_event.id) & 0xffffff FROM run_event WHERE run_event.id > run.id << 24 AND run_event.id < (run.id + 1) << 24), run.superseded_by,
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM run
 LEFT JOIN pipeline ON pipeline.id = run.pipeline
 LEFT JOIN run_event ON run_event.id = run.id << 24 | 1
@@ -32,7 +33,8 @@ LIMIT 1)sql";
 // Bounded by the run's plan.
 constexpr char kSelectStages[] = R"sql(
 SELECT position, name, state, reason, message, ready_ms, not_before_ms, ended_ms, attempts, first_ready_ms,
-  carried.payload, stop.payload, stage_run.kind
+  stage_run.kind, carried.id, carried.at_ms, carried.kind, carried.payload, carried.digest,
+  stop.id, stop.at_ms, stop.kind, stop.payload, stop.digest
 FROM stage_run
 LEFT JOIN run_event AS carried ON carried_seq > 0 AND carried.id = stage_run.run << 24 | carried_seq
 LEFT JOIN run_event AS stop ON stop_seq > 0 AND stop.id = stage_run.run << 24 | stop_seq
@@ -42,7 +44,8 @@ LIMIT 1000000)sql";
 
 constexpr char kSelectAttempts[] = R"sql(
 SELECT stage_run.position, attempt.number, attempt.agent, attempt.state, attempt.granted_ms, attempt.started_ms,
-  attempt.ended_ms, run_event.payload, attempt.recipe, attempt.reuse_note
+  attempt.ended_ms, attempt.recipe, attempt.reuse_note,
+  run_event.id, run_event.at_ms, run_event.kind, run_event.payload, run_event.digest
 FROM stage_run
 CROSS JOIN attempt ON attempt.stage_run = stage_run.id
 LEFT JOIN run_event ON run_event.id = stage_run.run << 24 | attempt.ended_seq
@@ -56,7 +59,7 @@ absl::Status ReadFacts(Database& database, int64_t row, core::Run& run) {
   CD4ML_ASSIGN_OR_RETURN(Rows rows, database.Query(kSelectRun, row));
   if (!rows.Next()) return rows.status().ok() ? absl::NotFoundError("no such run") : rows.status();
   CD4ML_RETURN_IF_ERROR(rows.Check());
-  CD4ML_ASSIGN_OR_RETURN(const core::Event event, DecodeEvent("run_started", rows.Text(8)));
+  CD4ML_ASSIGN_OR_RETURN(const core::Event event, ReadEvent(rows, 10, "run_started"));
   const auto& started = std::get<core::RunStarted>(event);
   if (started.id != rows.Text(0)) return Unreadable("its events are of run \"" + started.id + "\"");
   CD4ML_RETURN_IF_ERROR(ReadWord(rows, 1, core::ParseRunState, run.state));
@@ -73,8 +76,8 @@ absl::Status ReadFacts(Database& database, int64_t row, core::Run& run) {
   run.cancel_reason = rows.String(5);
   run.created = rows.Time(6);
   run.ended = rows.Time(7);
-  run.next_seq = rows.Integer(9) + 1;
-  run.superseded_by = rows.String(10);
+  run.next_seq = rows.Integer(8) + 1;
+  run.superseded_by = rows.String(9);
   run.priority = started.priority;
   run.concurrency = started.concurrency;
   run.retry_of = started.retry_of;
@@ -90,7 +93,7 @@ absl::Status ReadStages(Database& database, int64_t row, core::Run& run,
     CD4ML_RETURN_IF_ERROR(rows.Check(9));
     if (count == run.stages.size() || rows.Integer(0) != static_cast<int64_t>(count) ||
         rows.Text(1) != run.stages[count].plan.name ||
-        rows.Text(12) != core::ToText(run.stages[count].plan.kind)) {
+        rows.Text(10) != core::ToText(run.stages[count].plan.kind)) {
       return Unreadable("its stages are not those of its plan");
     }
     core::StageRun& stage = run.stages[count++];
@@ -102,12 +105,12 @@ absl::Status ReadStages(Database& database, int64_t row, core::Run& run,
     stage.ended = rows.Time(7);
     attempts.push_back(rows.Integer(8));
     stage.first_ready = rows.Time(9);
-    if (!rows.IsNull(10)) {
-      CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("stage_carried", rows.Text(10)));
+    if (!rows.IsNull(11)) {
+      CD4ML_ASSIGN_OR_RETURN(core::Event event, ReadEvent(rows, 11, "stage_carried"));
       stage.carried = std::move(std::get<core::StageCarried>(event).carried);
     }
-    if (!rows.IsNull(11)) {
-      CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("stop_requested", rows.Text(11)));
+    if (!rows.IsNull(16)) {
+      CD4ML_ASSIGN_OR_RETURN(core::Event event, ReadEvent(rows, 16, "stop_requested"));
       stage.stop = std::move(std::get<core::StopRequested>(event).stop);
     }
   }
@@ -130,10 +133,10 @@ absl::Status ReadAttempts(Database& database, int64_t row, core::Run& run) {
     attempt.granted = rows.Time(4);
     attempt.started = rows.Time(5);
     attempt.ended = rows.Time(6);
-    if (!rows.Text(8).empty()) CD4ML_RETURN_IF_ERROR(Decode(rows.Text(8), attempt.recipe));
-    attempt.reuse_note = rows.String(9);
+    if (!rows.Text(7).empty()) CD4ML_RETURN_IF_ERROR(Decode(rows.Text(7), attempt.recipe));
+    attempt.reuse_note = rows.String(8);
     if (!core::IsTerminal(attempt.state)) continue;
-    CD4ML_ASSIGN_OR_RETURN(core::Event event, DecodeEvent("attempt_ended", rows.Text(7)));
+    CD4ML_ASSIGN_OR_RETURN(core::Event event, ReadEvent(rows, 9, "attempt_ended"));
     attempt.outcome = std::move(std::get<core::AttemptEnded>(event).outcome);
   }
   return rows.status();
@@ -176,6 +179,24 @@ RunName ParseRunName(std::string_view text) {
   if (error != std::errc() || end != text.data() + text.size() || name.number < 1) return RunName();
   name.pipeline = text.substr(0, slash);
   return name;
+}
+
+absl::Status CheckEvent(const Rows& rows, int column) {
+  const int64_t id = rows.Integer(column);
+  if (rows.IsNull(column)) return Unreadable("one of its events is not there");
+  const int64_t run = id >> 24, seq = id & 0xffffff;
+  if (EventSum(run, seq, rows.Time(column + 1), rows.Text(column + 2), rows.Text(column + 3)) == rows.Text(column + 4)) {
+    return absl::OkStatus();
+  }
+  return Unreadable("its event " + std::to_string(seq) + " is not as it was written");
+}
+
+absl::StatusOr<core::Event> ReadEvent(const Rows& rows, int column, std::string_view kind) {
+  CD4ML_RETURN_IF_ERROR(CheckEvent(rows, column));
+  if (rows.Text(column + 2) != kind) {
+    return Unreadable("an event of it is " + rows.String(column + 2) + " and not " + std::string(kind));
+  }
+  return DecodeEvent(kind, rows.Text(column + 3));
 }
 
 absl::StatusOr<int64_t> FindRunRow(Database& database, const core::RunId& id) {

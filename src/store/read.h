@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "cd4ml/core/event.h"
 #include "cd4ml/core/run.h"
 #include "cd4ml/ports/state_store.h"
 #include "database.h"
@@ -18,6 +19,11 @@ absl::StatusOr<int64_t> FindRunRow(Database& database, const core::RunId& id);
 
 // Returns the whole run, with its attempts and their outcomes.
 absl::StatusOr<core::Run> ReadRun(Database& database, int64_t row);
+
+// Checks that the event whose `id, at_ms, kind, payload, digest` stand from `column` on is there and as it was written.
+absl::Status CheckEvent(const Rows& rows, int column);
+// Checks and reads an event that must be of the kind `kind`.
+absl::StatusOr<core::Event> ReadEvent(const Rows& rows, int column, std::string_view kind);
 
 // The columns that ReadDeployment reads, up to and including FROM.
 extern const char kDeploymentColumns[];

@@ -266,6 +266,8 @@ CREATE TABLE run (
   UNIQUE (pipeline, number)
 ) STRICT;
 
+CREATE INDEX run_by_commit ON run (commit_id);
+
 CREATE UNIQUE INDEX run_by_key ON run (trigger_key) WHERE trigger_key IS NOT NULL;
 
 CREATE INDEX run_by_pipeline_state ON run (pipeline, state, number);
@@ -291,6 +293,9 @@ CREATE TABLE run_event (
   digest TEXT NOT NULL,              -- Of run, seq, time, kind and payload: finds what a disk changes by itself.
   payload TEXT NOT NULL              -- JSON map.
 ) STRICT;
+
+CREATE INDEX run_event_taken_over ON run_event (substr(payload, instr(payload, '"from":{') + 8, 300))
+WHERE kind = 'stage_carried';
 
 CREATE TABLE schema_migration (
   version INTEGER PRIMARY KEY,

@@ -2,9 +2,11 @@
 #include <atomic>
 #include <set>
 #include <thread>
+#include <tuple>
 
 #include "cd4ml/core/monitor.h"
 #include "fixture.h"
+#include "raw.h"
 
 namespace cd4ml::store {
 namespace {
@@ -210,6 +212,45 @@ TEST_F(History, FollowsAResultIntoTheRunThatTookItOver) {
   EXPECT_EQ(found.models, (Names{"car/1/train/1", "car/2/train/1"}));
 }
 
+std::vector<std::string> Attempts(const std::vector<core::Origin>& origins) {
+  std::vector<std::string> ids;
+  for (const core::Origin& origin : origins) ids.push_back(core::ToText(core::AttemptOf(origin)));
+  return ids;
+}
+
+TEST_F(History, KnowsARunThatPerformedNothingByWhatItTookOver) {
+  const core::Run first = RunCar(1, "one");
+  core::StartRun start = CarRun(2);
+  start.stages.resize(2);
+  for (core::StagePlan& stage : start.stages) stage.reuse = true;
+  core::Run second;
+  ASSERT_OK(Do(second, start));
+  for (const char* stage : {"validate", "train"}) {
+    ASSERT_OK(Do(second, core::OfferResult{stage, {{"car/1", stage, 1}, *first.FindStage(stage)->result(), true}}));
+  }
+  ASSERT_EQ(second.state, core::RunState::kSucceeded);
+
+  EXPECT_EQ(history().TraceLineage("car/2", LineageDirection::kUp, 0).value().root, "car/1/train/1");
+  EXPECT_EQ(history().TraceLineage("car/2", LineageDirection::kDown, 0).value().root, "car/1/validate/1");
+  EXPECT_EQ(Attempts(history().FindOrigins("car/2", false).value()), Names{"car/1/train/1"});
+  const std::string data = first.pins.materials.at("listings").digest;
+  EXPECT_EQ(Flat(history().FindImpact(data).value()).runs, (Names{"car/1", "car/2"}));
+
+  const std::string commit = second.pins.commit;
+  for (const std::string& reference : {commit, commit.substr(0, 7), "code:car@" + commit}) {
+    const auto impact = history().FindImpact(reference);
+    ASSERT_OK(impact.status());
+    EXPECT_EQ(impact->runs, Names{"car/2"});
+    EXPECT_TRUE(impact->models.empty()) << "it made none";
+    ASSERT_EQ(impact->versions.size(), 1u);
+    EXPECT_EQ(core::VersionId(impact->versions[0]), "code:car@" + commit);
+    const absl::Status traced = history().TraceLineage(reference, LineageDirection::kDown, 0).status();
+    EXPECT_TRUE(absl::IsFailedPrecondition(traced)) << traced;
+    EXPECT_NE(traced.message().find("car/2 took over every result"), std::string::npos) << traced;
+  }
+  EXPECT_TRUE(absl::IsNotFound(history().FindImpact("code:bike@" + commit).status()));
+}
+
 TEST_F(History, RefusesAnImpactOfNothingOrOfTwoThings) {
   const core::Run run = RunCar(1, "one");
 
@@ -217,12 +258,6 @@ TEST_F(History, RefusesAnImpactOfNothingOrOfTwoThings) {
   EXPECT_TRUE(absl::IsNotFound(history().FindImpact("feedbeef00").status()));
   const absl::Status kind = history().FindImpact("model:car/train.model@" + run.pins.materials.at("listings").digest).status();
   EXPECT_TRUE(absl::IsNotFound(kind)) << kind;
-}
-
-std::vector<std::string> Attempts(const std::vector<core::Origin>& origins) {
-  std::vector<std::string> ids;
-  for (const core::Origin& origin : origins) ids.push_back(core::ToText(core::AttemptOf(origin)));
-  return ids;
 }
 
 TEST_F(History, FindsTheAttemptThatMadeAThingWithAllThatIsRecordedOfIt) {
@@ -263,6 +298,38 @@ TEST_F(History, FindsTheOriginsOfWhatMadeNothingItself) {
     auto upstream = history().FindOrigins(reference, true);
     ASSERT_OK(upstream.status());
     EXPECT_EQ(Attempts(*upstream), all) << reference;
+  }
+}
+
+TEST_F(History, NeitherShowsNorLetsSignWhatIsNotAsItWasWritten) {
+  RunCar(1, "one");
+  const core::Run sound = RunCar(2, "two");
+  {
+    RawDatabase raw(options_.path);
+    EXPECT_EQ(raw.Execute("DROP TRIGGER run_event_is_never_changed"), "");
+  }
+  for (const auto& [kind, from, to] : {std::tuple("run_started", "max_depth", "min_depth"), {"attempt_ended", "1100.5", "1000.5"},
+                                       {"versions_produced", "car/validate", "car/validatd"}}) {
+    RawDatabase raw(options_.path);
+    const std::string where = " WHERE run = 1 AND kind = '" + std::string(kind) + "'";
+    const auto change = [&](const std::string& a, const std::string& b) {
+      EXPECT_EQ(raw.Execute("UPDATE run_event SET payload = replace(payload, '" + a + "', '" + b + "')" + where), "");
+    };
+    ASSERT_TRUE(history().FindOrigins("car/1/train", false).ok()) << kind;
+    change(from, to);
+    const absl::Status signing = history().FindOrigins("car/1/train", false).status();
+    EXPECT_TRUE(absl::IsDataLoss(signing)) << kind << ": " << signing;
+    EXPECT_NE(signing.message().find("is not as it was written"), std::string::npos) << signing;
+    EXPECT_TRUE(absl::IsDataLoss(history().FindOrigins("car/1/release", true).status())) << kind;
+    if (kind != std::string("versions_produced")) {
+      EXPECT_TRUE(absl::IsDataLoss(history().GetRun("car/1").status())) << kind;
+    }
+    if (kind == std::string("run_started")) {
+      EXPECT_TRUE(absl::IsDataLoss(history().TraceLineage("car/1/train", LineageDirection::kUp, 0).status()));
+    }
+    EXPECT_TRUE(history().FindOrigins("car/2/release", true).ok()) << kind;
+    EXPECT_EQ(history().GetRun("car/2").value().pins.params, sound.pins.params);
+    change(to, from);
   }
 }
 

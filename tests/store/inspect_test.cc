@@ -147,7 +147,7 @@ TEST_F(Inspect, FindsEveryChangedValueOfWhatFollowsFromEvents) {
       {"attempt", "number, agent, state, granted_ms, started_ms, ended_ms, ended_seq"},
       {"metric", "attempt, name, value"},
       {"verdict", "attempt, rule, outcome, observed, bound"},
-      {"version", "digest, kind, name, artifact, is_tree, size, files"},
+      {"version", "digest, kind, name, artifact, is_tree, size, files, summary"},
       {"lineage_edge", "attempt, role, version"},
       {"deployment", "name, environment, attempt, package, model, agent, endpoint, started_ms"},
       {"run_event", "at_ms, kind, payload, digest"}};
@@ -173,7 +173,7 @@ TEST_F(Inspect, FindsEveryChangedValueOfWhatFollowsFromEvents) {
     }
     EXPECT_FALSE(After("DELETE FROM " + table).empty()) << table;
   }
-  EXPECT_EQ(changed, 70);
+  EXPECT_EQ(changed, 71);
 }
 
 }  // namespace
