@@ -28,6 +28,13 @@ bool IsOfCode(const std::string& file, const std::vector<std::string>& code) {
   });
 }
 
+std::pair<int64_t, int64_t> StampOf(const std::string& file) {
+  std::error_code error;
+  const auto changed = fs::last_write_time(file, error);
+  return error ? std::pair<int64_t, int64_t>(-1, 0)
+               : std::pair<int64_t, int64_t>(FileSize(file), changed.time_since_epoch().count());
+}
+
 }  // namespace
 
 std::set<std::string> UndeclaredFiles(const std::string& dir, const std::vector<std::string>& code,
@@ -49,7 +56,7 @@ std::set<std::string> UndeclaredFiles(const std::string& dir, const std::vector<
 
 UndeclaredReads::UndeclaredReads(Attempt& attempt, const Workspace& workspace, const core::PipelineSpec& pipeline,
                                  const core::StageSpec& stage)
-    : attempt_(attempt), stage_(stage.name) {
+    : attempt_(attempt), stage_(stage.name), dir_(workspace.dir()) {
   const ReadWatcher& watch = attempt.tools().ports.watch_reads;
   if (watch == nullptr || stage.code.empty() || !core::IsReusable(stage)) return;
   std::set<std::string> declared(pipeline.params.files.begin(), pipeline.params.files.end());
@@ -59,9 +66,20 @@ UndeclaredReads::UndeclaredReads(Attempt& attempt, const Workspace& workspace, c
   };
   for (const auto& [reference, input] : attempt.task().inputs) declare(workspace.PathOf(reference));
   for (const core::InputSpec& input : stage.inputs) declare(workspace.PathOf(input.from));
-  for (const core::OutputSpec& output : stage.outputs) declare(workspace.dir() + "/" + output.path);
+  // What the commit has where an output is to be is its own only once the stage has replaced it.
+  std::set<std::string> old;
+  for (const core::OutputSpec& output : stage.outputs) {
+    const std::string path = fs::path(output.path).lexically_normal().string();
+    (Exists(dir_ + "/" + path) && output.quarantine.empty() ? old : declared).insert(path);
+  }
   std::set<std::string> files = UndeclaredFiles(workspace.dir(), stage.code, declared);
   if (files.empty()) return;
+  for (const std::string& file : files) {
+    const bool is_old = std::any_of(old.begin(), old.end(), [&](const std::string& path) {
+      return file == path || file.starts_with(path + "/");
+    });
+    if (is_old) old_[file] = StampOf(dir_ + "/" + file);
+  }
   auto begun = watch(workspace.dir(), std::move(files));
   if (begun.ok()) {
     watch_ = *std::move(begun);
@@ -75,8 +93,11 @@ UndeclaredReads::UndeclaredReads(Attempt& attempt, const Workspace& workspace, c
 
 void UndeclaredReads::Keep() {
   if (watch_ == nullptr) return;
-  const NoticedReads reads = watch_->Finish();
+  NoticedReads reads = watch_->Finish();
   watch_ = nullptr;
+  for (const auto& [file, stamp] : old_) {
+    if (StampOf(dir_ + "/" + file) == stamp) reads.opened.insert(file);   // It has become the output.
+  }
   Value::List named;
   std::string text;
   for (const std::string& file : reads.opened) {
@@ -90,7 +111,7 @@ void UndeclaredReads::Keep() {
   }
   if (!reads.is_complete) named.emplace_back("others, too many at once to be noticed");
   if (named.empty()) return;
-  attempt_.Say("stage \"" + stage_ + "\" opened files that it does not declare" + (text.empty() ? "" : ": " + text) +
+  attempt_.Say("stage \"" + stage_ + "\" read what it does not declare" + (text.empty() ? "" : ": " + text) +
                "; its result will not be reused: add them to `code` or make them inputs");
   if (absl::Status kept = WriteText(KeptIn(attempt_.paths().room()), ToJson(named)); !kept.ok()) {
     LogError("undeclared reads could not be kept", {{"stage", stage_}, {"why", Message(kept)}});

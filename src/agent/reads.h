@@ -1,9 +1,13 @@
 // Which files of its checkout a stage opens without having declared them.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "agent/workspace.h"
 #include "cd4ml/core/pipeline.h"
@@ -22,8 +26,9 @@ class UndeclaredReads {
 
  private:
   Attempt& attempt_;
-  const std::string stage_;
+  const std::string stage_, dir_;
   std::unique_ptr<ReadWatch> watch_;    // Null: nothing is watched.
+  std::map<std::string, std::pair<int64_t, int64_t>> old_;   // Files that are outputs unless they are replaced: size and time.
 };
 
 // Returns the names that were kept in `room`, as the environment of a result records them; an empty list for none.

@@ -192,8 +192,20 @@ Value ParamsOfFile(const Value& params, const std::vector<Value>& files, size_t 
   return share;
 }
 
+Value Workspace::Params() const {
+  const Value& all = attempt_.task().params;
+  if (stage_.params.empty()) return all;
+  Value chosen = Value::Map();
+  const auto take = [&](const std::string& name) {
+    if (const Value* value = all.FindPath(name)) SetPath(chosen, name, *value);
+  };
+  for (const std::string& name : stage_.params) take(name);
+  for (const auto& [name, value] : stage_.cell_params) take(name);
+  return chosen;
+}
+
 absl::Status Workspace::WriteParams() {
-  const Value& params = attempt_.task().params;
+  const Value params = Params();
   CD4ML_RETURN_IF_ERROR(
       WriteText(room_ + "/params.json", ToJson(params.is_map() ? params : Value::Map())));
   const PipelineParser& parser = attempt_.tools().ports.parser;
@@ -267,7 +279,7 @@ std::map<std::string, std::string> Workspace::Env() const {
   for (const core::OutputSpec& output : stage_.outputs) {
     env["CD4ML_OUT_" + VariableName(output.name)] = dir_ + "/" + output.path;
   }
-  for (const auto& [name, value] : Flatten(task.params)) {
+  for (const auto& [name, value] : Flatten(Params())) {
     if (value.is_scalar()) env["CD4ML_PARAM_" + VariableName(name)] = ToText(value);
   }
   env["CD4ML_PARAMS"] = room_ + "/params.json";
@@ -320,6 +332,27 @@ absl::Status Workspace::CheckOutputs() const {
   return absl::OkStatus();
 }
 
+void Workspace::SayWhatIsLost(const core::OutputSpec& output, const std::string& path) const {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  const std::string what = "output \"" + output.name + "\": ";
+  if (fs::is_regular_file(status) && (status.permissions() & fs::perms::owner_exec) != fs::perms::none) {
+    attempt_.Say(what + output.path + " may be executed, which is not kept of a single file; make a folder the output, or chmod +x "
+                 "where it is used");
+  }
+  if (!fs::is_directory(status)) return;
+  int count = 0;
+  std::string first;
+  for (auto at = fs::recursive_directory_iterator(path, error); !error && at != fs::end(at); at.increment(error)) {
+    std::error_code unknown;
+    if (at->is_symlink(unknown) || !at->is_directory(unknown) || !fs::is_empty(at->path(), unknown)) continue;
+    if (++count == 1) first = at->path().string().substr(dir_.size() + 1);
+  }
+  if (count == 0) return;
+  attempt_.Say(what + "the empty folder " + first + (count > 1 ? " and " + std::to_string(count - 1) + " more are" : " is") +
+               " not kept; put a file there if it is needed");
+}
+
 absl::StatusOr<std::vector<core::ProducedOutput>> Workspace::Capture(bool succeeded) const {
   Blobs& blobs = attempt_.tools().blobs;
   std::vector<core::ProducedOutput> outputs;
@@ -339,6 +372,7 @@ absl::StatusOr<std::vector<core::ProducedOutput>> Workspace::Capture(bool succee
                                           blobs.dir() + " (" + Message(artifact.status()) + ")");
     }
     if (!artifact.ok()) return Annotate(artifact.status(), what);
+    SayWhatIsLost(output, path);
     outputs.push_back({output.name, output.path, output.type, *artifact, std::nullopt});
   }
   return outputs;

@@ -47,8 +47,12 @@ class Workspace {
   absl::Status PlaceInputs();
   absl::Status PlaceInput(const std::string& reference, const std::string& path);
   absl::Status NoteLinks(const ArtifactRef& artifact, const std::string& path);
+  // Returns the parameters that the stage depends on, and so is shown.
+  Value Params() const;
   absl::Status WriteParams();
   absl::Status MakeOutputFolders() const;
+  // Says in the log what of an output an artifact does not hold.
+  void SayWhatIsLost(const core::OutputSpec& output, const std::string& path) const;
   absl::Status PlaceChampion();
   // Writes which segments of an input qualify, where its data gate has judged that.
   absl::Status WriteSegments() const;

@@ -167,11 +167,32 @@ TEST_F(AttemptTest, ParameterFilesHoldTheEffectiveValues) {
   task.params = Value::Map{{"train", Value::Map{{"depth", 9}, {"rate", 0.5}}}, {"max", 4}};
   world_.Perform(task);
   const std::string log = world_.daemon.Log(id_);
-  EXPECT_THAT(log, HasSubstr("depth: 9"));
-  EXPECT_THAT(log, HasSubstr("rate: 0.5"));
+  EXPECT_THAT(log, HasSubstr("# depth of the trees\ntrain:\n  depth: 9\n  rate: 0.5\n"));
   EXPECT_THAT(log, Not(HasSubstr("depth: 3")));
   EXPECT_THAT(log, HasSubstr("\"max\": 4"));
   EXPECT_THAT(log, HasSubstr("{\"max\":4,\"train\":{\"depth\":9,\"rate\":0.5}}"));
+}
+
+TEST_F(AttemptTest, AStageThatNamesItsParametersSeesNoOthers) {
+  world_.repos.files = {{"params.yaml", "train:\n  depth: 3\n  rate: 1\nseed: 4\n"}};
+  Task task = world_.TaskOf(Stage("cat params.yaml $CD4ML_PARAMS; env | grep CD4ML_PARAM_ | sort", "    params: [train.depth, gone]\n",
+                                  "params: {file: params.yaml}\n"),
+                            "train");
+  task.params = Value::Map{{"train", Value::Map{{"depth", 9}, {"rate", 1}}}, {"seed", 4}};
+  world_.Perform(task);
+  EXPECT_EQ(world_.daemon.Log(id_), "train:\n  depth: 9\n{\"train\":{\"depth\":9}}CD4ML_PARAM_TRAIN_DEPTH=9\n");
+}
+
+TEST_F(AttemptTest, WhatAnArtifactDoesNotHoldIsSaid) {
+  const core::Outcome outcome =
+      Run(Stage("mkdir -p pack/a pack/b; touch pack/x; echo '#!/bin/sh' > tool; chmod +x tool; touch plain",
+                "    outputs: {tool: {path: tool}, pack: {path: pack}, plain: {path: plain}}\n"));
+  EXPECT_EQ(outcome.state, core::AttemptState::kSucceeded) << outcome.message;
+  const std::string log = world_.daemon.Log(id_);
+  EXPECT_THAT(log, HasSubstr("output \"tool\": tool may be executed, which is not kept of a single file"));
+  EXPECT_THAT(log, HasSubstr("output \"pack\": the empty folder pack/"));
+  EXPECT_THAT(log, HasSubstr(" and 1 more are not kept"));
+  EXPECT_THAT(log, Not(HasSubstr("\"plain\"")));
 }
 
 TEST_F(AttemptTest, ACommandThatExitsWithThreeSaysSoWithItsLastLine) {

@@ -38,14 +38,36 @@ class ReadsTest : public ::testing::Test {
 
 TEST_F(ReadsTest, ThatAreNotDeclaredAreSaidAndRecorded) {
   EXPECT_EQ(Reads("cat data/secret.csv; cd data; cat ../README.md"), R"(["README.md","data/secret.csv"])");
-  EXPECT_THAT(Log(), HasSubstr("opened files that it does not declare: README.md, data/secret.csv; its result will not be reused"));
+  EXPECT_THAT(Log(), HasSubstr("read what it does not declare: README.md, data/secret.csv; its result will not be reused"));
 }
 
 TEST_F(ReadsTest, OfCodeParametersAndOutputsAreDeclared) {
-  EXPECT_EQ(Reads("cat src/train.py src/util/more.py params.yaml old/model; ls -R .; stat README.md; echo new > own; cat own"), "");
+  EXPECT_EQ(Reads("cat src/train.py src/util/more.py params.yaml; ls . src; stat README.md; echo new > own; cat own"), "");
   EXPECT_THAT(Log(), Not(HasSubstr("declare")));
   EXPECT_EQ(Reads("cat src/train.py src/util/more.py", "    code: [\"src/*.py\"]\n"), "") << "* goes through folders";
   EXPECT_EQ(Reads("cat README.md src/train.py", "    code: [README.md]\n"), R"(["src/train.py"])");
+}
+
+TEST_F(ReadsTest, OfWhatTheCommitHasWhereAnOutputIsToBeAreNotDeclared) {
+  EXPECT_EQ(Reads("mkdir -p old; echo n > old/model; cat old/model"), "") << "it has become the stage's own";
+  EXPECT_EQ(Reads("rm old/model; echo n > old/model; cat old/model"), "");
+  EXPECT_EQ(Reads("cat old/model > /dev/null"), R"(["old/model"])");
+  world_.repos.files["old/lib/x"] = "6";
+  const std::string folder = "format: 1\npipeline: shop\nstages:\n  train:\n    run: echo m > old/model\n    code: [src]\n"
+                             "    outputs: {model: {path: old}}\n";
+  const core::Outcome outcome = world_.Perform(world_.TaskOf(folder, "train", ++number_));
+  const Value* reads = outcome.environment.Find("undeclared_reads");
+  ASSERT_NE(reads, nullptr) << "old/lib/x is a part of the output";
+  EXPECT_EQ(ToJson(*reads), R"(["old/lib/x"])");
+}
+
+TEST_F(ReadsTest, AreAlsoThoseByAnotherNameOrOfTheNamesAlone) {
+  EXPECT_EQ(Reads("mv data/secret.csv mine; cat mine"), R"(["data/secret.csv"])");
+  EXPECT_EQ(Reads("mv data mine"), R"(["data/"])");
+  EXPECT_EQ(Reads("ln data/secret.csv mine; cat mine"), R"(["data/secret.csv"])");
+  EXPECT_EQ(Reads("ls data > names"), R"(["data/"])");
+  world_.repos.files["data/more.csv"] = "7";
+  EXPECT_EQ(Reads("ls data > names", "    code: [src, data/more.csv]\n"), "") << "who looks for declared files looks there too";
 }
 
 TEST_F(ReadsTest, DoNotMatterWhereEveryFileCountsOrNothingIsReused) {

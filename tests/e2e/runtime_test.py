@@ -116,7 +116,7 @@ stages:
 """, **{"notes/a.txt": "one\n"})
         self.start()
         log = self.stack.cli("run", "logs", "p/1", "train")
-        self.assertIn('stage "train" opened files that it does not declare: conf/params.toml, notes/a.txt; its result will not be '
+        self.assertIn('stage "train" read what it does not declare: conf/params.toml, notes/a.txt; its result will not be '
                       "reused: add them to `code` or make them inputs", log)
         self.assertEqual(self.environment("p/1", "train")["undeclared_reads"], ["conf/params.toml", "notes/a.txt"])
         self.assertNotIn("undeclared_reads", self.environment("p/1", "clean"))

@@ -14,6 +14,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <thread>
 
@@ -74,6 +75,28 @@ TEST_F(OsTest, WatchedFilesAreNoticedWhenAnybodyOpensThemByWhateverPath) {
   EXPECT_THAT(reads.opened, ElementsAre("a/b/two", "c/three", "top"));
   EXPECT_TRUE(reads.is_complete);
   EXPECT_THAT(WatchReads(dir_, {"gone/file"}).status().message(), HasSubstr("cannot watch \"" + At("gone")));
+}
+
+TEST_F(OsTest, WhatIsReplacedBeforeItIsOpenedIsNoLongerWhatIsWatched) {
+  for (const char* folder : {"only/deep", "mixed"}) fs::create_directories(At(folder));
+  const std::set<std::string> files = {"emptied", "changed", "removed", "moved", "linked", "only/deep/x", "mixed/y"};
+  for (const std::string& file : files) Write(file, "x");
+  Write("mixed/other", "x");
+  auto watch = WatchReads(dir_, files).value();
+  std::ofstream(At("emptied")) << "y";
+  {
+    std::fstream changed(At("changed"));
+    changed.get();
+    changed.seekp(0) << "y";
+  }
+  fs::remove(At("removed"));
+  Write("removed", "y");
+  for (const char* file : {"emptied", "removed"}) std::ifstream(At(file)).get();
+  fs::rename(At("moved"), At("elsewhere"));
+  fs::create_hard_link(At("linked"), At("mixed/again"));
+  for (const char* folder : {"only", "mixed"}) (void)std::distance(fs::directory_iterator(At(folder)), {});
+
+  EXPECT_THAT(watch->Finish().opened, ElementsAre("changed", "linked", "moved", "only/"));
 }
 
 TEST_F(OsTest, FilesThatAreOpenedByTheThousandAreAllNoticed) {
