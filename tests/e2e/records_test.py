@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import shutil
+import sqlite3
 import subprocess
 import unittest
 
@@ -160,6 +161,79 @@ class Records(StackTest):
         self.assertEqual((seed["before"], seed["after"]), ({"value": 7, "note": "params.yaml"}, {"value": 8, "note": "trigger"}))
         self.assertGreater(by_name["metric", "train.mae"]["after"]["value"], 200)
         self.assertTrue(all(len(line) <= 80 for line in self.narrow("diff", "cars/1", "cars/2").splitlines()))
+
+    def test_a_verdict_is_not_taken_over_when_a_material_is_read_in_another_way(self):
+        (self.stack.data / "rows.csv").write_text("code\n007\n8\n")
+        gate = """format: 1
+pipeline: p
+materials: {{rows: {{data: rows.csv{csv}}}}}
+stages:
+  check:
+    kind: data_gate
+    inputs: {{rows: rows}}
+    rules: {{numbers: {{of: rows, column: code, type: int}}}}
+"""
+        def run(csv: str, expect: int) -> dict:
+            self.stack.commit({"p.cd4ml.yaml": gate.format(csv=csv)})
+            self.stack.cli("pipeline", "add", str(self.stack.repo))
+            self.stack.cli("run", "start", "p", "--wait", expect=expect)
+            return self.stack.ask("run", "show", "p/latest")["stages"][0]
+
+        self.assertIsNone(run("", expect=0).get("carried"))
+        self.assertIsNotNone(run("", expect=0).get("carried"))
+        self.assertIsNone(run(", csv: {columns: {code: text}}", expect=11).get("carried"))
+        self.assertIn("csv of rows", self.stack.cli("why", "p/3/check"))
+
+    def test_a_run_that_performed_nothing_is_known_and_leads_to_who_made_its_results(self):
+        first = self.register(seed=7)
+        self.stack.git("commit", "-q", "--allow-empty", "-m", "Nothing else")
+        second = self.stack.git("rev-parse", "HEAD")
+        self.stack.cli("run", "start", "cars", "--wait")
+        self.assertEqual(self.stack.query("SELECT COUNT(*) FROM attempt")[0][0], 3)
+
+        self.assertEqual(self.stack.ask("lineage", "cars/2", "--up")["root"], "cars/1/package/1")
+        self.assertEqual(len(self.stack.cli("provenance", "export", "cars/2").splitlines()), 1)
+        self.assertEqual(self.stack.ask("impact", "cars/listings")["runs"], ["cars/1", "cars/2"])
+        self.assertEqual(self.stack.ask("impact", first)["runs"], ["cars/1", "cars/2"], "what it made is in both")
+        self.assertEqual(self.stack.ask("impact", second[:9])["runs"], ["cars/2"])
+        self.assertIn("Nothing else", self.stack.cli("impact", second))
+        self.assertIn("cars/2 took over every result", self.stack.cli("lineage", second, "--down", expect=6))
+
+    def test_an_event_that_was_changed_is_neither_shown_nor_signed(self):
+        self.register(seed=7)
+        self.stack.cli("provenance", "export", "cars/1/train")
+        with sqlite3.connect(self.stack.dir / "daemon" / "cd4ml.db") as store:
+            store.execute("DROP TRIGGER run_event_is_never_changed")
+            store.execute("UPDATE run_event SET payload = replace(payload, '\"seed\":7', '\"seed\":8') WHERE seq = 1")
+            self.assertEqual(store.total_changes, 1)
+        for words in (("provenance", "export", "cars/1/train"), ("run", "show", "cars/1"), ("run", "reproduce", "cars/1"),
+                      ("lineage", "cars/1", "--up")):
+            refused = self.stack.run(*words)
+            self.assertNotEqual(refused.returncode, 0, words)
+            self.assertIn("is not as it was written", refused.stderr, words)
+            self.assertEqual(refused.stdout, "", words)
+
+    def test_a_retry_has_the_parameters_of_its_run(self):
+        self.stack.commit({"params.yaml": "train: {a: 1, b: 2}\nother: 1\n", "p.cd4ml.yaml": """format: 1
+pipeline: p
+params: {file: params.yaml}
+stages:
+  all: {run: cat "$CD4ML_PARAMS" > all.txt, outputs: {all: {path: all.txt}}}
+  told: {params: [train], env: {O: "${{ params.other }}"}, run: echo $O > told.txt, outputs: {told: {path: told.txt}}}
+  train: {params: [train], run: cat params.yaml; cat params.yaml > train.txt, outputs: {train: {path: train.txt}}}
+  fail: {needs: [all, told, train], run: exit 3}
+"""})
+        self.stack.cli("pipeline", "add", str(self.stack.repo))
+        self.stack.cli("run", "start", "p", "-p", 'train={"a":5}', "--wait", expect=10)
+        self.assertNotIn("other", self.stack.cli("run", "logs", "p/1", "train"))
+
+        def retried(number: int, *words: str) -> tuple[dict, set[str]]:
+            self.stack.cli("run", "retry", "p/1", *words, "--wait", expect=10)
+            run = self.stack.ask("run", "show", f"p/{number}")
+            return run["pins"]["params"], {stage["plan"]["name"] for stage in run["stages"] if stage.get("carried")}
+
+        self.assertEqual(retried(2), ({"train": {"a": 5}, "other": 1}, {"all", "told", "train"}))
+        self.assertEqual(retried(3, "-p", "other=2"), ({"train": {"a": 5}, "other": 2}, {"train"}))
 
     def narrow(self, *arguments: str) -> str:
         """What a terminal of 80 columns shows."""
