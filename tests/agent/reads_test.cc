@@ -37,7 +37,7 @@ class ReadsTest : public ::testing::Test {
 };
 
 TEST_F(ReadsTest, ThatAreNotDeclaredAreSaidAndRecorded) {
-  EXPECT_EQ(Reads("cat data/secret.csv; cd data; cat ../README.md"), R"(["README.md","data/secret.csv"])");
+  EXPECT_EQ(Reads("cat data/secret.csv; (cd data; cat ../README.md)"), R"(["README.md","data/secret.csv"])");
   EXPECT_THAT(Log(), HasSubstr("read what it does not declare: README.md, data/secret.csv; its result will not be reused"));
 }
 

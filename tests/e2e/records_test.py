@@ -166,22 +166,24 @@ class Records(StackTest):
         (self.stack.data / "rows.csv").write_text("code\n007\n8\n")
         gate = """format: 1
 pipeline: p
-materials: {{rows: {{data: rows.csv{csv}}}}}
+materials:
+  rows: {{data: rows.csv{csv}}}
 stages:
   check:
     kind: data_gate
+    code: [README]
     inputs: {{rows: rows}}
-    rules: {{numbers: {{of: rows, column: code, type: int}}}}
+    rules: {{few: {{of: rows, rows: {{max: 2}}}}}}
 """
         def run(csv: str, expect: int) -> dict:
-            self.stack.commit({"p.cd4ml.yaml": gate.format(csv=csv)})
+            self.stack.commit({"p.cd4ml.yaml": gate.format(csv=csv), "README": "the same", "other": f"{csv} {expect}"})
             self.stack.cli("pipeline", "add", str(self.stack.repo))
             self.stack.cli("run", "start", "p", "--wait", expect=expect)
             return self.stack.ask("run", "show", "p/latest")["stages"][0]
 
         self.assertIsNone(run("", expect=0).get("carried"))
-        self.assertIsNotNone(run("", expect=0).get("carried"))
-        self.assertIsNone(run(", csv: {columns: {code: text}}", expect=11).get("carried"))
+        self.assertIsNotNone(run(" ", expect=0).get("carried"))
+        self.assertIsNone(run(", csv: {header: false}", expect=11).get("carried"))
         self.assertIn("csv of rows", self.stack.cli("why", "p/3/check"))
 
     def test_a_run_that_performed_nothing_is_known_and_leads_to_who_made_its_results(self):
