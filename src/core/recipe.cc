@@ -37,17 +37,14 @@ bool IsReusable(const StageSpec& stage) {
 }
 
 Value ChosenParams(const StageSpec& stage, const Value& params) {
+  Value own = params;
+  for (const auto& [name, value] : stage.cell_params) SetPath(own, name, value);
+  if (stage.params.empty()) return own;
   // What a cell has of its own counts, whatever the stage says that it depends on.
   Value::Map chosen(stage.cell_params.begin(), stage.cell_params.end());
-  if (stage.params.empty()) {
-    if (chosen.empty()) return params;
-    Value all = params;
-    for (const auto& [name, value] : chosen) SetPath(all, name, value);
-    return all;
-  }
   // A parameter or sub-tree that is not there is an absence that counts.
   for (const std::string& name : stage.params) {
-    const Value* value = params.FindPath(name);
+    const Value* value = own.FindPath(name);
     chosen[name] = value == nullptr ? Value() : *value;
   }
   return chosen;

@@ -456,6 +456,7 @@ TEST(RecipeOfACell, CountsItsParametersWhateverTheStageDependsOn) {
   };
 
   EXPECT_NE(recipe("a", {"seed"}), recipe("b", {"seed"}));
+  EXPECT_NE(recipe("a", {"algorithm"}), recipe("b", {"algorithm"}));
   EXPECT_NE(recipe("a", {}), recipe("b", {}));
   EXPECT_EQ(recipe("a", {}), recipe("a", {}));
 }

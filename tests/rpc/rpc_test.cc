@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/ports/answer.h"
 #include "cd4ml/ports/diagnostic_payload.h"
 #include "cd4ml/rpc/connect.h"
 #include "cd4ml/rpc/serve.h"
@@ -126,10 +127,13 @@ TEST_F(Rpc, CarriesMoreFindingsThanARequestMayHaveMetadata) {
 TEST_F(Rpc, KeepsEveryCodeAndMessage) {
   const auto client = ConnectQuery(server_->address());
   for (int code = 1; code <= 16; ++code) {
-    query_.error =
-        absl::Status(static_cast<absl::StatusCode>(code), "why \"ä\" " + std::to_string(code));
+    const absl::Status said(static_cast<absl::StatusCode>(code), "why \"ä\" " + std::to_string(code));
+    query_.error = said;
 
-    EXPECT_EQ(client->GetServer().status(), query_.error);
+    const absl::Status answer = client->GetServer().status();
+    EXPECT_EQ(answer.code(), said.code());
+    EXPECT_EQ(answer.message(), said.message());
+    EXPECT_EQ(IsAnswer(answer), absl::IsUnavailable(answer)) << "what the daemon says is not taken for its absence";
   }
 }
 
