@@ -80,6 +80,11 @@ std::optional<ProcessEntry> ReadEntry(pid_t pid) {
   return entry;
 }
 
+uint64_t StartTicks(pid_t pid) {
+  const auto entry = ReadEntry(pid);
+  return entry ? entry->start_ticks : 0;
+}
+
 std::vector<pid_t> AllPids() { return NumberedEntries("/proc"); }
 
 std::vector<pid_t> Children(pid_t pid) {

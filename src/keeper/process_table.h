@@ -20,6 +20,8 @@ struct ProcessEntry {
 };
 
 std::optional<ProcessEntry> ReadEntry(pid_t pid);
+// Returns when a process was started; 0 when it is gone.
+uint64_t StartTicks(pid_t pid);
 
 // Returns every process id of the machine that can be seen from here.
 std::vector<pid_t> AllPids();

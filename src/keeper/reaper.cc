@@ -1,10 +1,11 @@
-// Waits for output and for children, until there are none.
+// Waits for output and for children, until there are none, and for orders.
 #include "reaper.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,8 +16,12 @@
 #include <cstdio>
 #include <cstring>
 
+#include "cd4ml/ports/keeper_wire.h"
+
 namespace cd4ml::keeper {
 namespace {
+
+constexpr size_t kOrderMax = kKeeperMessageMax + (8 << 10);   // And where the command belongs.
 
 // Opens the log, and the pipe through which it is written. It waits for nobody: a FIFO in the log's place must not stop
 // the reaper.
@@ -33,15 +38,35 @@ Failure OpenOutput(const char* path, int& log, int (&output)[2]) {
 
 class Reaper {
  public:
-  Reaper(int output, int log, const Born& command, int ended)
-      : output_(output), log_(log), command_(command), ended_(ended) {
+  explicit Reaper(int ended) : ended_(ended) {
     sigset_t children;
     sigemptyset(&children);
     sigaddset(&children, SIGCHLD);
     signals_ = signalfd(-1, &children, SFD_CLOEXEC | SFD_NONBLOCK);
   }
 
-  void Run() {
+  // Returns when nothing of the command is left: whether nothing was when it ended.
+  bool Serve(const Order& order, CommandStarter start, int born) {
+    int output[2] = {-1, -1};
+    const Failure no_output = OpenOutput(order.spec.log.c_str(), log_, output);
+    output_ = output[0];
+    command_ = start(order, output[1], born);
+    if (command_.pid < 0) (void)!write(born, &command_, sizeof command_);
+    close(output[1]);
+    close(born);
+    if (command_.pid > 0) {
+      if (no_output.step != Failure::kNone) command_.failure = no_output;
+      has_ended_ = has_told_ = false;
+      lost_ = 0;
+      Wait();
+    }
+    close(output_);
+    close(log_);
+    return command_.pid < 0 || ended_as_.is_all;
+  }
+
+ private:
+  void Wait() {
     while (TakeChildren()) {
       pollfd polled[] = {{signals_, POLLIN, 0}, {output_, POLLIN, 0}};  // -1, once nobody can write any more: left out.
       poll(polled, 2, -1);
@@ -51,7 +76,6 @@ class Reaper {
     }
   }
 
- private:
   // Returns whether a child is left.
   bool TakeChildren() {
     int status = 0;
@@ -110,10 +134,10 @@ class Reaper {
     }
   }
 
-  int output_;
-  const int log_;
-  const Born command_;
   const int ended_;
+  int output_ = -1;
+  int log_ = -1;
+  Born command_{};
   int signals_;
   bool has_ended_ = false, has_told_ = false;
   Ended ended_as_{};
@@ -122,31 +146,66 @@ class Reaper {
   char buffer_[64 << 10];
 };
 
+// Waits for an order and for the pipe that came with it; false when there will be none.
+bool TakeOrder(int orders, Order& order, int& born) {
+  static char bytes[kOrderMax];
+  iovec part{bytes, sizeof bytes};
+  alignas(cmsghdr) char room[CMSG_SPACE(sizeof born)];
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = room;
+  message.msg_controllen = sizeof room;
+  ssize_t got;
+  while ((got = recvmsg(orders, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) continue;
+  const cmsghdr* const beside = got > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (beside == nullptr) return false;
+  std::memcpy(&born, CMSG_DATA(beside), sizeof born);
+  WireReader reader(std::string_view(bytes, static_cast<size_t>(got)));
+  order.spec = ReadSpec(reader);
+  order.marker = reader.Text();
+  order.cgroup = reader.Text();
+  return reader.ok();
+}
+
 }  // namespace
 
-void RunReaper(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended) {
+bool SendOrder(int orders, const Order& order, int born) {
+  WireWriter writer;
+  Write(writer, order.spec);
+  writer.Text(order.marker).Text(order.cgroup);
+  if (writer.bytes().size() > kOrderMax) return false;
+  iovec part{const_cast<char*>(writer.bytes().data()), writer.bytes().size()};
+  alignas(cmsghdr) char room[CMSG_SPACE(sizeof born)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = room;
+  message.msg_controllen = sizeof room;
+  cmsghdr* const beside = CMSG_FIRSTHDR(&message);
+  beside->cmsg_level = SOL_SOCKET;
+  beside->cmsg_type = SCM_RIGHTS;
+  beside->cmsg_len = CMSG_LEN(sizeof born);
+  std::memcpy(CMSG_DATA(beside), &born, sizeof born);
+  return sendmsg(orders, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
+}
+
+void RunReaper(int orders, CommandStarter start, int ended) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   prctl(PR_SET_NAME, "cd4ml-reaper");
   // Nothing else of the keeper stays open: its lock and its connections end with it.
-  const unsigned low = static_cast<unsigned>(std::min(born, ended)), high = static_cast<unsigned>(std::max(born, ended));
+  const unsigned low = static_cast<unsigned>(std::min(orders, ended)), high = static_cast<unsigned>(std::max(orders, ended));
   if (low > 3) close_range(3, low - 1, 0);
   if (high - low > 1) close_range(low + 1, high - 1, 0);
   close_range(high + 1, ~0U, 0);
 
-  int log = -1, output[2] = {-1, -1};
-  const Failure no_output = OpenOutput(spec.log.c_str(), log, output);
-  Born command = start(spec, cgroup, output[1], born);
-  if (command.pid < 0) (void)!write(born, &command, sizeof command);
-  close(output[1]);
-  close(born);
-  if (command.pid > 0) {
-    if (no_output.step != Failure::kNone) command.failure = no_output;
-    static Reaper reaper(output[0], log, command, ended);
-    reaper.Run();
-  }
+  static Reaper reaper(ended);
+  Order order;
+  int born = -1;
+  while (TakeOrder(orders, order, born) && reaper.Serve(order, start, born)) continue;
   _exit(0);
 }
 

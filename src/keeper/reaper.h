@@ -1,4 +1,5 @@
-// One small process above each command, which does for it what init does for a machine.
+// One small process above each command, which does for it what init does for a machine. When nothing of its command is
+// left, it serves another one.
 //
 // It is a subreaper: whatever the command starts stays below it, however often it forks, changes its session or wipes
 // its environment, so that the keeper knows whose it is. It copies what they print from a pipe to the log: a command may
@@ -33,16 +34,29 @@ struct Ended {
   Failure failure;
   int wait_status;
   rusage usage;
-  bool is_all;  // Nothing else is left below the reaper, which ends too.
+  bool is_all;  // Nothing else is left below the reaper, which waits for another order.
 };
 
-// Starts a program as a child of the calling process with `output` as its standard output and errors, in the control
-// group at `cgroup` unless that is "". Returns when the program runs, or has failed, as it does without an output (-1).
-// The process itself tells `born` when there is one.
-using CommandStarter = Born (*)(const ProcessSpec& spec, const std::string& cgroup, int output, int born);
+// What a reaper is asked to do: a message of keeper_wire.h's fields (spec, marker, cgroup), with the pipe for `Born` beside it.
+struct Order {
+  ProcessSpec spec;
+  std::string marker;   // The value of kMarker in the command's environment.
+  std::string cgroup;   // "": none.
+};
 
-// The life of a reaper, after a fork of the keeper: starts the command of `spec`, tells `born`, and later `ended`. It
-// hears no signal but SIGKILL and SIGSTOP.
-[[noreturn]] void RunReaper(const ProcessSpec& spec, const std::string& cgroup, CommandStarter start, int born, int ended);
+inline constexpr const char* kMarker = "CD4ML_PROCESS";
+
+// Starts the command of `order` as a child of the calling process with `output` as its standard output and errors.
+// Returns when the program runs, or has failed, as it does without an output (-1). The process itself tells `born` when
+// there is one.
+using CommandStarter = Born (*)(const Order& order, int output, int born);
+
+// The life of a reaper, after a fork of the keeper: takes an order from the socket `orders`, starts its command, tells its
+// `Born`, and later `ended`. It ends when a command has left something behind and that is gone, too, or when there will be no
+// more orders. It hears no signal but SIGKILL and SIGSTOP.
+[[noreturn]] void RunReaper(int orders, CommandStarter start, int ended);
+
+// Returns false when the socket takes no order; the reaper is then of no use any more.
+bool SendOrder(int orders, const Order& order, int born);
 
 }  // namespace cd4ml::keeper

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,12 +14,16 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <vector>
+#include <utility>
 
+#include "process_table.h"
 #include "reaper.h"
 
 namespace cd4ml::keeper {
 namespace {
+
+constexpr size_t kIdleMax = 16;
+constexpr int kOrderBuffer = 200 << 10;   // Doubled by the kernel: one order, and what it counts beside it.
 
 struct Child {
   const ProcessSpec* spec;
@@ -131,11 +136,15 @@ pid_t Clone(const std::string& cgroup, Child child) {
 }
 
 // Runs in the reaper.
-Born StartCommand(const ProcessSpec& spec, const std::string& cgroup, int output, int to_tell) {
-  std::vector<char*> argv = Pointers(spec.argv);
+Born StartCommand(const Order& order, int output, int to_tell) {
+  std::vector<std::string> variables = {std::string(kMarker) + "=" + order.marker};
+  for (const auto& [name, value] : order.spec.env) variables.push_back(name + "=" + value);
+  std::vector<char*> env = Pointers(variables), argv = Pointers(order.spec.argv);
+  char** const own = std::exchange(environ, env.data());
   Born born{-1, {}};
-  born.pid = Clone(cgroup, {&spec, argv.data(), output, to_tell, -1, &born.failure});
+  born.pid = Clone(order.cgroup, {&order.spec, argv.data(), output, to_tell, -1, &born.failure});
   if (born.pid < 0) born.failure = {Failure::kClone, errno};
+  environ = own;
   return born;
 }
 
@@ -162,24 +171,91 @@ std::string Explain(const Failure& failure, const ProcessSpec& spec) {
   return "";
 }
 
-SpawnResult Spawn(const ProcessSpec& spec, const std::string& marker, const std::string& cgroup, int ended) {
-  std::vector<std::string> variables = {std::string(kMarker) + "=" + marker};
-  for (const auto& [name, value] : spec.env) variables.push_back(name + "=" + value);
-  std::vector<char*> env = Pointers(variables);
-  int born[2];
-  const pid_t reaper = pipe2(born, O_CLOEXEC) == 0 ? fork() : -1;
-  if (reaper == 0) {
-    environ = env.data();
-    RunReaper(spec, cgroup, StartCommand, born[1], ended);
+Reapers::Reapers() {
+  if (pipe2(reports_, O_CLOEXEC) == 0) fcntl(reports_[0], F_SETFL, O_NONBLOCK);
+}
+
+Reapers::~Reapers() {
+  for (const int fd : reports_) close(fd);
+  for (const auto& [pid, reaper] : reapers_) close(reaper.orders);
+}
+
+std::optional<Ended> Reapers::TakeReport() {
+  Ended ended{};
+  if (read(reports_[0], &ended, sizeof ended) != sizeof ended) return std::nullopt;
+  return ended;
+}
+
+SpawnResult Reapers::Spawn(const ProcessSpec& spec, const std::string& marker, const std::string& cgroup) {
+  const Order order{spec, marker, cgroup};
+  while (!idle_.empty()) {
+    const pid_t reaper = idle_.back();
+    idle_.pop_back();
+    kill(reaper, SIGCONT);   // Another command may have stopped it.
+    if (const auto result = Ask(reaper, order)) return *result;
+    End(reaper);   // A command has killed it.
   }
-  Born told{-1, {Failure::kClone, errno}};
-  if (reaper < 0) return {-1, -1, Explain(told.failure, spec)};
+  const pid_t reaper = Fork();
+  if (reaper > 0) {
+    if (const auto result = Ask(reaper, order)) return *result;
+    End(reaper);
+  }
+  return {-1, -1, 0, Explain({Failure::kClone, errno}, spec)};
+}
+
+pid_t Reapers::Fork() {
+  int orders[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, orders) != 0) return -1;
+  setsockopt(orders[0], SOL_SOCKET, SO_SNDBUF, &kOrderBuffer, sizeof kOrderBuffer);
+  const pid_t pid = fork();
+  if (pid == 0) RunReaper(orders[1], StartCommand, reports_[1]);
+  const int error = errno;
+  close(orders[1]);
+  if (pid > 0) {
+    reapers_[pid] = {orders[0], StartTicks(pid)};
+  } else {
+    close(orders[0]);
+  }
+  errno = error;
+  return pid;
+}
+
+std::optional<SpawnResult> Reapers::Ask(pid_t reaper, const Order& order) {
+  int born[2];
+  if (pipe2(born, O_CLOEXEC) != 0) return std::nullopt;
+  const bool sent = SendOrder(reapers_.at(reaper).orders, order, born[1]);
+  int error = errno;
   close(born[1]);
-  if (read(born[0], &told, sizeof told) != sizeof told) kill(reaper, SIGKILL);
+  Born told{-1, {}};
+  const bool is_told = sent && read(born[0], &told, sizeof told) == sizeof told;
+  if (sent && !is_told) error = ECHILD;
   close(born[0]);
-  if (told.pid >= 0) return {told.pid, reaper, ""};
+  errno = error;
+  if (!is_told) return std::nullopt;
+  if (told.pid >= 0) return SpawnResult{told.pid, reaper, reapers_.at(reaper).start_ticks, ""};
+  Return(reaper);
+  return SpawnResult{-1, -1, 0, Explain(told.failure, order.spec)};
+}
+
+void Reapers::Return(pid_t reaper) {
+  if (idle_.size() < kIdleMax) return idle_.push_back(reaper);
+  close(std::exchange(reapers_.at(reaper).orders, -1));   // It ends by itself.
+}
+
+void Reapers::End(pid_t reaper) {
+  const int error = errno;
+  kill(reaper, SIGKILL);
   waitpid(reaper, nullptr, 0);
-  return {-1, -1, Explain(told.failure, spec)};
+  Forget(reaper);
+  errno = error;
+}
+
+void Reapers::Forget(pid_t reaper) {
+  const auto found = reapers_.find(reaper);
+  if (found == reapers_.end()) return;
+  close(found->second.orders);
+  reapers_.erase(found);
+  std::erase(idle_, reaper);
 }
 
 }  // namespace cd4ml::keeper

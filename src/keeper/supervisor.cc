@@ -84,14 +84,7 @@ Supervisor::Supervisor(const std::string& folder, std::string cgroup_root)
     : folder_(folder),
       cgroup_root_(std::move(cgroup_root)),
       boot_id_(BootId()),
-      records_(folder + "/processes") {
-  if (pipe2(reports_, O_CLOEXEC) == 0) fcntl(reports_[0], F_SETFL, O_NONBLOCK);
-}
-
-Supervisor::~Supervisor() {
-  close(reports_[0]);
-  close(reports_[1]);
-}
+      records_(folder + "/processes") {}
 
 absl::Status Supervisor::Load() {
   RecordMap records = records_.Load();
@@ -159,13 +152,12 @@ absl::Status Supervisor::Start(const ProcessSpec& spec) {
 
 absl::Status Supervisor::Launch(Process& process) {
   process.up_ms = process.heard_ms = process.look_ms = SteadyNow();
-  const SpawnResult result = Spawn(process.spec, Marker(process), process.cgroup, reports_[1]);
+  const SpawnResult result = reapers_.Spawn(process.spec, Marker(process), process.cgroup);
   if (result.pid < 0) return absl::UnavailableError(result.message);
-  const auto ticks = [](const std::optional<ProcessEntry>& entry) { return entry ? entry->start_ticks : 0; };
-  process.start_ticks = ticks(ReadEntry(result.pid));
+  process.start_ticks = StartTicks(result.pid);
   process.status.pid = result.pid;
   process.reaper = result.reaper;
-  process.reaper_ticks = ticks(ReadEntry(result.reaper));
+  process.reaper_ticks = result.reaper_ticks;
   process.main_alive = process.reaper_alive = true;
   process.is_all_gone = false;
   process.phase = Phase::kUp;
@@ -244,13 +236,17 @@ void Supervisor::SetEnded(Process& process, int wait_status, const rusage& usage
 }
 
 void Supervisor::TakeReports() {
-  Ended ended{};
-  while (read(reports_[0], &ended, sizeof ended) == sizeof ended) {
+  while (const std::optional<Ended> report = reapers_.TakeReport()) {
+    const Ended& ended = *report;
     for (auto& [id, process] : live_) {
       if (!process.reaper_alive || process.reaper != ended.reaper) continue;
       SetEnded(process, ended.wait_status, ended.usage);
       process.status.message = Explain(ended.failure, process.spec);
       process.is_all_gone = ended.is_all;
+      if (!ended.is_all) continue;
+      process.reaper_alive = false;
+      process.reaper = 0;
+      reapers_.Return(ended.reaper);
     }
   }
 }
@@ -261,6 +257,7 @@ void Supervisor::Reap() {
   while (const pid_t pid = wait4(-1, &wait_status, WNOHANG, &usage)) {
     if (pid < 0) break;
     TakeReports();  // A reaper tells before it ends: one that has told nothing by now was killed.
+    reapers_.Forget(pid);
     for (auto& [id, process] : live_) {
       if (process.reaper_alive && process.reaper == pid) {
         process.reaper_alive = false;
@@ -410,9 +407,9 @@ void Supervisor::MoveConcluded() {
 }
 
 bool Supervisor::IsKnown(pid_t pid) const {
-  return std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
+  return reapers_.contains(pid) || std::any_of(live_.begin(), live_.end(), [&](const auto& entry) {
     const Process& process = entry.second;
-    return process.reaper_alive ? process.reaper == pid : process.main_alive && process.status.pid == pid;
+    return process.main_alive && !process.reaper_alive && process.status.pid == pid;
   });
 }
 

@@ -19,6 +19,7 @@
 #include "cd4ml/ports/process_runner.h"
 #include "process_table.h"
 #include "records.h"
+#include "spawn.h"
 
 namespace cd4ml::keeper {
 
@@ -27,7 +28,6 @@ class Supervisor {
  public:
   // Keeps its records in `folder` and puts processes into groups below `cgroup_root` ("": none).
   Supervisor(const std::string& folder, std::string cgroup_root);
-  ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
@@ -48,7 +48,7 @@ class Supervisor {
   void Reap();
   // Takes in which commands have ended. Call when `reports` can be read.
   void TakeReports();
-  int reports() const { return reports_[0]; }
+  int reports() const { return reapers_.reports(); }
   // Does what is due now. Call at the latest when `MillisecondsLeft` have passed; -1 is never.
   void Tick();
   int MillisecondsLeft() const;
@@ -66,7 +66,7 @@ class Supervisor {
   };
   struct Process : Record {
     bool main_alive = false;    // The command runs below a reaper of ours, and its end is not known.
-    bool reaper_alive = false;  // A child of ours that is not waited for.
+    bool reaper_alive = false;  // A child of ours that is not waited for, and serves no other command.
     bool is_all_gone = false;   // As its reaper has said.
     bool adopted = false;     // A child of an earlier keeper.
     bool stopping = false;    // Not started again.
@@ -114,7 +114,7 @@ class Supervisor {
   const std::string cgroup_root_;
   const std::string boot_id_;
   Records records_;
-  int reports_[2] = {-1, -1};  // The pipe in which reapers tell of the ends of their commands.
+  Reapers reapers_;
   std::map<std::string, Process> live_;
   RecordMap ended_;
   std::vector<ProcessStatus> just_ended_;

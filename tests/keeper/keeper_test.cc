@@ -528,6 +528,48 @@ TEST_P(KeeperTest, WhatACommandLeavesBehindEndsWithIt) {
   }
 }
 
+TEST_P(KeeperTest, AReaperServesTheNextCommandWhichFindsNothingOfTheOneBefore) {
+  ProcessSpec first = Script("first", "echo $PPID; echo secret >&2; exit 3");
+  first.env["SECRET"] = "1";
+  EXPECT_EQ(Run(first).exit_code, 3);
+
+  const ProcessStatus second = Run("second", "echo $PPID; ls -1 /proc/self/fd; env | grep -c SECRET; exit 4");
+
+  EXPECT_EQ(second.exit_code, 4);
+  const std::string reaper = Log("first").substr(0, Log("first").find('\n') + 1);
+  EXPECT_EQ(Log("first"), reaper + "secret\n");
+  EXPECT_EQ(Log("second"), reaper + "0\n1\n2\n3\n0\n");
+}
+
+TEST_P(KeeperTest, AReaperWhoseCommandLeftSomethingServesNoOther) {
+  Run("first", "echo $PPID; sleep 1000 &");
+  Run("second", "echo $PPID");
+
+  EXPECT_NE(Log("first"), Log("second"));
+}
+
+TEST_P(KeeperTest, AReaperThatWasStoppedOrKilledWhileItWaitedIsInNobodysWay) {
+  Run("first", "echo $PPID");
+  const pid_t reaper = std::atoi(Log("first").c_str());
+  ASSERT_GT(reaper, 0);
+
+  ASSERT_EQ(kill(reaper, SIGSTOP), 0);
+  EXPECT_EQ(Run("second", "echo $PPID; exit 5").exit_code, 5);
+  EXPECT_EQ(Log("second"), Log("first"));
+
+  ASSERT_EQ(kill(reaper, SIGKILL), 0);
+  EXPECT_EQ(Run("third", "echo $PPID; exit 6").exit_code, 6);
+  EXPECT_NE(Log("third"), Log("first"));
+}
+
+TEST_P(KeeperTest, ACommandThatCannotBeStartedLeavesItsReaperForTheNext) {
+  ProcessSpec spec = Script("large", "echo $PPID");
+  spec.env["LARGE"] = std::string(150'000, 'x');   // More than a program may be given in one variable.
+  EXPECT_EQ(Run(spec).exit_code, 127);
+
+  EXPECT_EQ(Run("next", "exit 7").exit_code, 7);
+}
+
 TEST_P(KeeperTest, RunsTwoHundredQuickCommandsAtOnce) {
   for (int i = 0; i < 200; ++i) {
     ProcessSpec spec = Script("quick-" + std::to_string(i), "");
