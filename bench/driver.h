@@ -66,10 +66,10 @@ inline Acknowledged StartRun(ControlApi& control, const std::string& pipeline) {
   return promise.get_future().get();
 }
 
-// Waits until the pipeline's newest run has ended, asking for one line at a time: a watch would have the daemon
-// send the whole run with every stage that ends, which is not what is to be measured.
+// Waits until the pipeline's newest run has ended, asking for one line at a time and seldom, since the record says when it
+// ended: a watch would have the daemon send the whole run with every stage that ends, which is not what is to be measured.
 inline absl::StatusOr<RunSummary> WaitForEnd(QueryApi& query, const std::string& pipeline,
-                                             std::chrono::milliseconds pause = std::chrono::milliseconds(5)) {
+                                             std::chrono::milliseconds pause = std::chrono::milliseconds(100)) {
   RunFilter filter;
   filter.pipeline = pipeline;
   filter.limit = 1;

@@ -9,7 +9,7 @@ namespace cd4ml::agent {
 namespace {
 
 // What changes within so short a time is told together: a stage that ends sooner is told of by its result alone.
-constexpr Duration kTogether{5};
+constexpr Duration kTogether{20};
 constexpr Duration kBackOffMin{500};
 constexpr Duration kBackOffMax{30'000};
 constexpr int kDoublingsMax = 10;

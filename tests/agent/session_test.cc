@@ -70,7 +70,7 @@ class SessionTest : public ::testing::Test {
   // Also what is told together, a moment later.
   std::vector<std::string> AllOn(const SessionEvent& event) {
     std::vector<std::string> words = On(event);
-    now_ += Duration(5);
+    now_ += Duration(20);
     for (std::string& word : On(TimePassed{})) words.push_back(std::move(word));
     return words;
   }
@@ -102,7 +102,7 @@ TEST_F(SessionTest, OpensASessionAtOnceAndReportsWhatItHoldsWhenItIsThere) {
 TEST_F(SessionTest, StartsWhatIsDesiredOnceAndReportsItSoon) {
   Open();
   EXPECT_THAT(On(DesiredArrived{Want(1, {1, 2})}), ElementsAre("start 1", "start 2", "services"));
-  EXPECT_EQ(session_.NextDeadline(), now_ + Duration(5));
+  EXPECT_EQ(session_.NextDeadline(), now_ + Duration(20));
   EXPECT_THAT(AllOn(DesiredArrived{Want(1, {1, 2})}), ElementsAre("services", "report 1 2"));
   On(ReportAnswered{true});
   EXPECT_THAT(AllOn(AttemptBegan{Id(2)}), ElementsAre("report 1 2+"));
