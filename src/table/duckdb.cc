@@ -196,7 +196,7 @@ std::string FirstLine(const char* error) {
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOptions& options) {
   CD4ML_ASSIGN_OR_RETURN(const DuckDbApi* api, Load(options.libraries));
-  std::unique_ptr<Database> database(new Database(*api, options.threads));
+  std::unique_ptr<Database> database(new Database(*api, options));
   const std::pair<const char*, std::string> settings[] = {
       {"memory_limit", std::to_string(options.memory_max) + "B"},
       {"threads", std::to_string(options.threads)},
@@ -225,7 +225,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOption
     return absl::InternalError("the table library gives no connection");
   }
   // Only of an open database is this heard.
-  CD4ML_RETURN_IF_ERROR(database->Execute("SET max_temp_directory_size = '" + std::to_string(DiskMax(options)) + "B'"));
+  database->disk_max_ = DiskMax(options);
+  CD4ML_RETURN_IF_ERROR(database->Execute("SET max_temp_directory_size = '" + std::to_string(database->disk_max_) + "B'"));
   return database;
 }
 
@@ -234,6 +235,25 @@ Database::~Database() {
   interrupter_ = {};
   if (connection_ != nullptr) api_.disconnect(&connection_);
   if (database_ != nullptr) api_.close(&database_);
+  std::error_code error;
+  if (!disk_folder_.empty()) std::filesystem::remove_all(disk_folder_, error);
+}
+
+absl::Status Database::CheckDisk() const {
+  std::error_code error;
+  if (disk_folder_.empty()) return absl::OkStatus();
+  const auto size = static_cast<int64_t>(std::filesystem::file_size(disk_folder_ + "/tables", error));
+  if (error || size <= disk_max_) return absl::OkStatus();
+  return absl::ResourceExhaustedError("they take more than " + FormatSize(disk_max_) + " of the disk");
+}
+
+absl::Status Database::KeepOnDisk() {
+  if (!disk_folder_.empty()) return absl::OkStatus();
+  std::string folder = options_.work_folder + "/tables-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return absl::InternalError("no folder can be made in " + options_.work_folder);
+  disk_folder_ = folder;
+  CD4ML_RETURN_IF_ERROR(Execute("ATTACH " + Literal(folder + "/tables") + " AS disk"));
+  return Execute("SET search_path = 'disk.main,memory.main'");   // The first is where tables are made.
 }
 
 void Database::SetStop(std::stop_token stop) {
@@ -401,6 +421,7 @@ absl::Status Appender::EndRow() {
 
 absl::Status Appender::Flush() {
   CD4ML_RETURN_IF_ERROR(database_.Stopped());
+  if (absl::Status fits = database_.CheckDisk(); !fits.ok()) return Annotate(fits, "the rows cannot be kept");
   api_.data_chunk_set_size(chunk_, row_);
   CD4ML_RETURN_IF_ERROR(Write());
   const auto append = [this, chunk = chunk_] {

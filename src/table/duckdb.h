@@ -34,7 +34,8 @@ struct ColumnData {
   std::vector<std::string> texts;   // In the order of their first row.
 };
 
-// An open in-memory database. Not thread-safe. Never loads an extension, so it has no network code.
+// An open database, in memory unless KeepOnDisk was called. Not thread-safe. Never loads an extension, so it has no network
+// code.
 class Database {
  public:
   static absl::StatusOr<std::unique_ptr<Database>> Open(const TableEngineOptions& options);
@@ -49,6 +50,11 @@ class Database {
   // The same for many rows. REQUIRES: every column is DOUBLE or VARCHAR.
   absl::StatusOr<std::vector<ColumnData>> QueryColumns(const std::string& select);
 
+  // Lets tables that are made from now on be kept in a file of the work folder, where they are compressed: what does not fit
+  // into memory would be written there anyway, at many times the size. Idempotent.
+  absl::Status KeepOnDisk();
+  int64_t memory_max() const { return options_.memory_max; }
+
   // Lets the statement under way and all later ones be CANCELLED once `stop` is requested.
   void SetStop(std::stop_token stop);
   absl::Status Stopped() const;
@@ -56,13 +62,17 @@ class Database {
  private:
   friend class Appender;
   friend class SingleThread;
-  Database(const DuckDbApi& api, int threads) : api_(api), threads_(threads) {}
+  Database(const DuckDbApi& api, const TableEngineOptions& options) : api_(api), options_(options) {}
   absl::Status Run(const std::string& sql, Result& result);
+  // What the engine itself does not hold its file to: RESOURCE_EXHAUSTED when that takes more of the disk than it may.
+  absl::Status CheckDisk() const;
   void ReadRows(const Result& result, std::vector<Row>& rows);
   void ReadColumns(const Result& result, std::vector<ColumnData>& columns);
 
   const DuckDbApi& api_;
-  const int threads_;
+  const TableEngineOptions options_;
+  int64_t disk_max_ = 0;
+  std::string disk_folder_;   // "": tables are in memory.
   // A statement that is only about to begin forgets that it was interrupted, so it is told again.
   void Interrupt(std::stop_token ended);
 
@@ -82,7 +92,7 @@ class SingleThread {
   explicit SingleThread(Database& database)
       : database_(database), status_(database.Execute("SET threads = 1")) {}
   // Not RESET, after which it would be as many as the machine has processors.
-  ~SingleThread() { database_.Execute("SET threads = " + std::to_string(database_.threads_)).IgnoreError(); }
+  ~SingleThread() { database_.Execute("SET threads = " + std::to_string(database_.options_.threads)).IgnoreError(); }
   SingleThread(const SingleThread&) = delete;
   SingleThread& operator=(const SingleThread&) = delete;
   const absl::Status& status() const { return status_; }

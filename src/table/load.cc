@@ -101,6 +101,18 @@ absl::StatusOr<std::vector<fs::path>> FilesOf(const fs::path& path) {
   return files;
 }
 
+// Returns how many bytes of text are read from the files; of a compressed one about as many. Parquet is read in place.
+int64_t TextBytes(const std::vector<fs::path>& files) {
+  constexpr int64_t kOfCompressed = 8;
+  int64_t bytes = 0;
+  for (const fs::path& file : files) {
+    std::error_code error;
+    const auto size = static_cast<int64_t>(fs::file_size(file, error));
+    if (!error && FormatOf(file) != Format::kParquet) bytes += LowerEnding(file) == ".gz" ? kOfCompressed * size : size;
+  }
+  return bytes;
+}
+
 // Writes rows into a table whose columns may still grow. Rows of another width go into a part of their own: appending again
 // to a table that has rows takes 256 KiB for each of its columns.
 class TableWriter {
@@ -463,6 +475,8 @@ absl::StatusOr<Table> LoadTable(Database& database, const TableSource& source, s
                                       "\" is not one character");
   }
   CD4ML_ASSIGN_OR_RETURN(const std::vector<fs::path> files, FilesOf(source.path));
+  // In memory it takes more than twice as much as in the file.
+  if (TextBytes(files) > 2 * database.memory_max()) CD4ML_RETURN_IF_ERROR(database.KeepOnDisk());
   CD4ML_RETURN_IF_ERROR(
       database.Execute("CREATE TABLE " + table.sql + " (file BIGINT, line BIGINT, bad VARCHAR)"));
   Loader loader(database, source, table);

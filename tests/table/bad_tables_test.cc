@@ -374,32 +374,80 @@ TEST(BadTables, AreAtLeastSixtyDifferentOnes) {
   EXPECT_GE(names.size(), 60u);
 }
 
-// What does not compress like a bomb is bounded by what the engine may take.
-TEST(BadTables, ATableTakesNoMoreOfTheDiskThanItMay) {
-  std::string folder = (std::filesystem::temp_directory_path() / "cd4ml_spill_XXXXXX").string();
-  folder = mkdtemp(folder.data());
-  const char* stated = std::getenv("CD4ML_DUCKDB");
-  const auto engine = OpenTableEngine({.libraries = LibraryCandidates(stated == nullptr ? "" : stated, CD4ML_SOURCE_DIR),
-                                       .work_folder = folder,
-                                       .memory_max = 32 << 20,
-                                       .disk_max = 8 << 20});
-  ASSERT_TRUE(engine.ok()) << engine.status();
-  std::ofstream(folder + "/small.csv") << "a,b\n1,2\n";
-  ASSERT_TRUE((*engine)->AddTable({.name = "small", .path = folder + "/small.csv", .csv = std::nullopt}).ok());
-  {
-    std::ofstream file(folder + "/t.csv");
+// Larger than the memory that its engine may take, and nothing like a bomb.
+class LargeTables : public ::testing::Test {
+ protected:
+  static constexpr int64_t kRows = 1'500'000;
+
+  void SetUp() override {
+    folder_ = (std::filesystem::temp_directory_path() / "cd4ml_spill_XXXXXX").string();
+    folder_ = mkdtemp(folder_.data());
+    std::ofstream(folder_ + "/small.csv") << "a,b\n1,2\n";
+    std::ofstream file(folder_ + "/t.csv");
     file << "a,b\n";
-    for (int64_t i = 0; i < 1'500'000; ++i) file << i * 7919 << ",a text that is long enough to need room " << i << "\n";
+    for (int64_t i = 0; i < kRows; ++i) file << i * 7919 << ",a text that is long enough to need room " << i << "\n";
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  std::unique_ptr<TableEngine> OpenEngine(int64_t memory_max, int64_t disk_max) {
+    const char* stated = std::getenv("CD4ML_DUCKDB");
+    auto engine = OpenTableEngine({.libraries = LibraryCandidates(stated == nullptr ? "" : stated, CD4ML_SOURCE_DIR),
+                                   .work_folder = folder_,
+                                   .memory_max = memory_max,
+                                   .disk_max = disk_max});
+    EXPECT_TRUE(engine.ok()) << engine.status();
+    return *std::move(engine);
+  }
+  absl::Status Add(TableEngine& engine, const std::string& name) {
+    return engine.AddTable({.name = name, .path = folder_ + "/" + name + ".csv", .csv = std::nullopt});
+  }
+  // Returns how many bytes lie in the folder beside the tables themselves.
+  int64_t Spilled() const {
+    int64_t bytes = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
+      if (entry.is_regular_file() && entry.path().extension() != ".csv") bytes += static_cast<int64_t>(entry.file_size());
+    }
+    return bytes;
   }
 
-  const absl::Status added = (*engine)->AddTable({.name = "t", .path = folder + "/t.csv", .csv = std::nullopt});
+  std::string folder_;
+};
 
-  EXPECT_EQ(added.code(), absl::StatusCode::kResourceExhausted) << added;
-  EXPECT_THAT(Message(added), HasSubstr("t.csv: the rows cannot be kept"));
-  const absl::StatusOr<core::TableProfile> other = (*engine)->Profile("small");
-  ASSERT_TRUE(other.ok()) << other.status();
-  EXPECT_EQ(other->columns.at("b").max, 2);
-  std::filesystem::remove_all(folder);
+TEST_F(LargeTables, TakeNoMoreOfTheDiskThanTheyMay) {
+  for (const int64_t memory : {32 << 20, 64 << 20}) {   // Kept in a file from the beginning, and spilled out of memory.
+    const auto engine = OpenEngine(memory, /*disk_max=*/8 << 20);
+    ASSERT_TRUE(Add(*engine, "small").ok());
+
+    const absl::Status added = Add(*engine, "t");
+
+    EXPECT_EQ(added.code(), absl::StatusCode::kResourceExhausted) << added;
+    EXPECT_THAT(Message(added), HasSubstr("t.csv: the rows cannot be kept"));
+    const absl::StatusOr<core::TableProfile> other = engine->Profile("small");
+    ASSERT_TRUE(other.ok()) << other.status();
+    EXPECT_EQ(other->columns.at("b").max, 2);
+  }
+  EXPECT_EQ(Spilled(), 0);
+}
+
+TEST_F(LargeTables, LieCompressedInTheWorkFolderAndGoWithTheEngine) {
+  {
+    const auto engine = OpenEngine(/*memory_max=*/32 << 20, /*disk_max=*/0);
+    ASSERT_TRUE(Add(*engine, "small").ok());
+    ASSERT_TRUE(Add(*engine, "t").ok());
+
+    core::UniqueRule unique;
+    unique.of = "t";
+    unique.columns = {"a"};
+    const core::RuleResult judged = engine->Judge({.name = "unique", .by = {}, .body = unique, .place = {}}, {});
+
+    EXPECT_THAT(judged.observed, HasSubstr("0 of 1500000 rows")) << judged.message;
+    const absl::StatusOr<core::TableProfile> other = engine->Profile("small");
+    ASSERT_TRUE(other.ok()) << other.status();
+    EXPECT_EQ(other->columns.at("b").max, 2);
+    EXPECT_GT(Spilled(), 1 << 20);
+    EXPECT_LT(Spilled(), static_cast<int64_t>(std::filesystem::file_size(folder_ + "/t.csv")));
+  }
+  EXPECT_EQ(Spilled(), 0);
 }
 
 }  // namespace
