@@ -125,6 +125,16 @@ Value FactsOf(const core::RuntimeSpec& spec, const std::string& digest, const st
   return facts;
 }
 
+// Engines take fewer characters than a process's id has: that of a matrix's cell has a @.
+std::string ContainerName(const std::string& process) {
+  std::string name = "cd4ml-" + process;
+  for (char& c : name) {
+    const bool is_taken = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_';
+    if (!is_taken) c = '-';
+  }
+  return name == "cd4ml-" + process ? name : name + "-" + Sha256(process).hex().substr(0, 8);
+}
+
 }  // namespace
 
 Runtimes::Runtimes(const Tools& tools) : tools_(tools), dir_(tools.config.state_dir + "/runtimes") {
@@ -268,7 +278,7 @@ void Runtimes::Clear(const Runtime& runtime, const std::string& process) {
   if (runtime.engine.empty()) return;
   ProcessSpec spec;
   spec.id = process + ".clear";
-  spec.argv = {runtime.engine, "rm", "--force", "cd4ml-" + process};
+  spec.argv = {runtime.engine, "rm", "--force", ContainerName(process)};
   spec.env = tools_.config.env;
   spec.dir = dir_;
   spec.log = "/dev/null";
@@ -288,7 +298,7 @@ void Enter(const Runtime& runtime, const std::string& folder, ProcessSpec& spec)
     return;
   }
   std::vector<std::string> argv = Bash(kContainerScript);
-  argv.insert(argv.end(), {"cd4ml", runtime.engine, "cd4ml-" + spec.id, "--volume", folder + ":" + folder, "--workdir",
+  argv.insert(argv.end(), {"cd4ml", runtime.engine, ContainerName(spec.id), "--volume", folder + ":" + folder, "--workdir",
                            spec.dir, "--env", "HOME=/tmp"});
   for (const auto& [name, value] : spec.env) {
     // Where these lead is not in the container. Values are taken from the environment of the engine's client.

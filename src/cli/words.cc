@@ -186,8 +186,10 @@ Duration StageTime(const core::StageRun& stage, UtcTime now) {
 }
 
 const core::StageRun* FailedStage(const core::Run& run) {
-  const auto failed = [](const core::StageRun& stage) {
-    return stage.state == core::StageState::kFailed;
+  const auto failed = [&run](const core::StageRun& stage) {
+    if (stage.state != core::StageState::kFailed) return false;
+    const core::StageRun* matrix = stage.plan.cell_of.empty() ? nullptr : run.FindStage(stage.plan.cell_of);
+    return matrix == nullptr || matrix->state != core::StageState::kSucceeded;   // Another cell has made up for it.
   };
   // Several may have failed; the one that the run's reason is taken from failed first.
   const core::StageRun* first = nullptr;

@@ -221,6 +221,22 @@ exec "$entry" "$@"
                            HasSubstr("--env CD4ML_STAGE"), Not(HasSubstr("--env PATH"))));
 }
 
+TEST_F(RuntimeTest, AContainerOfACellHasANameThatEnginesTake) {
+  // What docker and podman refuse by this pattern.
+  Program("docker", R"(
+[[ $1 == run ]] || exit 0
+[[ $* =~ --name\ ([^\ ]+) && ${BASH_REMATCH[1]} =~ ^[a-zA-Z0-9][a-zA-Z0-9_.-]+$ ]] || { echo "invalid name"; exit 125; }
+echo "${BASH_REMATCH[0]}" >> )" + world_.dir.At("names") + "\n");
+  const std::string definition = "format: 1\npipeline: shop\nparams: {schema: {depth: {type: int, default: 1}}}\n"
+                                 "defaults: {runtime: {image: tools@" + std::string(kDigest) + "}}\n"
+                                 "stages: {train: {run: \"true\", matrix: {depth: [1, 2]}}}\n";
+  EXPECT_EQ(world_.Perform(world_.TaskOf(definition, "train@1")).message, "");
+  EXPECT_EQ(world_.Perform(world_.TaskOf(definition, "train@2")).message, "");
+  const std::string names = FileBytes(world_.dir.At("names"));
+  EXPECT_EQ(std::count(names.begin(), names.end(), '\n'), 2);
+  EXPECT_NE(names.substr(0, names.find('\n')), names.substr(names.find('\n') + 1, names.find('\n')));
+}
+
 TEST_F(RuntimeTest, AContainerIsRemovedWhenItsClientWasKilled) {
   Program("docker", "echo \"$@\" >> " + world_.dir.At("calls") + "\n[[ $1 == run ]] && exec sleep 600\nexit 0\n");
   const Value image = Value::Map{{"image", std::string("tools@") + kDigest}};

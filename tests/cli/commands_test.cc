@@ -875,6 +875,40 @@ TEST(RunLogs, SaysInWordsWhyThereIsNothing) {
               HasSubstr("train has had 1 attempt"));
 }
 
+TEST(RunLogs, OfWhatWasTakenOverIsTheLogOfItsMakerWhereItIsAskedFor) {
+  FakeWorld world = FullWorld();
+  core::StageRun& package = *world.daemon.runs["used-car-price/3"].run.FindStage("package");
+  package.state = core::StageState::kSucceeded;
+  package.carried = core::Carried{.from = {"used-car-price/1", "package@2", 1}, .outcome = {}, .cell = {}, .why = {}};
+  world.daemon.logs[package.carried->from] = "packed\nwell\n";
+
+  const auto asked = world.Run({"run", "logs", "used-car-price/3", "package"});
+  EXPECT_EQ(asked.out, "packed\nwell\n");
+  EXPECT_EQ(asked.err, "the log of package@2 of used-car-price/1, which package takes over\n");
+  EXPECT_THAT(world.Run({"run", "logs", "used-car-price/3"}).out, Not(HasSubstr("packed")));
+}
+
+TEST(RunShow, NamesTheStageThatFailedAndNoCellThatAnotherHasMadeUpFor) {
+  FakeWorld world = FullWorld();
+  core::Run& run = world.daemon.runs["used-car-price/3"].run;
+  core::StageRun cell = *run.FindStage("train");
+  cell.plan.name = "tune@1";
+  cell.plan.cell_of = "tune";
+  cell.ended = run.created;
+  core::StageRun tune = cell;
+  tune.plan.name = "tune";
+  tune.plan.cell_of = "";
+  tune.state = core::StageState::kSucceeded;
+  tune.attempts.clear();
+  run.stages.push_back(cell);
+  run.stages.push_back(tune);
+  core::Reindex(run, run.created);
+
+  const std::string out = world.Run({"run", "show", "used-car-price/3"}).out;
+  EXPECT_THAT(out, HasSubstr("\n  train: the command exited with 3\n"));
+  EXPECT_THAT(out, HasSubstr("\nLast output of train, attempt 1:\n"));
+}
+
 TEST(RunLogs, SaysThatNothingHasBegun) {
   FakeWorld world;
   world.daemon.runs["used-car-price/9"] = {MakeRun(9), {}};

@@ -100,25 +100,27 @@ absl::Status PrintStage(Invocation& invocation, QueryApi& query, const RunView& 
         stage.plan.name + " has had " +
         Count(static_cast<int64_t>(stage.attempts.size()), "attempt", "attempts"));
   }
-  const core::AttemptId id{view.run.id, stage.plan.name, attempt};
+  // Of what was taken over, whoever asks for it by name sees how it was made.
+  const bool is_taken = attempt == 0 && stage.carried.has_value() && !selection.stages.empty();
+  const core::AttemptId id = is_taken ? stage.carried->from : core::AttemptId{view.run.id, stage.plan.name, attempt};
+  if (is_taken) invocation.Note(SafeLine("the log of " + id.stage + " of " + id.run + ", which " + stage.plan.name + " takes over"));
   size_t lines = 0;
   const auto print = [&](const std::string& line) {
     ++lines;
     printer.Print(stage.plan.name, line);
   };
-  if (attempt > 0 && tail > 0) {
-    const auto last =
-        ReadLastLines(query, id, stage.attempts[static_cast<size_t>(attempt) - 1].outcome.log_bytes,
-                      static_cast<size_t>(tail));
+  if (id.number > 0 && tail > 0) {
+    const core::Outcome& outcome = is_taken ? stage.carried->outcome : stage.attempts[static_cast<size_t>(attempt) - 1].outcome;
+    const auto last = ReadLastLines(query, id, outcome.log_bytes, static_cast<size_t>(tail));
     if (!last.ok()) return last.status();
     for (const std::string& line : *last) print(line);
-  } else if (attempt > 0) {
+  } else if (id.number > 0) {
     LogReader reader(id);
     CD4ML_RETURN_IF_ERROR(reader.Read(query, print));
     reader.Flush(print);
   }
   const bool is_asked_for = !selection.stages.empty() || !stage.attempts.empty();
-  if (lines == 0 && is_asked_for) invocation.Note(SafeLine(NothingText(view, stage)));
+  if (lines == 0 && is_asked_for && !is_taken) invocation.Note(SafeLine(NothingText(view, stage)));
   if (core::IsTerminal(stage.state)) printer.End(stage);
   return absl::OkStatus();
 }
