@@ -29,9 +29,8 @@ void AddJudgements(const Run& run, ModelRecord& record) {
     });
     const Outcome* result = stage.result();
     if (!looks || result == nullptr || (result->metrics.empty() && !result->verdict.has_value())) continue;
-    const int number = stage.carried.has_value() ? stage.carried->from.number : stage.latest()->number;
-    const RunId& made = stage.carried.has_value() ? stage.carried->from.run : run.id;
-    const AttemptId attempt{made, stage.plan.name, number};
+    const AttemptId attempt =
+        stage.carried.has_value() ? stage.carried->from : AttemptId{run.id, stage.plan.name, stage.latest()->number};
     const bool is_known = std::any_of(record.judgements.begin(), record.judgements.end(),
                                       [&](const ModelRecord::Judgement& one) { return one.attempt == attempt; });
     if (!is_known) record.judgements.push_back({attempt, result->metrics, result->verdict});

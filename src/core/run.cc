@@ -30,6 +30,14 @@ std::optional<Enum> Parse(const std::array<std::string_view, N>& words, std::str
   return static_cast<Enum>(found - words.begin());
 }
 
+// Returns "pipeline/stage" of whoever made the stage's result. What is taken over may have been made under another name,
+// which it keeps: by that it is known what it was made from.
+std::string NameOfMaker(const Run& run, const StageRun& stage) {
+  if (!stage.carried) return run.pipeline + "/" + stage.plan.name;
+  const AttemptId& from = stage.carried->from;
+  return from.run.substr(0, from.run.rfind('/')) + "/" + from.stage;
+}
+
 }  // namespace
 
 std::string_view ToText(RunState state) { return kRunStates[static_cast<size_t>(state)]; }
@@ -170,7 +178,7 @@ std::optional<Version> FindVersion(const Run& run, std::string_view reference) {
   if (output == nullptr) return std::nullopt;
   const Reference parts = ParseReference(reference);
   return Version{.kind = VersionKindOf(output->type),
-                 .name = run.pipeline + "/" + MakerOf(run, *run.FindStage(parts.stage)).plan.name + "." + output->name,
+                 .name = NameOfMaker(run, *run.FindStage(parts.stage)) + "." + output->name,
                  .digest = output->artifact.digest.hex(),
                  .artifact = output->artifact,
                  .summary = ""};

@@ -338,6 +338,21 @@ TEST(Matrix, ReusedCellsChooseAgain) {
   EXPECT_FALSE(f.Stage("train").carried->reused);
 }
 
+TEST(Matrix, WhatAnotherRunMadeKeepsTheNameThatItsMakerGaveIt) {
+  std::vector<StagePlan> plans = Plans(ByMae());
+  for (StagePlan& plan : plans) plan.reuse = plan.name == "train@b";
+  Fixture f(plans);
+  f.End("prep", Success({}, "data"));
+  f.Train("a", 5);
+  f.Train("c", 6);
+  f.Do(OfferResult{"train@b", {{"old/7", "fit@b", 2}, Success({{"mae", 1}}, "model"), true, "", ""}});
+
+  EXPECT_EQ(FindVersion(f.run, "train@b.model")->name, "old/fit@b.model");
+  EXPECT_EQ(FindVersion(f.run, "train.model")->name, "old/fit@b.model");
+  EXPECT_EQ(FindModel(f.run, "train.model")->name, "old/fit@b.model");
+  EXPECT_EQ(FindVersion(f.run, "train@a.model")->name, "p/train@a.model");
+}
+
 TEST(Matrix, EveryAttemptOfACellUsedTheCellsParameters) {
   Fixture f(Plans(ByMae()));
   f.End("prep", Success({}, "data"));
