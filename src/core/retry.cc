@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cd4ml/base/text.h"
+#include "cd4ml/core/expression.h"
 #include "cd4ml/core/recipe.h"
 
 namespace cd4ml::core {
@@ -45,16 +46,52 @@ std::set<std::string> WithCells(const std::vector<StagePlan>& stages, const std:
   return found;
 }
 
-// Returns the cells that are done again because they did not succeed: whatever was chosen without them is chosen anew.
-std::set<std::string> LostCells(const Run& ended, const std::vector<StagePlan>& stages) {
-  std::set<std::string> lost;
+// Returns the cells of matrices that failed although no cell did: none has a number to be chosen by, so that taken over
+// they would come to the same.
+std::set<std::string> CellsWithoutNumber(const Run& ended, const std::vector<StagePlan>& stages) {
+  std::set<std::string> found;
   for (const StagePlan& stage : stages) {
-    const StageRun* before = stage.cell_of.empty() ? nullptr : ended.FindStage(stage.name);
-    if (before != nullptr && (before->state == StageState::kFailed || before->state == StageState::kCancelled)) {
-      lost.insert(stage.name);
+    const StageRun* before = stage.matrix ? ended.FindStage(stage.name) : nullptr;
+    if (before == nullptr || before->state != StageState::kFailed) continue;
+    const bool has_failed = std::any_of(stage.needs.begin(), stage.needs.end(), [&](const std::string& cell) {
+      const StageRun* one = ended.FindStage(cell);
+      return one != nullptr && one->state != StageState::kSucceeded && one->state != StageState::kSkipped;
+    });
+    if (!has_failed) found.insert(stage.needs.begin(), stage.needs.end());
+  }
+  return found;
+}
+
+// Returns these, the matrices with a cell that may come to something else than it did, for they choose anew, and all
+// stages that need one of either. `stages` are in topological order.
+std::set<std::string> DoneAgain(const Run& ended, const std::vector<StagePlan>& stages, std::set<std::string> again) {
+  std::set<std::string> same;   // Taken over, or skipped as before.
+  for (const StagePlan& stage : stages) {
+    bool needs_are_same = true;
+    bool is_again = again.contains(stage.name);
+    for (const std::string& need : stage.needs) {
+      needs_are_same = needs_are_same && same.contains(need);
+      is_again = is_again || again.contains(need);
+    }
+    is_again = is_again || (stage.matrix && !needs_are_same);
+    if (is_again) again.insert(stage.name);
+    const StageRun* before = ended.FindStage(stage.name);
+    if (before == nullptr || is_again) continue;
+    const bool stays_skipped = before->state == StageState::kSkipped && before->reason != Reason::kNotSelected;
+    if (before->state == StageState::kSucceeded || (stays_skipped && needs_are_same)) same.insert(stage.name);
+  }
+  return again;
+}
+
+// Returns the parameters that the stage's `if` names.
+Value ConditionParams(const StageSpec& stage, const Value& params) {
+  StageSpec named = {.cell_params = stage.cell_params};
+  if (const auto condition = Expression::Parse(stage.condition); condition.ok()) {
+    for (const std::string& name : condition->Names()) {
+      if (name.starts_with("params.")) named.params.push_back(name.substr(7));
     }
   }
-  return lost;
+  return named.params.empty() ? Value() : ChosenParams(named, params);
 }
 
 absl::Status CheckStage(const Run& ended, const std::vector<StagePlan>& stages, const std::string& name) {
@@ -100,7 +137,10 @@ absl::StatusOr<RetrySelection> SelectOnly(const Run& ended, const std::vector<St
 std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now) {
   std::set<std::string> changed;
   for (const StageSpec& stage : spec.stages) {
-    if (ChosenParams(stage, before) != ChosenParams(stage, now)) changed.insert(stage.name);
+    if (stage.matrix) continue;   // Its cells are its needs.
+    const bool is_same = ChosenParams(stage, before) == ChosenParams(stage, now) &&
+                         ConditionParams(stage, before) == ConditionParams(stage, now);
+    if (!is_same) changed.insert(stage.name);
   }
   return changed;
 }
@@ -119,11 +159,11 @@ absl::StatusOr<RetrySelection> SelectForRetry(const Run& ended, const std::vecto
   if (scope != RetryScope::kFailed) {
     if (absl::Status known = CheckStage(ended, stages, stage); !known.ok()) return known;
   }
-  const std::set<std::string> stale = WithDependents(stages, changed);
-  if (scope == RetryScope::kOnly) return SelectOnly(ended, stages, stage, stale);
-  std::set<std::string> again = WithDependents(stages, LostCells(ended, stages));
-  if (scope == RetryScope::kFrom) again.merge(WithDependents(stages, WithCells(stages, stage)));
-  again.insert(stale.begin(), stale.end());
+  if (scope == RetryScope::kOnly) return SelectOnly(ended, stages, stage, WithDependents(stages, changed));
+  std::set<std::string> again = CellsWithoutNumber(ended, stages);
+  if (scope == RetryScope::kFrom) again.merge(WithCells(stages, stage));
+  again.insert(changed.begin(), changed.end());
+  again = DoneAgain(ended, stages, std::move(again));
   RetrySelection selection;
   for (const StagePlan& plan : stages) {
     const StageRun* before = ended.FindStage(plan.name);

@@ -395,6 +395,7 @@ absl::StatusOr<std::set<std::string>> RunStarter::StagesOfOtherDefinitions(const
   };
   std::set<std::string> others;
   for (const core::StageSpec& stage : spec.stages) {
+    if (stage.matrix) continue;   // Its cells are its needs.
     const core::StageSpec* before = then.spec.FindStage(stage.name);
     if (before == nullptr || recipe(then.spec, then_value, *before) != recipe(spec, now_value, stage)) {
       others.insert(stage.name);

@@ -457,6 +457,69 @@ TEST(RetryOfAMatrix, OfWhatFollowsKeepsTheChoiceAndLeavesTheLostCellOut) {
   EXPECT_EQ(again.run.state, RunState::kSucceeded);
 }
 
+TEST(RetryOfAMatrix, OfARetryThatLeftTheLostCellOutChoosesAnewAsWell) {
+  const auto plans = Plans(ByMae(true));
+  const Fixture f = OneFailed(true);
+  const auto selection = SelectForRetry(f.run, plans, RetryScope::kOnly, "package");
+  StartRun start;
+  start.id = "p/2";
+  start.carried = selection->carried;
+  start.left_out = selection->left_out;
+  Fixture again(plans, start);
+  again.End("package", Success({}, "package"));
+
+  for (const auto& [scope, stage] : {std::pair(RetryScope::kFailed, ""), {RetryScope::kFrom, "package"}}) {
+    EXPECT_THAT(CarriedBy(SelectForRetry(again.run, plans, scope, stage)), UnorderedElementsAre("prep", "train@b", "train@c"));
+  }
+  const auto only = SelectForRetry(again.run, plans, RetryScope::kOnly, "package");
+  EXPECT_THAT(CarriedBy(only), UnorderedElementsAre("prep", "train@b", "train@c", "train")) << "that keeps the choice";
+}
+
+// prep → train@a, train@b (if …), train@c → train → package, and `first` before the cell with the condition.
+std::vector<StagePlan> WithConditionalCell(const std::string& condition) {
+  std::vector<StagePlan> plans = Plans(ByMae());
+  plans[2].condition = condition;
+  plans[2].needs = {"first", "prep"};
+  StagePlan first;
+  first.name = "first";
+  plans.insert(plans.begin(), first);
+  return plans;
+}
+
+TEST(RetryOfAMatrix, KeepsTheChoiceWhileACellStaysSkippedAndChoosesAnewWhenItMayNot) {
+  const auto run = [](const std::vector<StagePlan>& plans, Outcome first) {
+    Fixture f(plans);
+    f.End("first", std::move(first));
+    f.End("prep", Success({}, "data"));
+    f.Train("a", 2);
+    f.Train("c", 3);
+    f.End("package", Failure());
+    return f;
+  };
+  const auto never = WithConditionalCell("params.seed > 1");
+  const Fixture skipped = run(never, Success({}, "first"));
+  const auto later = WithConditionalCell("passed('first') and always()");
+  const Fixture waits = run(later, Failure());
+  ASSERT_EQ(skipped.Stage("train@b").reason, Reason::kConditionFalse);
+  ASSERT_EQ(waits.Stage("train@b").reason, Reason::kConditionFalse);
+
+  EXPECT_THAT(CarriedBy(SelectForRetry(skipped.run, never, RetryScope::kFailed, "")),
+              UnorderedElementsAre("first", "prep", "train@a", "train@c", "train"));
+  EXPECT_THAT(CarriedBy(SelectForRetry(skipped.run, never, RetryScope::kFailed, "", {"train@b"})),
+              UnorderedElementsAre("first", "prep", "train@a", "train@c")) << "it may have become true";
+  EXPECT_THAT(CarriedBy(SelectForRetry(waits.run, later, RetryScope::kFailed, "")),
+              UnorderedElementsAre("prep", "train@a", "train@c")) << "what it waits for is done again";
+}
+
+TEST(RetryOfAMatrix, WithoutAnyNumberDoesTheCellsAgain) {
+  Fixture f(Plans(ByMae(true)));
+  f.End("prep", Success({}, "data"));
+  for (const char* cell : {"a", "b", "c"}) f.Train(cell, kNan);
+  ASSERT_EQ(f.Stage("train").reason, Reason::kMetricsUnreadable);
+
+  EXPECT_THAT(CarriedBy(SelectForRetry(f.run, Plans(ByMae(true)), RetryScope::kFailed, "")), UnorderedElementsAre("prep"));
+}
+
 // --- recipes and parameters ---
 
 TEST(RecipeOfACell, CountsItsParametersWhateverTheStageDependsOn) {

@@ -108,6 +108,30 @@ TEST(SelectForRetry, AStageHasOtherParametersWhenOneThatItNamesIsAnotherAndAnyIf
   EXPECT_EQ(StagesOfOtherParams(spec, before, before), Set{});
 }
 
+TEST(SelectForRetry, AMatrixHasTheParametersOfItsCells) {
+  PipelineSpec spec;
+  spec.stages.resize(2);
+  spec.stages[0] = {.name = "train@8", .params = {"train"}, .cell_of = "train"};
+  spec.stages[1] = {.name = "train", .matrix = MatrixSpec{.cells = {"train@8"}}};
+
+  EXPECT_EQ(StagesOfOtherParams(spec, *ParseJson(R"({"limit": 3})"), *ParseJson(R"({"limit": 4})")), Set{});
+}
+
+TEST(SelectForRetry, AConditionDependsOnTheParametersThatItNames) {
+  PipelineSpec spec;
+  spec.stages.resize(4);
+  spec.stages[0] = {.name = "limited", .params = {"seed"}, .condition = "params.limit > 1"};
+  spec.stages[1] = {.name = "lane", .params = {"seed"}, .condition = "run.lane == 'params.limit'"};
+  spec.stages[2] = {.name = "deep", .params = {"seed"}, .condition = "params.train.depth > 1"};
+  spec.stages[3] = {.name = "cell", .params = {"seed"}, .condition = "params.train.depth > 1", .cell_params = {{"train.depth", 8}}};
+  const auto others = [&](const char* before, const char* now) {
+    return StagesOfOtherParams(spec, *ParseJson(before), *ParseJson(now));
+  };
+
+  EXPECT_EQ(others(R"({"limit": 3})", R"({"limit": 4})"), Set{"limited"});
+  EXPECT_EQ(others(R"({"train": {"depth": 3}})", R"({"train": {"depth": 4}})"), Set{"deep"}) << "a cell has its own depth";
+}
+
 TEST(SelectForRetry, OnlyNeedsWhatItNeeds) {
   const auto selection = SelectForRetry(Ended(), kStages, RetryScope::kOnly, "deploy");
 

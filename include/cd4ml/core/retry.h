@@ -18,7 +18,7 @@ enum class RetryScope {
   kOnly,      // One stage alone, with the results that it needs.
 };
 
-// Returns the stages that depend on a parameter which is not what it was: one that they name in `params`, or any.
+// Returns the stages that depend on a parameter which is not what it was: one that they name in `params` or `if`, or any.
 std::set<std::string> StagesOfOtherParams(const PipelineSpec& spec, const Value& before, const Value& now);
 
 struct RetrySelection {
