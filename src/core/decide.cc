@@ -315,7 +315,8 @@ absl::StatusOr<std::vector<Event>> Decision::operator()(const Tick& command) {
     if (at > now_) break;
     const StageRun& stage = At(position);
     const Duration total = stage.plan.total_timeout;
-    if (total.count() > 0 && now_ >= stage.first_ready + total) {
+    const UtcTime from = TotalTimeoutFrom(run_, stage);
+    if (total.count() > 0 && from.is_set() && now_ >= from + total) {
       StopStage(stage, {StageState::kFailed, Reason::kTotalTimeout,
                         "it did not end within " + FormatDuration(total) + ", all attempts together"});
     } else if (!command.hopeful.contains(stage.plan.name)) {

@@ -35,6 +35,15 @@ StageSpec StandIn(const StageSpec& stage) {
   return one;
 }
 
+// Returns the parameter that is a single value and that `name` lies within, or "".
+std::string SingleAround(const Value& params, std::string_view name) {
+  for (size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
+    const Value* whole = params.FindPath(name.substr(0, dot));
+    if (whole != nullptr && !whole->is_map() && !whole->is_null()) return std::string(name.substr(0, dot));
+  }
+  return "";
+}
+
 bool IsPartOf(std::string_view name, std::string_view whole) {
   return name == whole || (name.starts_with(whole) && name[whole.size()] == '.');
 }
@@ -100,9 +109,10 @@ Joined Select(const MatrixSpec& matrix, const std::vector<CellResult>& cells) {
     for (const auto& [name, value] : cell.outcome->metrics) known.push_back(name);
   }
   if (ranked.empty()) {
+    const bool is_known = std::find(known.begin(), known.end(), matrix.select) != known.end();
     return {StageState::kFailed, Reason::kMetricsUnreadable,
             "no cell can win, because none has a number for metric \"" + matrix.select + "\": " + Joint(others) +
-                DidYouMean(matrix.select, known),
+                (is_known ? "" : DidYouMean(matrix.select, known)),
             std::nullopt};
   }
   std::stable_sort(ranked.begin(), ranked.end(), [&](const auto& a, const auto& b) {
@@ -141,13 +151,25 @@ Scope ScopeOfCell(const Scope& outer, const std::map<std::string, Value>& cell_p
     std::optional<Value> value = outer.name(name);
     for (const auto& [param, own] : cell_params) {
       const std::string whole = "params." + param;
-      if (name == whole) return std::optional<Value>(own);
-      if (value && IsPartOf(whole, name)) SetPath(*value, std::string_view(whole).substr(name.size() + 1), own);
+      if (name != whole && !(value && IsPartOf(whole, name))) continue;
+      Value root = Value::Map{{"it", value.value_or(Value())}};
+      SetCellParams(root, {{"it" + whole.substr(name.size()), own}});
+      value = *root.Find("it");
     }
     return value;
   };
   return scope;
 }
+
+void SetCellParams(Value& params, const std::map<std::string, Value>& cell_params) {
+  for (const auto& [name, value] : cell_params) {
+    const Value* before = params.FindPath(name);
+    const bool has_fraction = before != nullptr && std::holds_alternative<double>(before->data) && value.is_number();
+    SetPath(params, name, has_fraction ? Value(value.number()) : value);
+  }
+}
+
+bool Overlap(std::string_view a, std::string_view b) { return IsPartOf(a, b) || IsPartOf(b, a); }
 
 void ExpandMatrices(PipelineSpec& pipeline) {
   std::vector<StageSpec> stages;
@@ -169,9 +191,13 @@ absl::Status CheckCells(const PipelineSpec& pipeline, const Value& params, const
   for (const StageSpec& stage : pipeline.stages) {
     for (const auto& [name, value] : stage.cell_params) {
       for (const auto& [given, ignored] : overrides) {
-        if (!IsPartOf(given, name) && !IsPartOf(name, given)) continue;
+        if (!Overlap(given, name)) continue;
         return absl::InvalidArgumentError("parameter \"" + name + "\" is a dimension of the matrix of stage \"" + stage.cell_of +
                                           "\", whose cells have values of their own; change the matrix to try others");
+      }
+      if (const std::string around = SingleAround(params, name); !around.empty()) {
+        return absl::InvalidArgumentError("parameter \"" + name + "\" of the matrix of stage \"" + stage.cell_of +
+                                          "\" lies within \"" + around + "\", which is " + ToJson(*params.FindPath(around)));
       }
       if (!pipeline.params.schema.empty()) continue;   // Its form was checked with the definition.
       const std::string misfit = MisfitOf(params.FindPath(name), value);
@@ -180,6 +206,12 @@ absl::Status CheckCells(const PipelineSpec& pipeline, const Value& params, const
     }
   }
   return absl::OkStatus();
+}
+
+UtcTime TotalTimeoutFrom(const Run& run, const StageRun& stage) {
+  const StageRun* matrix = stage.plan.cell_of.empty() ? nullptr : run.FindStage(stage.plan.cell_of);
+  if (matrix == nullptr || matrix->plan.matrix->max_parallel == 0) return stage.first_ready;
+  return stage.attempts.empty() ? UtcTime() : stage.attempts.front().granted;
 }
 
 CellResult ResultOf(const Run& run, const StageRun& cell) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include "cd4ml/core/matrix.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -38,7 +40,7 @@ bool IsReusable(const StageSpec& stage) {
 
 Value ChosenParams(const StageSpec& stage, const Value& params) {
   Value own = params;
-  for (const auto& [name, value] : stage.cell_params) SetPath(own, name, value);
+  SetCellParams(own, stage.cell_params);
   if (stage.params.empty()) return own;
   // What a cell has of its own counts, whatever the stage says that it depends on.
   Value::Map chosen(stage.cell_params.begin(), stage.cell_params.end());

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cd4ml/base/check.h"
+#include "cd4ml/core/matrix.h"
 
 namespace cd4ml::core {
 namespace {
@@ -111,7 +112,7 @@ void UpdateDeadline(Run& run, int position, UtcTime resumed) {
   if (stage.deadline.is_set()) run.deadlines.erase({stage.deadline, position});
   stage.deadline = {};
   const auto consider = [&stage](UtcTime from, Duration span) {
-    if (span.count() == 0) return;
+    if (span.count() == 0 || !from.is_set()) return;
     if (!stage.deadline.is_set() || from + span < stage.deadline) stage.deadline = from + span;
   };
   // What is told to end has no time left to run out.
@@ -120,7 +121,7 @@ void UpdateDeadline(Run& run, int position, UtcTime resumed) {
   if (stage.state == StageState::kReady) {
     consider(std::max({stage.ready, stage.not_before, resumed}), stage.plan.assign_timeout);
   }
-  consider(stage.first_ready, stage.plan.total_timeout);
+  consider(TotalTimeoutFrom(run, stage), stage.plan.total_timeout);
   if (stage.deadline.is_set()) run.deadlines.emplace(stage.deadline, position);
 }
 
@@ -137,9 +138,9 @@ void Reindex(Run& run, UtcTime resumed) {
     stage.deadline = {};
     if (!IsTerminal(stage.state)) ++run.open_stages;
     if (stage.plan.kind == StageKind::kDeploy) run.environment = stage.plan.environment;
-    UpdateDeadline(run, static_cast<int>(i), resumed);
   }
   for (size_t i = 0; i < run.stages.size(); ++i) {
+    UpdateDeadline(run, static_cast<int>(i), resumed);
     for (const std::string& need : run.stages[i].plan.needs) {
       StageRun* upstream = run.FindStage(need);
       CD4ML_CHECK(upstream != nullptr, need);
@@ -151,7 +152,7 @@ void Reindex(Run& run, UtcTime resumed) {
 
 Value ParamsOf(const Pins& pins, const StagePlan& stage) {
   Value params = pins.params;
-  for (const auto& [name, value] : stage.cell_params) SetPath(params, name, value);
+  SetCellParams(params, stage.cell_params);
   return params;
 }
 

@@ -8,6 +8,7 @@
 
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/expression.h"
+#include "cd4ml/core/matrix.h"
 #include "cd4ml/core/metrics.h"
 
 namespace cd4ml::core {
@@ -812,11 +813,14 @@ class Validator {
     for (const auto& [name, value] : retrain.params) {
       CheckParamName(name, stage.PlaceOf("retrain.params"));
       for (const StageSpec& other : pipeline_.stages) {
-        if (other.cells.empty() || !other.cells.front().cell_params.contains(name)) continue;
-        Error(code::kConflict, stage.PlaceOf("retrain.params"),
-              "parameter " + Quoted(name) + " is a dimension of the matrix of stage " + Quoted(other.name) +
-                  ", whose cells have values of their own");
-        break;
+        if (other.cells.empty()) continue;
+        for (const auto& [dimension, ignored] : other.cells.front().cell_params) {
+          if (!Overlap(name, dimension)) continue;
+          Error(code::kConflict, stage.PlaceOf("retrain.params"),
+                "parameter " + Quoted(dimension) + " is a dimension of the matrix of stage " + Quoted(other.name) +
+                    ", whose cells have values of their own");
+          return;
+        }
       }
     }
   }

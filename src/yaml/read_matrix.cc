@@ -96,6 +96,11 @@ class MatrixReader {
   void ReadDimension(const Node& key, Node& list) {
     Dimension dimension{.param = std::string(key.text), .values = {}};
     reader_.SetKey(key.text);
+    for (const Dimension& other : dimensions_) {
+      if (!core::Overlap(other.param, dimension.param)) continue;
+      return Error(key.place, Quoted(dimension.param) + " and " + Quoted(other.param) +
+                                  " lie within one another, so a cell could not have both values");
+    }
     if (!FindSchema(key, dimension)) return;
     if (defaults_.names.contains("params." + dimension.param)) {
       Error(key.place, "`defaults` asks for " + Quoted("params." + dimension.param) + " and would get one value for all cells",
@@ -206,6 +211,7 @@ class MatrixReader {
       return {};
     }
     std::vector<Cell> cells;
+    std::map<std::string, std::string> named;   // The values by the name of their cell.
     for (size_t i = 0; i < count; ++i) {
       size_t rest = i;
       std::vector<Value> values(dimensions_.size());
@@ -214,7 +220,14 @@ class MatrixReader {
       }
       CellParams params;
       for (size_t d = 0; d < values.size(); ++d) params[dimensions_[d].param] = values[d];
-      if (!IsExcluded(params)) cells.push_back({core::CellName(stage_, values), std::move(params)});
+      if (IsExcluded(params)) continue;
+      cells.push_back({core::CellName(stage_, values), std::move(params)});
+      const std::string text = ToJson(Value::List(values.begin(), values.end()));
+      const auto [other, is_new] = named.emplace(cells.back().name, text);
+      if (is_new) continue;
+      Error(node_.place, "the cells of " + other->second + " and " + text + " have the same name, " + cells.back().name,
+            "write one of these values in another way");
+      return {};
     }
     if (cells.empty()) Error(node_.place, "\"exclude\" takes every combination out, so there is no cell");
     return cells;
@@ -268,7 +281,7 @@ core::StageSpec ReadCells(Reader& reader, const std::string& name, const Node& k
   const size_t before = reader.finding_count();
   for (size_t i = 0; i < cells.size() && reader.finding_count() == before; ++i) {
     const core::Scope inner = outer == nullptr ? core::Scope() : core::ScopeOfCell(*outer, cells[i].params);
-    reader.SetScope(outer == nullptr ? nullptr : &inner);
+    if (outer != nullptr) reader.SetScope(&inner, cells[i].name);
     core::StageSpec cell = ReadStage(reader, name, key, written.value(i), defaults);
     reader.SetScope(outer);
     if (i == 0) stage = cell;

@@ -54,6 +54,7 @@ std::string NumberText(double number) { return ToJson(Value(number)); }
 void Reader::Error(std::string_view code, const core::Place& place, std::string message,
                    std::string label, std::string help) {
   if (findings_.size() >= kCollectedMax) return;
+  if (!cell_.empty()) message += " (in cell " + Quoted(cell_) + ")";
   findings_.push_back(
       core::MakeError(code, place, std::move(message), std::move(label), std::move(help)));
 }

@@ -47,7 +47,11 @@ class Reader {
   std::string SuggestParam(std::string_view name) const;
   // Null: there is none.
   const core::Scope* scope() const { return scope_; }
-  void SetScope(const core::Scope* scope) { scope_ = scope; }
+  // Errors say which cell of a matrix they are of, where it is one.
+  void SetScope(const core::Scope* scope, std::string cell = "") {
+    scope_ = scope;
+    cell_ = std::move(cell);
+  }
   // From here on and until it is null, the names in expressions are added to `names`.
   void NoteNames(std::set<std::string>* names) { noted_ = names; }
   size_t finding_count() const { return findings_.size(); }
@@ -112,6 +116,7 @@ class Reader {
 
   Tree& tree_;
   const core::Scope* scope_;
+  std::string cell_;
   const core::ParamsSpec* param_spec_ = nullptr;
   std::optional<Words> params_;  // Sorted; absent while there is no schema.
   std::map<std::string_view, const core::ParamSchema*> schema_;

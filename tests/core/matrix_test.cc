@@ -18,6 +18,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::UnorderedElementsAre;
 
 constexpr UtcTime kNow{1'000'000};
@@ -213,6 +214,7 @@ TEST(Matrix, WithoutAnyNumberNobodyWinsAndWhatFollowsIsBlocked) {
   EXPECT_EQ(f.Stage("train").reason, Reason::kMetricsUnreadable);
   EXPECT_THAT(f.Stage("train").message, HasSubstr("no cell can win"));
   EXPECT_THAT(f.Stage("train").message, HasSubstr("train@c (no mae)"));
+  EXPECT_THAT(f.Stage("train").message, Not(HasSubstr("did you mean"))) << "it is the name";
   EXPECT_EQ(f.State("package"), StageState::kSkipped);
   EXPECT_EQ(f.run.state, RunState::kFailed);
 }
@@ -371,6 +373,30 @@ TEST(Matrix, EveryAttemptOfACellUsedTheCellsParameters) {
   EXPECT_EQ(used("train@a"), Sha256(R"({"algorithm":"a","seed":1})").hex());
   EXPECT_EQ(ParamsOf(f.run.pins, f.Stage("train@b").plan), *ParseJson(R"({"algorithm": "b", "seed": 1})"));
   EXPECT_EQ(ParamsOf(f.run.pins, f.Stage("prep").plan), f.run.pins.params);
+}
+
+TEST(Matrix, TheTotalTimeoutOfACellThatMaxParallelHoldsBackCountsFromItsLease) {
+  const auto deadline = [](int max_parallel) {
+    MatrixSpec matrix = ByMae();
+    matrix.max_parallel = max_parallel;
+    std::vector<StagePlan> plans = Plans(matrix);
+    for (StagePlan& plan : plans) plan.total_timeout = plan.name == "train@b" ? Duration(60'000) : Duration(0);
+    Fixture f(plans);
+    f.End("prep", Success({}, "data"));
+    const std::optional<UtcTime> waiting = NextDeadline(f.run);
+    core::Run later = f.run;
+    const UtcTime at = kNow + Duration(60'000);
+    for (const Command& command : {Command(Tick{{"train@a", "train@b", "train@c"}}), Command(GrantLease{"train@b", "a"})}) {
+      const auto decided = Decide(later, command, at);
+      if (!decided.ok()) break;
+      for (const Event& event : *decided) Apply(event, at, later);
+    }
+    Reindex(later);   // As after a restart.
+    return std::pair(waiting, NextDeadline(later));
+  };
+
+  EXPECT_EQ(deadline(1), std::pair(std::optional<UtcTime>(), std::optional(kNow + Duration(120'000))));
+  EXPECT_EQ(deadline(0), std::pair(std::optional(kNow + Duration(60'000)), std::optional<UtcTime>())) << "ended by then";
 }
 
 // --- retries ---
@@ -569,6 +595,35 @@ TEST(CheckCells, HoldsValuesToTheTypeInTheFile) {
   EXPECT_THAT(check("depth", 0.5).message(), HasSubstr("is of type int in its file"));
   EXPECT_THAT(check("name", 1).message(), HasSubstr("is of type string in its file"));
   EXPECT_THAT(check("deepth", 1).message(), HasSubstr("is in no file of parameters"));
+}
+
+TEST(CheckCells, RefusesADimensionWithinASingleValue) {
+  PipelineSpec pipeline = WithCell("opt.a.b", 1);
+  pipeline.params.schema.push_back({.name = "opt", .type = ParamSchema::Type::kMap});
+
+  EXPECT_TRUE(CheckCells(pipeline, *ParseJson(R"({"opt": {"a": {"c": 2}}})"), {}).ok());
+  EXPECT_TRUE(CheckCells(pipeline, *ParseJson(R"({"opt": {}})"), {}).ok());
+  EXPECT_EQ(CheckCells(pipeline, *ParseJson(R"({"opt": {"a": 1}})"), {}).message(),
+            "parameter \"opt.a.b\" of the matrix of stage \"train\" lies within \"opt.a\", which is 1");
+}
+
+TEST(ParamsOfACell, KeepAFractionWhereTheRunHasOne) {
+  const Value params = *ParseJson(R"({"train": {"rate": 0.5, "depth": 8}})");
+  const std::map<std::string, Value> own = {{"train.depth", 1}, {"train.rate", 1}};
+  const std::string expected = R"({"train":{"depth":1,"rate":1.0}})";
+
+  Pins pins;
+  pins.params = params;
+  StagePlan plan;
+  plan.cell_params = own;
+  EXPECT_EQ(ToJson(ParamsOf(pins, plan)), expected);
+  StageSpec stage;
+  stage.cell_params = own;
+  EXPECT_EQ(ToJson(ChosenParams(stage, params)), expected);
+  const Scope run = {.name = [&](std::string_view name) { return std::optional<Value>(*params.FindPath(name.substr(7))); }};
+  EXPECT_EQ(ToJson(*ScopeOfCell(run, own).name("params.train")), R"({"depth":1,"rate":1.0})");
+  EXPECT_EQ(ToJson(*ScopeOfCell(run, own).name("params.train.rate")), "1.0");
+  EXPECT_EQ(ToJson(*ScopeOfCell(run, own).name("params.train.depth")), "1");
 }
 
 // --- any order of events ---

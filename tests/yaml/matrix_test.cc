@@ -155,6 +155,57 @@ TEST(Matrix, WithoutASchemaDimensionsAreParametersOfAFile) {
   EXPECT_THAT(Findings(Parse("format: 1\npipeline: p\n" + stage)), HasSubstr("unknown parameter \"depth\" in a matrix"));
 }
 
+TEST(Matrix, DimensionsDoNotLieWithinOneAnother) {
+  const auto with = [](const std::string& dimensions) {
+    return Findings(Parse(std::string(kTop) + "  a: {matrix: {" + dimensions + "}, run: x}\n"));
+  };
+
+  EXPECT_THAT(with("more.x: [3], more.x.b: [1, 2]"), HasSubstr("\"more.x.b\" and \"more.x\" lie within one another"));
+  EXPECT_THAT(with("more.x.b: [1, 2], more.x: [3]"), HasSubstr("lie within one another"));
+  EXPECT_EQ(with("more.x: [3], more.xb: [1, 2]"), "");
+}
+
+TEST(Matrix, CellsOfTheSameNameAreNamed) {
+  const std::string text = "format: 1\npipeline: p\nparams: {file: params.yaml}\nstages:\n"
+      "  a: {matrix: {t: [\"#%!*&#  \", \"# :!!%  \"]}, run: x}\n";
+
+  EXPECT_THAT(Findings(Parse(text)), HasSubstr("the cells of [\"#%!*&#  \"] and [\"# :!!%  \"] have the same name, a@--------~1e4809e2"));
+}
+
+TEST(Matrix, AnExpressionThatFailsSaysInWhichCell) {
+  const std::string findings = Findings(ParseWith(std::string(kTop) +
+      "  a: {matrix: {depth: [1, 2]}, env: {X: \"${{ 1 / (params.depth - 2) }}\"}, run: x}\n"
+      "  b: {env: {X: \"${{ 1 / (params.depth - 12) }}\"}, run: x}\n", kParams));
+
+  EXPECT_THAT(findings, HasSubstr("division by zero (in cell \"a@2\")"));
+  EXPECT_THAT(findings, Not(HasSubstr("a@1")));
+  EXPECT_THAT(findings, HasSubstr("division by zero\n")) << "of no cell";
+}
+
+TEST(Matrix, AMonitorGivesNoDimensionHoweverItWritesIt) {
+  const auto with = [](const std::string& params) {
+    return Findings(Parse(R"(format: 1
+pipeline: p
+params: {file: params.yaml}
+environments: {shop: {}}
+triggers: {monitor: {stage: watch}}
+stages:
+  train: {matrix: {train.depth: [1, 2]}, run: x, outputs: {m: {path: m, type: model}}}
+  watch:
+    kind: monitor
+    environment: shop
+    every: 1h
+    window: 1d
+    checks: {silence: {metric: requests, min: 1}}
+    on_breach: {retrain: {lane: production, params: )" + params + "}}\n"));
+  };
+  const std::string is_dimension = "parameter \"train.depth\" is a dimension of the matrix";
+
+  EXPECT_THAT(with("{train.depth: 3}"), HasSubstr(is_dimension));
+  EXPECT_THAT(with("{train: {depth: 3}}"), HasSubstr(is_dimension));
+  EXPECT_THAT(with("{train.seed: 3}"), Not(HasSubstr(is_dimension)));
+}
+
 TEST(Matrix, APathThatLeavesTheWorkDirectoryInOneCellIsFound) {
   const std::string text = "format: 1\npipeline: p\nparams: {schema: {where: {type: string, default: a}}}\nstages:\n"
       "  a: {matrix: {where: [b, ../c]}, run: x, outputs: {out: {path: \"${{ params.where }}/out.txt\"}}}\n";

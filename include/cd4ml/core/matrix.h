@@ -22,11 +22,17 @@ std::string CellName(const std::string& stage, const std::vector<Value>& values)
 // Returns `outer` with the parameters of a cell in place of the run's. Both outlive it.
 Scope ScopeOfCell(const Scope& outer, const std::map<std::string, Value>& cell_params);
 
+// Sets what parameters are in a cell. A number with a fraction stays one: 1 becomes 1.0.
+void SetCellParams(Value& params, const std::map<std::string, Value>& cell_params);
+
+// Returns whether two parameters are the same or one lies within the other: "train" and "train.depth".
+bool Overlap(std::string_view a, std::string_view b);
+
 // Makes stages of the cells. REQUIRES: Validate found no error.
 void ExpandMatrices(PipelineSpec& pipeline);
 
 // Checks the parameters of a run against those of cells. INVALID_ARGUMENT: the trigger gives one that cells have of their
-// own, or a cell has one that nothing knows or that is of another type in its file.
+// own, or a cell has one that nothing knows, that lies within a single value or that is of another type in its file.
 absl::Status CheckCells(const PipelineSpec& pipeline, const Value& params, const std::map<std::string, Value>& overrides);
 
 // A cell that has ended.
@@ -38,6 +44,10 @@ struct CellResult {
   AttemptId made_by;                  // Which attempt made that; it may be another run's.
 };
 CellResult ResultOf(const Run& run, const StageRun& cell);
+
+// Returns from when the stage's `total_timeout` counts: since it could start, or of a cell that `max_parallel` may hold back,
+// since it was leased. Unset: not yet.
+UtcTime TotalTimeoutFrom(const Run& run, const StageRun& stage);
 
 // What the cells come to.
 struct Joined {
