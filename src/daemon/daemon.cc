@@ -244,7 +244,7 @@ class DaemonImpl : public Daemon, private ControlApi, private AgentApi {
     plan.param_sources = command.pins.param_sources;
     plan.definition = command.pins.definition;
     for (const core::StagePlan& stage : command.stages) {
-      plan.agents[stage.name] = orchestrator_.WhoCouldTake(command.pipeline, stage);
+      if (!stage.matrix) plan.agents[stage.name] = orchestrator_.WhoCouldTake(command.pipeline, stage);
     }
     plan.reuse = orchestrator_.WhatWouldBeReused(command);
     return plan;

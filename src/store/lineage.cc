@@ -478,6 +478,13 @@ WHERE stage_run.run = ?1 AND stage_run.name = ?2 AND stage_run.carried_seq > 0
 ORDER BY stage_run.id
 LIMIT 1)sql";
 
+constexpr char kCellOfStage[] = R"sql(
+SELECT name
+FROM stage_run
+WHERE run = ?1 AND substr(name, 1, length(?2) + 1) = ?2 || '@'
+ORDER BY position
+LIMIT 1)sql";
+
 constexpr char kDeploymentByName[] = R"sql(
 SELECT id
 FROM deployment
@@ -602,7 +609,14 @@ class Resolver {
     const std::string stage = id.has_value() ? id->stage : reference.substr(slash + 1);
     const int number = id.has_value() ? id->number : 0;
     CD4ML_RETURN_IF_ERROR(Append(database_, found_, Like(Kind::kAttempt), kAttemptByName, row, stage, number));
-    return found_.empty() && number == 0 ? TryTakenOver(row, stage) : absl::OkStatus();
+    if (!found_.empty() || number > 0) return absl::OkStatus();
+    CD4ML_RETURN_IF_ERROR(TryTakenOver(row, stage));
+    if (!found_.empty()) return absl::OkStatus();
+    // A matrix made nothing itself.
+    CD4ML_ASSIGN_OR_RETURN(Rows rows, database_.Query(kCellOfStage, row, stage));
+    if (!rows.Next()) return rows.status();
+    return absl::FailedPreconditionError("no cell of stage \"" + stage + "\" of run " + run +
+                                         " was chosen; trace one of them, like " + run + "/" + rows.String(0));
   }
 
   // A run that performed nothing is what made the results that it took over.

@@ -218,6 +218,48 @@ std::vector<std::string> Attempts(const std::vector<core::Origin>& origins) {
   return ids;
 }
 
+TEST_F(History, LeadsFromAResultThatWasMadeUnderAnotherNameToWhoMadeIt) {
+  const core::Run first = RunCar(1, "one");
+  ASSERT_OK(store_->Commit({PipelineChange{Pipeline("van")}}));
+  core::StartRun start = CarRun(2);
+  start.pipeline = "van";
+  start.id = "van/2";
+  start.stages = {Plan("fit", core::StageKind::kTrain, {}, {"listings"}),
+                  Plan("package", core::StageKind::kPackage, {"fit"}, {"fit.model"}),
+                  Plan("release", core::StageKind::kDeploy, {"package"}, {"package.service"})};
+  start.stages[0].reuse = true;
+  start.stages[2].environment = "production";
+  start.stages[2].package = "package.service";
+  core::Run second;
+  ASSERT_OK(Do(second, start));
+  ASSERT_OK(Do(second, core::OfferResult{"fit", {{"car/1", "train", 1}, *first.FindStage("train")->result(), true}}));
+  for (const char* stage : {"package", "release"}) ASSERT_OK(Perform(second, stage, GoodOutcome(stage, "two")));
+
+  const LineageGraph up = history().TraceLineage("van/2", LineageDirection::kUp, 0).value();
+  const bool has_maker = std::any_of(up.nodes.begin(), up.nodes.end(), [](const LineageNode& node) { return node.id == "car/1/train/1"; });
+  EXPECT_TRUE(has_maker);
+  EXPECT_EQ(Attempts(history().FindOrigins("van/2", true).value()),
+            (Names{"van/2/package/1", "car/1/train/1", "car/1/validate/1"}));
+  for (const std::string& root : {first.pins.commit, first.pins.materials.at("listings").digest}) {
+    EXPECT_EQ(Flat(history().FindImpact(root).value()).deployments, (Names{"car/1/release", "van/2/release"})) << root;
+  }
+  EXPECT_EQ(second.FindStage("release")->state, core::StageState::kSucceeded);
+}
+
+TEST_F(History, RefusesToTraceAMatrixThatChoseNoCell) {
+  core::StartRun start = CarRun(1);
+  start.stages = {Plan("train@8", core::StageKind::kTrain, {}, {}), Plan("train", core::StageKind::kTrain, {"train@8"}, {})};
+  start.stages[0].cell_of = "train";
+  start.stages[1].matrix = core::MatrixSpec{.cells = {"train@8"}};
+  core::Run run;
+  ASSERT_OK(Do(run, start));
+  ASSERT_OK(Perform(run, "train@8", GoodOutcome("train", "one")));
+
+  EXPECT_EQ(history().TraceLineage("car/1/train", LineageDirection::kUp, 0).status().message(),
+            "no cell of stage \"train\" of run car/1 was chosen; trace one of them, like car/1/train@8");
+  ASSERT_OK(history().TraceLineage("car/1/train@8", LineageDirection::kUp, 0).status());
+}
+
 TEST_F(History, KnowsARunThatPerformedNothingByWhatItTookOver) {
   const core::Run first = RunCar(1, "one");
   core::StartRun start = CarRun(2);

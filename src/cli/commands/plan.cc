@@ -65,7 +65,7 @@ void PrintStages(const Invocation& invocation, const PlannedRun& plan) {
     table.Add(
         {stage.name, KindText(stage.kind), Join(stage.needs, ", "),
          knows_agents ? (agent == plan.agents.end() ? "" : agent->second) : Join(stage.labels, ","),
-         FormatDuration(stage.timeout), Join(stage.references, ", "), stage.condition});
+         stage.matrix ? "" : FormatDuration(stage.timeout), Join(stage.references, ", "), stage.condition});
   }
   invocation.PrintTable(table);
 }
