@@ -153,8 +153,10 @@ int FollowToEnd(Invocation& invocation, const std::string& run, RunObserver& obs
 int ReportEnd(const Invocation& invocation, const Terminal& screen, const core::Run& run) {
   const StateWord word = WordOf(core::Word(run));
   const std::string why = SafeLine(WhyNotPassed(run));
-  if (!why.empty()) screen.Line(screen.Paint(word.symbol + " " + why, word.style));
-  if (run.state != core::RunState::kSucceeded) invocation.Hints(NextSteps(run));
+  const bool has_passed = run.state == core::RunState::kSucceeded;
+  // Of a run that has passed it is what went wrong all the same, like a cell that another one has made up for.
+  if (!why.empty()) screen.Line(has_passed ? screen.Paint("! " + why, Style::kWarn) : screen.Paint(word.symbol + " " + why, word.style));
+  if (!has_passed || FailedStage(run) != nullptr) invocation.Hints(NextSteps(run));
   screen.Line(screen.Paint(SafeLine(VerdictLine(run)), Style::kBold));
   return ExitCodeOf(run);
 }
@@ -169,8 +171,10 @@ std::vector<Hint> NextSteps(const core::Run& run) {
     return hints;
   }
   if (run.state == core::RunState::kSucceeded) {
-    return {{"What it was made from", "cd4ml lineage " + run.id},
-            {"What is live", "cd4ml deploy list"}};
+    std::vector<Hint> hints = {{"What it was made from", "cd4ml lineage " + run.id},
+                               {"What is live", "cd4ml deploy list"}};
+    if (FailedStage(run) != nullptr) hints.push_back({"Do again what failed, and choose anew", "cd4ml run retry " + run.id});
+    return hints;
   }
   const core::StageRun* stage = FailedStage(run);
   std::vector<Hint> hints = {{"What it found", "cd4ml run show " + run.id}};

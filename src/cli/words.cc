@@ -157,6 +157,7 @@ std::string StageDetail(const core::Run& run, const core::StageRun& stage,
       return waiting;
     case core::StageState::kLeased:
     case core::StageState::kRunning:
+      if (stage.stop) return latest->agent + again + ", told to end: " + stage.stop->message;
       return latest == nullptr ? "" : latest->agent + again;
     case core::StageState::kSucceeded:
       if (stage.carried && !stage.carried->cell.empty()) return "takes over " + stage.carried->cell + ": " + stage.carried->why;
@@ -186,15 +187,16 @@ Duration StageTime(const core::StageRun& stage, UtcTime now) {
 }
 
 const core::StageRun* FailedStage(const core::Run& run) {
-  const auto failed = [&run](const core::StageRun& stage) {
-    if (stage.state != core::StageState::kFailed) return false;
-    const core::StageRun* matrix = stage.plan.cell_of.empty() ? nullptr : run.FindStage(stage.plan.cell_of);
-    return matrix == nullptr || matrix->state != core::StageState::kSucceeded;   // Another cell has made up for it.
+  const auto order = [&run](const core::StageRun& stage) {
+    const core::StageRun* matrix = run.FindStage(stage.plan.cell_of);
+    return std::pair(matrix != nullptr && matrix->state == core::StageState::kSucceeded, stage.ended);
   };
-  // Several may have failed; the one that the run's reason is taken from failed first.
+  // Several may have failed; the one that the run's reason is taken from failed first. It is no cell that another one has
+  // made up for.
   const core::StageRun* first = nullptr;
   for (const core::StageRun& stage : run.stages) {
-    if (failed(stage) && (first == nullptr || stage.ended < first->ended)) first = &stage;
+    const bool has_failed = stage.state == core::StageState::kFailed;
+    if (has_failed && (first == nullptr || order(stage) < order(*first))) first = &stage;
   }
   return first;
 }

@@ -138,8 +138,8 @@ constexpr CodeExplanation kCodes[] = {
     {code::kNoBound, "rule that bounds nothing",
      "The rule would always pass. Add `min`, `max` or another demand."},
     {code::kBadMatrix, "matrix without a meaning",
-     "A matrix lists different single values of parameters: `train.depth: [8, 12]`. Every combination that `exclude` does not "
-     "take out is a cell, of which there are 1 to 1,000."},
+     "A matrix lists different single values of parameters: `train.depth: [8, 12]`. Every combination, at most 1,000, is a cell, "
+     "but for those that `exclude` takes out; one must be left."},
 
     {code::kUnknownStage, "unknown stage", "The definition has no stage of that name."},
     {code::kUnknownOutput, "unknown output",

@@ -325,6 +325,80 @@ TEST(Golden, AnOverrideIsSeenWhereverTheRunIs) {
                                      Transcript(world.Run({"run", "wait", view.run.id})));
 }
 
+// What PassedRun has, but that "train" has the cells 8 to 8+n-1, of which the first one won and the last one ends as told.
+RunView MatrixRun(int count, const std::function<void(core::StageRun&)>& last) {
+  RunView view = PassedRun();
+  core::Run& run = view.run;
+  const auto at = std::find_if(run.stages.begin(), run.stages.end(), [](const auto& stage) { return stage.plan.name == "train"; });
+  core::MatrixSpec matrix{.select = "mae"};
+  std::vector<core::StageRun> cells;
+  for (int i = 0; i < count; ++i) {
+    core::StageRun& cell = cells.emplace_back(*at);
+    cell.plan.name = "train@" + std::to_string(8 + i);
+    cell.plan.cell_of = "train";
+    cell.plan.cell_params = {{"train.depth", Value(8 + i)}};
+    cell.attempts.back().outcome.environment = *ParseJson(R"({"agent": "agent-a", "os": "Debian 12", "runtime": "host"})");
+    matrix.cells.push_back(cell.plan.name);
+  }
+  last(cells.back());
+  at->carried = core::Carried{{run.id, "train@8", 1}, *cells.front().result(), false, "train@8",
+                              "lowest mae of 1 cell: train@8 1513.2; not compared: " + cells.back().plan.name + " (failed)"};
+  at->attempts.clear();
+  at->plan.matrix = matrix;
+  run.stages.insert(at, cells.begin(), cells.end());
+  core::Reindex(run);
+  return view;
+}
+
+TEST(Golden, AMatrixSaysWhatBecameOfItsCells) {
+  FakeWorld world = FullWorld();
+  world.daemon.runs["used-car-price/1"] = MatrixRun(3, [](core::StageRun& cell) {
+    cell.state = core::StageState::kFailed;
+    cell.reason = core::Reason::kExitCode;
+    cell.message = "the command exited with 3";
+    cell.attempts.back().state = core::AttemptState::kFailed;
+    cell.attempts.back().outcome.metrics.clear();
+  });
+
+  const std::string shown = Transcript(world.Run({"run", "show", "used-car-price/1"}));
+  ExpectGolden("run_matrix", shown + Transcript(world.Run({"run", "wait", "used-car-price/1"})));
+}
+
+TEST(RunShow, BlamesNoCellThatAnotherOneMadeUpFor) {
+  FakeWorld world = FullWorld();
+  RunView view = MatrixRun(2, [](core::StageRun& cell) {
+    cell.state = core::StageState::kFailed;
+    cell.message = "exited with 3";
+    cell.ended = kStart;
+  });
+  core::StageRun& release = *view.run.FindStage("release");
+  release.state = core::StageState::kFailed;
+  release.message = "exited with 1";
+  view.run.state = core::RunState::kFailed;
+  world.daemon.runs["used-car-price/1"] = view;
+
+  for (const char* command : {"show", "wait"}) {
+    const CliResult told = world.Run({"run", command, "used-car-price/1"});
+    EXPECT_THAT(told.out, HasSubstr("release: exited with 1"));
+    EXPECT_THAT(told.err + told.out, HasSubstr("cd4ml run logs used-car-price/1 release"));
+    EXPECT_THAT(told.err + told.out, Not(HasSubstr("train@9: exited")));
+  }
+}
+
+TEST(RunShow, TellsWhichCellIsToldToEndAndWhy) {
+  FakeWorld world = FullWorld();
+  RunView view = MatrixRun(2, [](core::StageRun& cell) {
+    cell.state = core::StageState::kRunning;
+    cell.stop = core::Stop{core::StageState::kCancelled, core::Reason::kCancelled, "cell train@8 failed, which ends the others: fail_fast"};
+  });
+  view.run.state = core::RunState::kRunning;
+  world.daemon.runs["used-car-price/1"] = view;
+
+  EXPECT_THAT(world.Run({"run", "show", "used-car-price/1"}).out,
+              HasSubstr("train@9 is told to end: cell train@8 failed, which ends the others: fail_fast"));
+  EXPECT_THAT(world.Run({"why", "used-car-price/1/train@9"}).out, HasSubstr("told to end: cell train@8 failed"));
+}
+
 TEST(Gate, AnOverrideSaysWhoWhyAndForHowLong) {
   FakeWorld world = FullWorld();
 

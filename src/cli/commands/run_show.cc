@@ -66,6 +66,24 @@ class Page {
     out_.Line(out_.Paint(SafeLine(text), style));
   }
 
+  void Wrapped(const std::string& text) const {
+    for (const std::string& line : Wrap(SafeLine(text), out_.width() - 4)) out_.Line("  " + line);
+  }
+
+  // The cells of a matrix are one entry here; its own part lists them.
+  static std::string NamesOf(const std::vector<const core::StageRun*>& stages) {
+    std::vector<std::string> names;
+    std::map<std::string, int64_t> cells;
+    for (const core::StageRun* stage : stages) {
+      if (stage->plan.cell_of.empty()) names.push_back(stage->plan.name);
+      if (!stage->plan.cell_of.empty() && cells[stage->plan.cell_of]++ == 0) names.push_back(stage->plan.cell_of);
+    }
+    for (std::string& name : names) {
+      if (cells.contains(name)) name = Count(cells[name], "cell", "cells") + " of " + name;
+    }
+    return Join(names, ", ");
+  }
+
   void Headline() const {
     const StateWord word = WordOf(core::Word(run_));
     const bool has_ended = core::IsTerminal(run_.state);
@@ -136,13 +154,13 @@ class Page {
   }
 
   void TakenOver() const {
-    std::map<std::string, std::vector<std::string>> stages;
+    std::map<std::string, std::vector<const core::StageRun*>> stages;
     for (const core::StageRun& stage : run_.stages) {
       if (!stage.carried || !stage.carried->cell.empty()) continue;
-      const std::string how = stage.carried->reused ? "  reused from " : "  taken over from ";
-      stages[how + stage.carried->from.run].push_back(stage.plan.name);
+      const std::string how = stage.carried->reused ? "reused from " : "taken over from ";
+      stages[how + stage.carried->from.run].push_back(&stage);
     }
-    for (const auto& [from, names] : stages) Line(from + ": " + Join(names, ", "));
+    for (const auto& [from, those] : stages) Wrapped(from + ": " + NamesOf(those));
   }
 
   // How the attempts of stages with several ended.
@@ -158,19 +176,22 @@ class Page {
 
   // What the stages ran in: "runtime python 3.11.2 from requirements.lock, 12 packages: train, package".
   void Runtimes() const {
-    std::map<std::string, std::vector<std::string>> stages;
+    std::map<std::string, std::vector<const core::StageRun*>> stages;
     for (const core::StageRun& stage : run_.stages) {
-      const core::Outcome* result = stage.result();
+      const core::Outcome* result = stage.plan.matrix ? nullptr : stage.result();
       const std::string runtime = result == nullptr ? "" : RuntimeText(result->environment);
-      if (!runtime.empty()) stages[runtime].push_back(stage.plan.name);
+      if (!runtime.empty()) stages[runtime].push_back(&stage);
     }
-    for (const auto& [runtime, names] : stages) Line("  runtime " + runtime + ": " + Join(names, ", "));
+    for (const auto& [runtime, those] : stages) Wrapped("runtime " + runtime + ": " + NamesOf(those));
   }
 
   void Waiting() const {
     if (!view_.queued_behind.empty()) Line("  " + view_.queued_behind, Style::kWarn);
     for (const auto& [stage, why] : view_.waiting)
       Line("  " + stage + " waits: " + why, Style::kWarn);
+    for (const core::StageRun& stage : run_.stages) {
+      if (stage.stop && !core::IsTerminal(stage.state)) Line("  " + stage.plan.name + " is told to end: " + stage.stop->message, Style::kWarn);
+    }
   }
 
   // "MATRIX train ✔ passed  train@forest,8 won: lowest mae of 3 cells: …", and what every cell was done with.
@@ -180,8 +201,8 @@ class Page {
     const StateWord state = WordOf(stage);
     const bool has_winner = stage.carried && !stage.carried->cell.empty();
     Line("MATRIX " + stage.plan.name + "  " + state.text(), state.style);
-    if (has_winner) Line("  " + stage.carried->cell + " won: " + stage.carried->why);
-    if (!stage.message.empty()) Line("  " + stage.message);
+    if (has_winner) Wrapped(stage.carried->cell + " won: " + stage.carried->why);
+    if (!stage.message.empty()) Wrapped(stage.message);
     for (const std::string& name : stage.plan.matrix->cells) {
       const core::StageRun* cell = run_.FindStage(name);
       if (cell == nullptr) continue;
