@@ -15,6 +15,7 @@ stages:
   clean:
     inputs: {{listings: listings}}
     code: [cars.cd4ml.yaml]
+    params: [train]
     run: sort "$CD4ML_IN_LISTINGS" > clean.csv
     outputs: {{clean: {{path: clean.csv, type: dataset}}}}
   train:
@@ -66,7 +67,7 @@ json.dump({"algorithm": algorithm, "depth": depth}, open("model.json", "w"))
 json.dump({"mae": mae}, open("metrics.json", "w"))
 print("trained", name)
 """
-PARAMS = "train:\n  algorithm: none\n  depth: 1\n  handicap: 0\n"
+PARAMS = "train:\n  algorithm: none\n  depth: 1\n  handicap: 0\npkg:\n  flavour: x\n"
 CELLS = ["train@ridge,12", "train@forest,8", "train@forest,12"]
 
 
@@ -152,6 +153,28 @@ class Cells(MatrixTest):
         difference = self.stack.cli("diff", "cars/1", "cars/3")
         self.assertRegex(difference, r"stage train cell +train@forest,12: .* train@forest,16: lowest mae of 5 cells")
 
+    def test_the_record_leads_to_a_winner_that_was_made_under_another_name(self):
+        self.start()
+        definition = PIPELINE.format(dir=self.stack.dir, depths="[8, 12]", options=BEST)
+        algorithms, depths = "      train.algorithm: [ridge, forest]\n", "      train.depth: [8, 12]\n"
+        self.assertIn(algorithms + depths, definition)
+        commit = self.stack.commit({"cars.cd4ml.yaml": definition.replace(algorithms + depths, depths + algorithms),
+                                    "package.sh": 'cat "$CD4ML_IN_MODEL" > service.json\n'})
+        self.forget_starts()
+        self.start()
+
+        self.assertEqual(self.starts(), [])
+        self.assertEqual(self.stages("cars/2")["train"]["carried"]["cell"], "train@12,forest")
+        self.assertIn("train@forest,12 of cars/1", self.stack.cli("lineage", "cars/2", "--up"))
+        self.assertRegex(self.stack.cli("provenance", "card", "cars/2"), r"train\.depth \| 12 \| matrix cell")
+        upstream = self.stack.cli("provenance", "export", "cars/2", "--upstream").splitlines()
+        self.assertEqual(len(upstream), len(self.stack.cli("provenance", "export", "cars/1", "--upstream").splitlines()))
+        first, = self.stack.query("SELECT commit_id FROM run WHERE number = 1")
+        for root in (first[0], "cars/listings"):
+            found = {one["deployment"]["id"] for one in self.stack.ask("impact", root)["deployments"]}
+            self.assertEqual(found, {"cars/1/release", "cars/2/release"}, root)
+        self.assertNotEqual(first[0], commit)
+
     def test_a_trigger_gives_all_cells_a_parameter_and_none_of_their_own(self):
         self.start("-p", "train.handicap=50")
 
@@ -167,6 +190,12 @@ class Cells(MatrixTest):
         self.assertIn('no cell can win, because none has a number for metric "mae"', self.stack.cli("run", "show", "cars/1"))
         self.assertEqual(self.states("cars/1")["package"], "skipped")
         self.assertFalse((self.stack.dir / "live.json").exists())
+
+        (self.stack.dir / "nan").unlink()
+        self.forget_starts()
+        self.stack.cli("run", "retry", "cars/1", "--wait")
+        self.assertEqual(self.starts(), sorted(CELLS))
+        self.assertEqual(self.live(), {"algorithm": "forest", "depth": 12})
 
 
 class Failures(MatrixTest):
@@ -211,6 +240,30 @@ class Failures(MatrixTest):
         self.stack.cli("run", "retry", "cars/2", "--only", "train", "--wait")
         self.assertEqual(self.starts(), sorted([*CELLS, "train@ridge,12"]))
         self.assertEqual(self.states("cars/4")["package"], "skipped")
+
+
+    def test_a_retry_that_left_the_lost_cell_out_is_retried_with_it_and_chooses_anew(self):
+        self.define(options="fail_fast: false\n      select: {metric: mae}")
+        self.break_cells("train@forest,12")
+        self.assertIn("! train@forest,12: ", self.start())
+        self.break_cells()
+        self.stack.cli("run", "retry", "cars/1", "--only", "package", "--wait")
+        self.assertEqual(self.states("cars/2")["train@forest,12"], "skipped")
+        self.forget_starts()
+
+        self.stack.cli("run", "retry", "cars/2", "--wait")
+        self.assertEqual(self.starts(), ["train@forest,12"])
+        self.assertEqual(self.stages("cars/3")["train"]["carried"]["cell"], "train@forest,12")
+        self.assertEqual(self.live(), {"algorithm": "forest", "depth": 12})
+
+    def test_a_retry_with_other_parameters_does_again_what_they_concern_alone(self):
+        self.start()
+        self.forget_starts()
+
+        self.stack.cli("run", "retry", "cars/1", "--only", "package", "-p", "pkg.flavour=z", "--wait")
+
+        self.assertEqual(self.starts(), [])
+        self.assertEqual(len(self.stages("cars/2")["package"]["attempts"]), 1)
 
 
 class Turns(MatrixTest):

@@ -223,6 +223,7 @@ stages:
   all: {run: cat "$CD4ML_PARAMS" > all.txt, outputs: {all: {path: all.txt}}}
   told: {params: [train], env: {O: "${{ params.other }}"}, run: echo $O > told.txt, outputs: {told: {path: told.txt}}}
   train: {params: [train], run: cat params.yaml; cat params.yaml > train.txt, outputs: {train: {path: train.txt}}}
+  once: {params: [train], if: "${{ params.other <= 1 }}", run: "true"}
   fail: {needs: [all, told, train], run: exit 3}
 """})
         self.stack.cli("pipeline", "add", str(self.stack.repo))
@@ -234,8 +235,9 @@ stages:
             run = self.stack.ask("run", "show", f"p/{number}")
             return run["pins"]["params"], {stage["plan"]["name"] for stage in run["stages"] if stage.get("carried")}
 
-        self.assertEqual(retried(2), ({"train": {"a": 5}, "other": 1}, {"all", "told", "train"}))
+        self.assertEqual(retried(2), ({"train": {"a": 5}, "other": 1}, {"all", "told", "train", "once"}))
         self.assertEqual(retried(3, "-p", "other=2"), ({"train": {"a": 5}, "other": 2}, {"train"}))
+        self.assertEqual(self.stack.query("SELECT state FROM stage_run WHERE run = 3 AND name = 'once'"), [("skipped",)])
 
     def narrow(self, *arguments: str) -> str:
         """What a terminal of 80 columns shows."""
