@@ -24,8 +24,8 @@ void PrintStarted(const Invocation& invocation, const StartedRun& run, bool is_f
       SafeLine(started + run.id + " at " + CommitText(run.pins.commit, run.pins.commit_subject) + " in lane " + run.lane +
                (run.already ? ", by an earlier request with this key; it is " + std::string(core::Word(run)) : "")));
   if (!run.retry_of.empty()) {
-    invocation.out.Line(SafeLine("  retry of " + run.retry_of +
-                                 (carried.empty() ? "" : ", takes over " + Join(carried, ", "))));
+    const std::string text = "retry of " + run.retry_of + (carried.empty() ? "" : ", takes over " + Join(carried, ", "));
+    for (const std::string& line : Wrap(SafeLine(text), invocation.out.width() - 2)) invocation.out.Line("  " + line);
   }
   if (!is_followed) invocation.Hints(NextSteps(run));
 }
