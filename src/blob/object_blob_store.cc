@@ -433,10 +433,32 @@ absl::StatusOr<std::string> ObjectBlobStore::ReadChunk(const Chunk& chunk) {
   return damage;
 }
 
+// What was damaged on its way comes right the second time.
+absl::StatusOr<std::vector<Chunk>> ObjectBlobStore::ReadList(const std::string& key) {
+  const Objects objects = Lease();
+  absl::StatusOr<std::vector<Chunk>> chunks;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, objects->Get(key, kRecipeMax, {}));
+    chunks = ParseList(text);
+    if (chunks.ok()) return chunks;
+  }
+  return absl::DataLossError(objects->name() + key + ": " + Message(chunks.status()));
+}
+
 absl::StatusOr<std::vector<Chunk>> ObjectBlobStore::ReadRecipe(const Digest& digest) {
-  CD4ML_ASSIGN_OR_RETURN(const std::string text, Lease()->Get(KeyOf(kRecipes, digest), kRecipeMax, {}));
-  auto chunks = ParseList(text);
-  return chunks.ok() ? std::move(chunks) : DamagedObject(digest, std::string(kRecipes));
+  auto chunks = ReadList(KeyOf(kRecipes, digest));
+  return absl::IsDataLoss(chunks.status()) ? DamagedObject(digest, std::string(kRecipes)) : std::move(chunks);
+}
+
+absl::StatusOr<int64_t> ObjectBlobStore::ReadListSize(const Digest& digest) {
+  const Objects objects = Lease();
+  absl::StatusOr<int64_t> size;
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    CD4ML_ASSIGN_OR_RETURN(const std::string head, objects->GetHead(KeyOf(kRecipes, digest), kListHead, {}));
+    size = ParseListSize(head);
+    if (size.ok()) break;
+  }
+  return size;
 }
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> ObjectBlobStore::Create() { return std::make_unique<ObjectBlobWriter>(*this); }
@@ -473,9 +495,8 @@ absl::StatusOr<int64_t> ObjectBlobStore::Size(const Digest& digest) {
     // To ask for a blob is to use it, and the server remembers when it was put.
     if (facts->age >= touch_after_) CD4ML_RETURN_IF_ERROR(objects->Copy(key, key, {}));
     if (folder == kObjects) return facts->size;
-    CD4ML_ASSIGN_OR_RETURN(const std::string head, objects->GetHead(key, kListHead, {}));
-    auto size = ParseListSize(head);
-    return size.ok() ? std::move(size) : DamagedObject(digest, std::string(kRecipes));
+    auto size = ReadListSize(digest);
+    return absl::IsDataLoss(size.status()) ? DamagedObject(digest, std::string(kRecipes)) : std::move(size);
   }
   return MissingBlob(digest);
 }

@@ -43,6 +43,13 @@ class HeldChunks {
   std::set<Digest> since_sweep_, removing_;
 };
 
+// An object that is named by a digest.
+struct FoundObject {
+  Digest digest;
+  int64_t size = 0;
+  Duration age{0};
+};
+
 class ObjectBlobStore final : public KeptBlobStore {
  public:
   ObjectBlobStore(ObjectStoreOpener open, const Clock& clock, Duration touch_after)
@@ -91,7 +98,14 @@ class ObjectBlobStore final : public KeptBlobStore {
   void EndAssembly(const Digest& digest);
 
  private:
+  // DATA_LOSS when what lies there is no list; it stays.
+  absl::StatusOr<std::vector<Chunk>> ReadList(const std::string& key);
+  // Moves a damaged one aside.
   absl::StatusOr<std::vector<Chunk>> ReadRecipe(const Digest& digest);
+  absl::StatusOr<int64_t> ReadListSize(const Digest& digest);
+  // Adds the chunks that lists name, also those that were moved aside.
+  absl::Status TakeNamedChunks(ObjectStore& objects, const std::vector<FoundObject>& recipes, std::set<Digest>& wanted,
+                               const std::stop_token& stop);
   absl::Status PutCounted(ObjectStore& objects, const std::string& key, std::string_view bytes);
   absl::Status RemoveCounted(ObjectStore& objects, const std::string& key);
   UtcTime UsedAt(Duration age) const;

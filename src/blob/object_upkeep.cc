@@ -5,18 +5,13 @@
 
 #include "blob/chunks.h"
 #include "blob/object_blob_store.h"
+#include "cd4ml/base/log.h"
 #include "cd4ml/base/status.h"
 
 namespace cd4ml::blob {
 namespace {
 
 constexpr Duration kServerTick{1'000};     // Servers tell times of whole seconds.
-
-struct FoundObject {
-  Digest digest;
-  int64_t size = 0;
-  Duration age{0};
-};
 
 // Returns the objects of a folder that are named by a digest.
 absl::StatusOr<std::vector<FoundObject>> FindObjects(ObjectStore& objects, const std::string& folder,
@@ -98,10 +93,14 @@ absl::StatusOr<std::vector<StoredBlob>> ObjectBlobStore::List() {
     blobs[i] = {whole[i].digest, whole[i].size, UsedAt(whole[i].age), false, false};
   }
   CD4ML_RETURN_IF_ERROR(ForEachAtOnce(recipes.size(), [&](size_t i) -> absl::Status {
-    const auto head = Lease()->GetHead("recipes/" + recipes[i].digest.hex(), kListHead, {});
-    if (!head.ok() && !absl::IsNotFound(head.status())) return head.status();
-    const int64_t size = head.ok() ? ParseListSize(*head).value_or(0) : 0;
-    blobs[whole.size() + i] = {recipes[i].digest, size, UsedAt(recipes[i].age), true, false};
+    const auto size = ReadListSize(recipes[i].digest);
+    // Whoever opens a damaged one moves it aside.
+    if (absl::IsDataLoss(size.status())) {
+      LogWarn("the size of an artifact cannot be told", {{"digest", recipes[i].digest.hex()}, {"why", Message(size.status())}});
+    } else if (!size.ok() && !absl::IsNotFound(size.status())) {
+      return size.status();
+    }
+    blobs[whole.size() + i] = {recipes[i].digest, size.value_or(0), UsedAt(recipes[i].age), true, false};
     return absl::OkStatus();
   }));
   std::sort(blobs.begin(), blobs.end(), [](const StoredBlob& a, const StoredBlob& b) { return a.digest < b.digest; });
@@ -120,6 +119,34 @@ absl::StatusOr<bool> ObjectBlobStore::RemoveUnused(const Digest& digest, UtcTime
   return true;
 }
 
+absl::Status ObjectBlobStore::TakeNamedChunks(ObjectStore& objects, const std::vector<FoundObject>& recipes,
+                                              std::set<Digest>& wanted, const std::stop_token& stop) {
+  // A list that cannot be read may name any of them, and one wrong answer must not be enough to lose what it names.
+  for (const FoundObject& recipe : recipes) {
+    const std::string key = "recipes/" + recipe.digest.hex();
+    const auto list = ReadList(key);
+    if (absl::IsNotFound(list.status())) {
+      return absl::UnavailableError(objects.name() + key + " is listed but not there; nothing was removed, try again");
+    }
+    if (!list.ok()) return Annotate(list.status(), "no chunk was removed");
+    for (const Chunk& chunk : *list) wanted.insert(chunk.digest);
+  }
+  // Somebody may put back what was moved aside, until the blob is there again.
+  CD4ML_ASSIGN_OR_RETURN(const auto aside, FindObjects(objects, "quarantine/recipes/", stop));
+  for (const FoundObject& recipe : aside) {
+    const std::string key = "quarantine/recipes/" + recipe.digest.hex();
+    if (std::any_of(recipes.begin(), recipes.end(), [&](const FoundObject& other) { return other.digest == recipe.digest; })) {
+      CD4ML_RETURN_IF_ERROR(objects.Remove(key, stop));
+      continue;
+    }
+    const auto list = ReadList(key);
+    if (absl::IsDataLoss(list.status())) continue;
+    if (!list.ok()) return list.status();
+    for (const Chunk& chunk : *list) wanted.insert(chunk.digest);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int64_t> ObjectBlobStore::RemoveLoose(UtcTime before, const std::stop_token& stop) {
   const Objects objects = Lease();
   const std::lock_guard one_at_a_time(sweep_mutex_);
@@ -132,13 +159,7 @@ absl::StatusOr<int64_t> ObjectBlobStore::RemoveLoose(UtcTime before, const std::
   std::copy_if(chunks.begin(), chunks.end(), std::back_inserter(old),
                [&](const FoundObject& chunk) { return UsedAt(chunk.age) < before; });
   std::set<Digest> wanted;
-  for (size_t i = 0; !old.empty() && i < recipes.size(); ++i) {
-    const auto list = ReadRecipe(recipes[i].digest);
-    // A list that could not be read just now may name any of them; a damaged one makes no blob.
-    if (!list.ok() && !absl::IsNotFound(list.status()) && !absl::IsDataLoss(list.status())) return list.status();
-    if (!list.ok()) continue;
-    for (const Chunk& chunk : *list) wanted.insert(chunk.digest);
-  }
+  if (!old.empty()) CD4ML_RETURN_IF_ERROR(TakeNamedChunks(*objects, recipes, wanted, stop));
   std::atomic<int64_t> freed = 0;
   CD4ML_RETURN_IF_ERROR(ForEachAtOnce(old.size(), [&](size_t i) -> absl::Status {
     if (stop.stop_requested()) return absl::CancelledError("cancelled while chunks were removed");

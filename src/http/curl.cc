@@ -42,6 +42,14 @@ void AddHeader(std::string_view line, std::map<std::string, std::string>& header
   value += (value.empty() ? "" : ", ") + Trim(line.substr(colon + 1));
 }
 
+bool HasEnd(void* curl, const std::map<std::string, std::string>& headers) {
+  long version = 0;
+  curl_easy_getinfo(curl, CURLINFO_HTTP_VERSION, &version);
+  const auto coding = headers.find("transfer-encoding");
+  return version >= CURL_HTTP_VERSION_2_0 || headers.contains("content-length") ||
+         (coding != headers.end() && coding->second.find("chunked") != std::string::npos);
+}
+
 absl::Status CheckRequest(const HttpRequest& request) {
   if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(),
                                              [](unsigned char c) { return std::isupper(c); })) {

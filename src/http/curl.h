@@ -31,6 +31,9 @@ class Handle {
 // Adds a line "Name: value" under the name in lower case; a repeated header means the same as one with a list.
 void AddHeader(std::string_view line, std::map<std::string, std::string>& headers);
 
+// Says whether the end of the answer that came can be told from a broken connection.
+bool HasEnd(void* curl, const std::map<std::string, std::string>& headers);
+
 // INVALID_ARGUMENT: the method, URL or a header would not be one on the wire.
 absl::Status CheckRequest(const HttpRequest& request);
 

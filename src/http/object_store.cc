@@ -213,8 +213,8 @@ class S3Folder final : public ObjectStore {
     return absl::UnavailableError(answer.headers.empty() ? why : "the server stopped in the middle (" + why + ")");
   }
 
-  static absl::Status Judge(const S3Request& request, const S3Answer& answer) {
-    if (answer.status >= 200 && answer.status <= 299) return absl::OkStatus();
+  absl::Status Judge(const S3Request& request, const S3Answer& answer) const {
+    if (answer.status >= 200 && answer.status <= 299) return JudgeSuccess(request, answer);
     const std::string text = ParseS3Error(answer.body);
     const std::string message = "the server answers " + std::to_string(answer.status) + (text.empty() ? "" : ", " + text);
     if (text.starts_with("NoSuchBucket")) return absl::FailedPreconditionError(message + "; make the bucket first");
@@ -225,6 +225,19 @@ class S3Folder final : public ObjectStore {
     }
     if (answer.status == 429 || answer.status >= 500) return absl::UnavailableError(message);
     return absl::FailedPreconditionError(message);
+  }
+
+  // Whoever stands in between may say 200, too.
+  absl::Status JudgeSuccess(const S3Request& request, const S3Answer& answer) const {
+    const auto type = answer.headers.find("content-type");
+    if (type != answer.headers.end() && type->second.starts_with("text/html")) {
+      return absl::UnavailableError("the server answers " + std::to_string(answer.status) +
+                                    " with a page of HTML; is there a proxy in between?");
+    }
+    if (std::string_view(request.method) == "GET" && !HasEnd(curl_, answer.headers)) {
+      return absl::UnavailableError("the server does not say how much it sends: nobody can tell whether all of it came");
+    }
+    return absl::OkStatus();
   }
 
   const S3Settings s3_;

@@ -109,14 +109,6 @@ size_t TakeHeader(char* bytes, size_t, size_t size, void* user) {
 // Says whether an answer is the object: others of this class have none, or a part of it.
 bool IsObject(int status) { return status == 200 || status == 203; }
 
-// Says whether the end of the answer can be told from a broken connection.
-bool HasEnd(const Transfer& transfer) {
-  long version = 0;
-  curl_easy_getinfo(transfer.curl, CURLINFO_HTTP_VERSION, &version);
-  return version >= CURL_HTTP_VERSION_2_0 || transfer.headers.contains("content-length") ||
-         transfer.Header("transfer-encoding").find("chunked") != std::string::npos;
-}
-
 size_t TakeBody(char* bytes, size_t, size_t size, void* user) {
   auto& transfer = *static_cast<Transfer*>(user);
   if (!IsObject(transfer.status())) {
@@ -307,7 +299,7 @@ class CurlRemoteData final : public RemoteData {
 
   static absl::Status OutcomeOf(const Transfer& transfer) {
     const int status = transfer.status();
-    if (IsObject(status) && !HasEnd(transfer)) {
+    if (IsObject(status) && !HasEnd(transfer.curl, transfer.headers)) {
       return absl::FailedPreconditionError(
           "the server neither says how much it sends nor sends it in chunks: nobody can tell whether all of it came");
     }

@@ -263,9 +263,9 @@ TEST_F(ObjectBlobs, NeverServeADamagedChunkAndAreMendedByPuttingItAgain) {
 }
 
 TEST_F(ObjectBlobs, WhatPassesIsTriedAgain) {
-  for (const std::string trouble : {"503", "500", "cut", "reset"}) {
+  for (const std::string trouble : {"503", "500", "cut", "reset", "page", "endless"}) {
     const std::string bytes = "bytes after " + trouble;
-    server().Trouble("PUT ", trouble, 2);
+    if (trouble != "endless") server().Trouble("PUT ", trouble, 2);
     const auto digest = PutBytes(store(), bytes);
     ASSERT_TRUE(digest.ok()) << trouble << digest.status();
     server().Trouble("GET ", trouble, 2);
@@ -283,6 +283,8 @@ TEST_F(ObjectBlobs, WhatDoesNotPassIsOneClearMessageAndLeavesNothing) {
            {"503", "the server answers 503, SlowDown: It is refused. (attempt 3 of 3)", absl::StatusCode::kUnavailable},
            {"cut", "(attempt 3 of 3)", absl::StatusCode::kUnavailable},
            {"reset", "(attempt 3 of 3)", absl::StatusCode::kUnavailable},
+           {"page", "the server answers 200 with a page of HTML; is there a proxy in between? (attempt 3 of 3)",
+            absl::StatusCode::kUnavailable},
            {"403", "the server answers 403, AccessDenied: It is refused. to PUT; check the credentials",
             absl::StatusCode::kPermissionDenied}}) {
     server().Trouble("PUT a b/objects/", c.trouble, 1000);
@@ -432,6 +434,62 @@ TEST_F(ObjectBlobs, NothingIsLooseWhenAListCannotBeRead) {
 
   server().Control(R"({"trouble": {}})");
   EXPECT_TRUE(ReadAll(store(), digest, 0, 1 << 20).value() == bytes);
+}
+
+TEST_F(ObjectBlobs, AWrongAnswerOrTwoLoseNothingInACollection) {
+  std::mt19937 random(12);
+  const std::string bytes = RandomText(2 << 20, random);
+  const Digest digest = PutBytes(store(), bytes).value();
+  server().Age("", 1000);
+  struct Case {
+    std::string trouble;
+    int times;
+    absl::StatusCode code;
+  };
+  for (const Case& c : std::vector<Case>{{"garbled", 1, absl::StatusCode::kOk},
+                                         {"garbled", 1000, absl::StatusCode::kDataLoss},
+                                         {"404", 1, absl::StatusCode::kUnavailable}}) {
+    server().Trouble("GET a b/recipes/", c.trouble, c.times);
+
+    const absl::Status swept = store().RemoveLoose(harness_.Ago(500), {}).status();
+
+    EXPECT_EQ(swept.code(), c.code) << c.trouble << swept;
+    EXPECT_THAT(Message(swept), HasSubstr(swept.ok() ? "" : "s3://kept/a b/recipes/" + digest.hex()));
+    server().Control(R"({"trouble": {}})");
+    EXPECT_TRUE(server().Keys("a b/quarantine/").empty()) << c.trouble;
+    EXPECT_TRUE(ReadAll(store(), digest, 0, 1 << 20).value() == bytes) << c.trouble;
+  }
+  server().Trouble("GET a b/recipes/", "garbled", 1);
+  EXPECT_EQ(store().List()->front().size, 2 << 20);
+  server().Trouble("GET a b/recipes/", "garbled", 1);
+  EXPECT_EQ(store().Size(digest).value(), 2 << 20);
+  server().Trouble("GET a b/recipes/", "garbled", 1);
+  EXPECT_TRUE(ReadAll(store(), digest, 0, 1 << 20).value() == bytes);
+}
+
+TEST_F(ObjectBlobs, AListThatWasMovedAsideKeepsItsChunksUntilTheBlobIsThereAgain) {
+  std::mt19937 random(13);
+  const std::string bytes = RandomText(2 << 20, random), recipe = "recipes/" + Sha256(bytes).hex();
+  PutBytes(store(), bytes).value();
+  server().Age("", 1000);
+  server().Trouble("GET a b/recipes/", "garbled", 2);
+  ASSERT_EQ(ReadAll(store(), Sha256(bytes), 0, 1 << 20).status().code(), absl::StatusCode::kDataLoss);
+  ASSERT_EQ(server().Keys("a b/quarantine/").size(), 1u);
+
+  EXPECT_EQ(store().RemoveLoose(harness_.Ago(500), {}).value(), 0);
+
+  ASSERT_TRUE(harness_.opener()()->Copy("quarantine/" + recipe, recipe, {}).ok());
+  EXPECT_TRUE(ReadAll(store(), Sha256(bytes), 0, 1 << 20).value() == bytes);
+  // It has done its service, and keeps nothing any more.
+  EXPECT_EQ(store().RemoveLoose(harness_.Ago(500), {}).value(), 0);
+  EXPECT_TRUE(server().Keys("a b/quarantine/").empty());
+  ASSERT_TRUE(store().Remove(Sha256(bytes)).ok());
+  EXPECT_GT(store().RemoveLoose(harness_.Ago(500), {}).value(), 1 << 20);
+  EXPECT_TRUE(server().Keys("a b/chunks/").empty());
+  // What is no list names no chunks.
+  ASSERT_TRUE(harness_.opener()()->Put("quarantine/" + recipe, "torn", {}).ok());
+  EXPECT_TRUE(store().RemoveLoose(harness_.Ago(500), {}).ok());
+  EXPECT_EQ(server().Keys("a b/quarantine/").size(), 1u);
 }
 
 TEST_F(ObjectBlobs, AreCountedAndRefusedBeyondTheLimit) {

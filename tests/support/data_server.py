@@ -91,8 +91,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"half")
             self.close_connection = True
+        elif kind == "endless":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"half")
+            self.close_connection = True
         elif kind == "reset":
             self.close_connection = True
+        elif kind == "page":
+            self.answer(200, b"<html>We are right back.</html>", Content_Type="text/html; charset=utf-8")
+        elif kind == "garbled":
+            self.answer(200, b"these are other bytes")
         else:
             self.refuse(int(kind), {"403": "AccessDenied", "503": "SlowDown"}.get(kind, "InternalError"))
         return None
@@ -216,7 +225,8 @@ class DataServer:
     def __init__(self):
         self.objects: dict[tuple[str, str], bytes] = {}
         self.modified: dict[tuple[str, str], float] = {}
-        # By beginning of "METHOD key", in the bucket "kept": what happens, how often. A status, cut, reset or silent.
+        # By beginning of "METHOD key", in the bucket "kept": what happens, how often. A status, cut, endless,
+        # reset, page, garbled or silent.
         self.trouble: dict[str, list] = {}
         self.silence = threading.Event()
         self.faults: dict[str, str] = {}      # By key: cut, endless, unchanged, busy, other.
