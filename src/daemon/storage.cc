@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "cd4ml/base/log.h"
@@ -227,17 +228,26 @@ absl::StatusOr<std::vector<Tombstone>> Storage::Choose(const std::vector<StoredB
       report.removed_bytes += blob.size;
     }
   }
-  // The files of a tree are named after it.
+  // The files of a tree are named after it, so it goes last: a collection that is cut off leaves what names the rest.
+  std::set<Digest> trees;
   for (const Tombstone& stone : stones) {
     const auto name = names.find(stone.digest);
     if (name == names.end()) continue;
     const std::string of = " of " + name->second;
     const auto files = FilesOf(stone.digest);
-    if (!files.ok()) continue;
+    if (!files.ok() || files->empty()) continue;
+    trees.insert(stone.digest);
     for (const TreeEntry& file : *files) names.emplace(file.digest, "file " + file.path + of);
   }
+  std::stable_partition(stones.begin(), stones.end(), [&](const Tombstone& stone) { return !trees.contains(stone.digest); });
   for (Tombstone& stone : stones) {
-    if (const auto name = names.find(stone.digest); name != names.end()) stone.what = name->second;
+    if (const auto name = names.find(stone.digest); name != names.end()) {
+      stone.what = name->second;
+      continue;
+    }
+    // A collection that did not get to its end may have taken away what named it.
+    CD4ML_ASSIGN_OR_RETURN(const auto former, ports_.storage_records->FindTombstone(stone.digest));
+    if (former) stone.what = former->what;
   }
   for (auto& [why, share] : shares) {
     share.why = why;
@@ -355,6 +365,7 @@ absl::StatusOr<Pin> Storage::Pinned(const std::string& reference, const std::str
       return absl::InvalidArgumentError("\"" + reference + "\" has no bytes in the artifact store");
     }
     CD4ML_RETURN_IF_ERROR(ports_.blobs.Size(artifact).status());
+    CD4ML_RETURN_IF_ERROR(CheckThere(pin.target, {artifact}));
     return pin;
   }
   const Value* run = node.facts.Find("run");
@@ -363,7 +374,45 @@ absl::StatusOr<Pin> Storage::Pinned(const std::string& reference, const std::str
                                       "\" cannot be pinned; pin a version, a run or a deployment");
   }
   pin.target = run->string();
+  CD4ML_ASSIGN_OR_RETURN(const core::Run pinned, ports_.history.GetRun(pin.target));
+  std::vector<Digest> artifacts;
+  for (const core::StageRun& stage : pinned.stages) {
+    if (stage.result() == nullptr) continue;
+    for (const core::ProducedOutput& output : stage.result()->outputs) artifacts.push_back(output.artifact.digest);
+  }
+  for (const auto& [name, material] : pinned.pins.materials) artifacts.push_back(material.artifact.digest);
+  CD4ML_RETURN_IF_ERROR(CheckThere(pin.target, artifacts));
   return pin;
+}
+
+// What a collection has taken away cannot stay. Trees count with their files.
+absl::Status Storage::CheckThere(const std::string& target, const std::vector<Digest>& artifacts) {
+  std::vector<Digest> covered;
+  std::set<Digest> seen;
+  const auto cover = [&](const Digest& digest) {
+    if (digest.is_set() && seen.insert(digest).second) covered.push_back(digest);
+  };
+  for (const Digest& digest : artifacts) cover(digest);
+  for (const Digest& digest : artifacts) {
+    const auto files = digest.is_set() ? FilesOf(digest) : std::vector<TreeEntry>();
+    if (!files.ok() && !absl::IsNotFound(files.status())) return files.status();
+    for (const TreeEntry& file : files.value_or(std::vector<TreeEntry>())) cover(file.digest);
+  }
+  int64_t gone = 0;
+  absl::Status first;
+  for (const Digest& digest : covered) {
+    CD4ML_ASSIGN_OR_RETURN(const auto stone, ports_.storage_records->FindTombstone(digest));
+    if (!stone) continue;
+    const absl::Status there = ports_.blobs.Size(digest).status();
+    if (there.ok()) continue;
+    if (!absl::IsNotFound(there)) return there;
+    first.Update(there);
+    ++gone;
+  }
+  if (gone == 0) return absl::OkStatus();
+  const bool is_all = gone == static_cast<int64_t>(covered.size());
+  return absl::NotFoundError(target + " cannot stay, " + std::to_string(gone) + " of its " + std::to_string(covered.size()) +
+                             " artifacts are gone: " + Message(first) + (is_all ? "" : ", or pin what is left by its digest"));
 }
 
 void Storage::SetPin(std::string reference, std::string reason, std::string by, Done<Pin> done) {

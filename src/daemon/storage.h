@@ -49,6 +49,7 @@ class Storage : public StorageApi {
   void FoldCold(const std::vector<StoredBlob>& blobs, UtcTime before, GcReport& report);
   absl::StatusOr<Pin> Pinned(const std::string& reference, const std::string& reason,
                              const std::string& by);
+  absl::Status CheckThere(const std::string& target, const std::vector<Digest>& artifacts);
   absl::Status Commit(Change change);
   // Collects now and then until `stop`.
   void Watch(const std::stop_token& stop);

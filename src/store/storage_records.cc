@@ -263,7 +263,8 @@ WHERE target = ?1)sql";
 constexpr char kUpsertTombstone[] = R"sql(
 INSERT INTO tombstone (digest, size, what, why, by, at_ms)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-ON CONFLICT (digest) DO UPDATE SET size = ?2, what = ?3, why = ?4, by = ?5, at_ms = ?6)sql";
+ON CONFLICT (digest) DO UPDATE SET size = ?2, what = CASE WHEN ?3 = '' THEN what ELSE ?3 END, why = ?4, by = ?5,
+  at_ms = ?6)sql";
 
 }  // namespace
 

@@ -85,6 +85,11 @@ class Storage(StackTest):
         self.assertIn(gone, self.stones())
         self.assertIn("file:p/make.out", self.stones()[gone])
         self.assertIn("file big of ", " ".join(self.stones().values()))
+        # Nobody is told that it stays.
+        said = self.stack.run("pin", "p/2", "--reason", "too late")
+        self.assertNotEqual(said.returncode, 0)
+        self.assertRegex(said.stderr, "p/2 cannot stay, [0-9]+ of its [0-9]+ artifacts are gone: .*p/make.out.* was removed on")
+        self.assertNotIn("p/2", self.stack.cli("pins"))
         # The pinned run's result can be used, the other's is missed by name.
         self.flag.touch()
         self.stack.cli("run", "retry", "p/1", "--wait")
@@ -133,6 +138,8 @@ class Storage(StackTest):
         self.stack.cli("gc")
 
         self.assertEqual(before - self.blobs(), set(self.stones()))
+        # Files are named also where one collection began and another ended.
+        self.assertEqual(self.stack.query("SELECT digest FROM tombstone WHERE what = '' AND size IN (2000, 3 << 20)"), [])
         self.assertIn(kept, self.blobs())
         self.assertGreater(len(self.stones()), 800)
         self.flag.touch()

@@ -101,6 +101,17 @@ TEST_F(Records, ATombstoneTellsWhatItWasAndTheLatestCounts) {
   EXPECT_EQ(stone->at, UtcTime{8});
 }
 
+TEST_F(Records, ATombstoneDoesNotForgetWhatItWas) {
+  const Digest digest = Sha256("a file of a folder that is gone by now");
+  ASSERT_OK(store_->Commit({TombstoneChange{{{digest, 4, "file a of model:m", "old", "ana", UtcTime{7}}}}}));
+  ASSERT_OK(store_->Commit({TombstoneChange{{{digest, 4, "", "again", "ben", UtcTime{8}}}}}));
+
+  const auto stone = records().FindTombstone(digest).value();
+
+  EXPECT_EQ(stone->what, "file a of model:m");
+  EXPECT_EQ(stone->by, "ben");
+}
+
 TEST_F(Records, VersionsNameTheirBlobs) {
   RunCar(1, "one");
 
