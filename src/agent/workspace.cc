@@ -366,10 +366,12 @@ absl::StatusOr<std::vector<core::ProducedOutput>> Workspace::Capture(bool succee
     }
     absl::StatusOr<ArtifactRef> artifact = blobs.Put(path, attempt_.halt());
     if (absl::IsResourceExhausted(artifact.status())) {
-      return absl::ResourceExhaustedError(what + " could not be kept: it needs " +
-                                          FormatSize(TreeSize(path)) + ", and " +
-                                          FormatSize(FreeBytes(blobs.dir())) + " are free in " +
-                                          blobs.dir() + " (" + Message(artifact.status()) + ")");
+      const int64_t needed = TreeSize(path), free = FreeBytes(blobs.dir());
+      // Where the disk has room, the store knows why there is none: a limit, or somebody else's disk.
+      if (needed <= free) return Annotate(artifact.status(), what + " could not be kept");
+      return absl::ResourceExhaustedError(what + " could not be kept: it needs " + FormatSize(needed) + ", and " +
+                                          FormatSize(free) + " are free in " + blobs.dir() + " (" +
+                                          Message(artifact.status()) + ")");
     }
     if (!artifact.ok()) return Annotate(artifact.status(), what);
     SayWhatIsLost(output, path);

@@ -308,13 +308,15 @@ absl::StatusOr<Digest> FileBlobStore::PutFile(const std::string& path, bool may_
 absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<std::string>& paths,
                                                             bool may_link,
                                                             const std::stop_token& stop) {
+  if (paths.size() > 1) CD4ML_RETURN_IF_ERROR(Annotate(AdmitFiles(paths, stop), "cannot store files"));
   std::vector<Digest> digests;
   std::set<std::string> folders;
   while (digests.size() < paths.size()) {
+    Usage::Hold hold(usage_);
     std::vector<Staged> batch;
     while (digests.size() < paths.size() && batch.size() < kBatchMax) {
       const std::string& path = paths[digests.size()];
-      auto staged = Stage(path, may_link, stop);
+      auto staged = Stage(path, may_link, batch, hold, stop);
       if (!staged.ok()) return Annotate(staged.status(), "cannot store \"" + path + '"');
       digests.push_back(staged->digest);
       batch.push_back(*std::move(staged));
@@ -325,17 +327,39 @@ absl::StatusOr<std::vector<Digest>> FileBlobStore::PutFiles(const std::vector<st
   return digests;
 }
 
+absl::Status FileBlobStore::AdmitFiles(const std::vector<std::string>& paths, const std::stop_token& stop) {
+  int64_t all = 0;
+  for (const std::string& path : paths) {
+    struct stat facts;
+    if (lstat(path.c_str(), &facts) == 0) all += facts.st_size;
+  }
+  if (usage_.Admit(all).ok()) return absl::OkStatus();
+  // Some may be there already, which only their hashes tell.
+  std::set<Digest> missing;
+  int64_t size = 0;
+  for (const std::string& path : paths) {
+    const Fd source(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    const auto facts = source.is_open() ? Stat(source.get()) : SystemError("open it");
+    if (!facts.ok() || !S_ISREG(facts->st_mode)) continue;  // Whoever stores it says so.
+    CD4ML_ASSIGN_OR_RETURN(const Digest digest, HashFile(source.get(), stop));
+    if (!Use(digest) && missing.insert(digest).second) size += facts->st_size;
+  }
+  return usage_.Admit(size);
+}
+
 // Hashes the file and, unless the store has those bytes, brings it below tmp/.
-absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_link,
-                                            const std::stop_token& stop) {
+absl::StatusOr<Staged> FileBlobStore::Stage(const std::string& path, bool may_link, const std::vector<Staged>& batch,
+                                            Usage::Hold& hold, const std::stop_token& stop) {
   const Fd source(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!source.is_open()) return SystemError("open it");
   CD4ML_ASSIGN_OR_RETURN(const struct stat before, Stat(source.get()));
   if (!S_ISREG(before.st_mode)) return absl::InvalidArgumentError("it is not a regular file");
   const bool can_link = may_link && !can_clone_ && IsLinkable(before) && HasNoWriter(source.get());
   CD4ML_ASSIGN_OR_RETURN(Digest digest, HashFile(source.get(), stop));
-  if (Use(digest)) return Staged{std::nullopt, std::move(digest)};
-  CD4ML_RETURN_IF_ERROR(Admit(before.st_size));
+  const bool is_staged =
+      std::any_of(batch.begin(), batch.end(), [&](const Staged& other) { return other.digest == digest; });
+  if (is_staged || Use(digest)) return Staged{std::nullopt, std::move(digest)};
+  CD4ML_RETURN_IF_ERROR(hold.Take(before.st_size));
   if (can_link) {
     std::optional<Temp> temp = tmp_.Link(path, source.get());
     CD4ML_ASSIGN_OR_RETURN(const struct stat after, Stat(source.get()));

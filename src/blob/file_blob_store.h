@@ -76,7 +76,11 @@ class FileBlobStore final : public KeptBlobStore {
  private:
   absl::Status MakeFolders(const OnLostWrites& on_lost_writes);
   absl::StatusOr<Temp> CopyTemp(int source, const std::stop_token& stop);
-  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link, const std::stop_token& stop);
+  // RESOURCE_EXHAUSTED when what the store lacks of the files is too much, so that nothing of them is taken.
+  absl::Status AdmitFiles(const std::vector<std::string>& paths, const std::stop_token& stop);
+  // What `batch` has already is not staged again.
+  absl::StatusOr<Staged> Stage(const std::string& path, bool may_link, const std::vector<Staged>& batch, Usage::Hold& hold,
+                               const std::stop_token& stop);
   absl::Status NotThere(const Digest& digest) const;
   // Returns whether the blob is there with its seals intact, and makes sure that it stays so.
   bool Use(const Digest& digest);

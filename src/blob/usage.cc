@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "blob/file.h"
+#include "cd4ml/base/status.h"
 #include "cd4ml/base/time.h"
 
 namespace cd4ml::blob {
@@ -26,6 +27,13 @@ absl::Status Usage::Open(int root) {
 
 Usage::~Usage() {
   if (numbers_ != nullptr) munmap(numbers_, sizeof(Numbers));
+}
+
+absl::Status Usage::Hold::Take(int64_t bytes) {
+  CD4ML_RETURN_IF_ERROR(usage_.Admit(bytes));
+  usage_.Add(bytes);
+  bytes_ += bytes;
+  return absl::OkStatus();
 }
 
 absl::Status Usage::Admit(int64_t bytes) const {

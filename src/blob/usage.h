@@ -26,6 +26,21 @@ class Usage {
   // RESOURCE_EXHAUSTED when `bytes` more are too many.
   absl::Status Admit(int64_t bytes) const;
 
+  // What counts before it has a name, until this goes.
+  class Hold {
+   public:
+    explicit Hold(Usage& usage) : usage_(usage) {}
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() { usage_.Add(-bytes_); }
+    // RESOURCE_EXHAUSTED as Admit.
+    absl::Status Take(int64_t bytes);
+
+   private:
+    Usage& usage_;
+    int64_t bytes_ = 0;
+  };
+
  private:
   struct Numbers {
     std::atomic<int64_t> used;

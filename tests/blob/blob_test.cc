@@ -380,6 +380,45 @@ TEST_F(FullDisk, CopiesBetweenFileSystems) {
   EXPECT_EQ(FileBytes(elsewhere_.At("out")), "bytes");
 }
 
+TEST_F(FileBlobStore, OfAFolderThatDoesNotFitNothingIsTaken) {
+  const auto kept = OpenBlobStore(dir_.At("store")).value();
+  kept->set_limit(1'500'000);
+  std::vector<std::string> paths;
+  // More than are staged at a time, and two of each.
+  for (int i = 0; i < 300; ++i) paths.push_back(dir_.Write("folder/" + std::to_string(i), Noise(static_cast<size_t>(10'000 + i / 2))));
+
+  const auto half = kept->PutFiles({paths.begin(), paths.begin() + 150}, false);
+  const int64_t used = kept->bytes_used();
+  const auto full = kept->PutFiles(paths, false);
+  const auto again = kept->PutFiles({paths.begin(), paths.begin() + 150}, false);
+
+  ASSERT_TRUE(half.ok()) << half.status();
+  EXPECT_EQ(full.status().code(), absl::StatusCode::kResourceExhausted) << full.status();
+  EXPECT_THAT(Message(full.status()), HasSubstr("the artifact store is full: " + FormatSize(used) + " of 1.4 MiB are taken"));
+  EXPECT_EQ(kept->bytes_used(), used) << "something of it was taken";
+  EXPECT_TRUE(again.ok()) << "what is there needs no room: " << again.status();
+  EXPECT_EQ(kept->bytes_used(), used);
+  kept->set_limit(2'000'000);
+  EXPECT_TRUE(kept->PutFiles(paths, false).ok()) << "what is there twice counts once";
+}
+
+TEST_F(FileBlobStore, TwoFoldersAtATimeStayBelowTheLimit) {
+  const auto kept = OpenBlobStore(dir_.At("store")).value();
+  kept->set_limit(15'000'000);
+  std::vector<std::vector<std::string>> folders(4);
+  for (size_t k = 0; k < folders.size(); ++k) {
+    for (size_t i = 0; i < 50; ++i) folders[k].push_back(dir_.Write(std::to_string(k) + '-' + std::to_string(i), Noise(200'000 + 50 * k + i)));
+  }
+  std::atomic<int> stored = 0;
+  {
+    std::vector<std::jthread> threads;
+    for (const auto& paths : folders) threads.emplace_back([&] { stored += kept->PutFiles(paths, false).ok(); });
+  }
+  // Each has 10 MB, which count from when they are copied.
+  EXPECT_LE(stored, 1);
+  EXPECT_LE(kept->bytes_used(), 15'000'000);
+}
+
 TEST_F(FileBlobStore, ReportsALimitOnTheSizeOfFiles) {
   rlimit old;
   getrlimit(RLIMIT_FSIZE, &old);

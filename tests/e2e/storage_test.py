@@ -154,7 +154,7 @@ class Storage(StackTest):
         said = self.stack.run("run", "start", "p", "--wait", "--param", "seed=2")
 
         self.assertNotEqual(said.returncode, 0)
-        self.assertIn("cd4ml gc", said.stdout + said.stderr)
+        self.assertRegex(said.stdout + said.stderr, "could not be kept: cannot store files: the artifact store is full: .*cd4ml gc")
         self.assertIn("at most 4.0 MiB", self.stack.cli("server"))
         self.stack.cli("gc")
         self.run_seed(2)
