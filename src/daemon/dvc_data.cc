@@ -158,7 +158,7 @@ class DvcData final : public DataSource {
     std::vector<TreeEntry> entries;
     for (SeenFile& file : seen) entries.push_back(std::move(file.entry));
     // The list comes from outside: its paths must stay inside.
-    if (const auto tree = ParseTree(FormatTree(entries)); !tree.ok()) return Annotate(tree.status(), out.path);
+    CD4ML_RETURN_IF_ERROR(Annotate(CheckNames(entries), out.path));
     return PutTree(ports_.blobs, std::move(entries));
   }
 

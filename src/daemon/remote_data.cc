@@ -95,9 +95,7 @@ class RemoteSource final : public DataSource {
       return absl::ResourceExhaustedError(place.url + " has " + FormatSize(size) + ", more than the " +
                                           FormatSize(settings_.remote_size_max) + " that cd4mld --remote-max allows");
     }
-    const auto tree = ParseTree(FormatTree(entries));
-    return tree.ok() ? absl::OkStatus()
-                     : Annotate(tree.status(), "the keys below " + place.url + " cannot be files of a folder");
+    return Annotate(CheckNames(entries), "the keys below " + place.url + " cannot be files of a folder");
   }
 
   absl::Status ReadObjects(const RemotePlace& place, const std::vector<RemoteObject>& objects,
@@ -118,12 +116,19 @@ class RemoteSource final : public DataSource {
       CD4ML_ASSIGN_OR_RETURN(const StoredObject stored,
                              StoreObject(*remote, from, "", settings_.remote_size_max, ports_.blobs, nullptr, context.stop));
       if (stored.stamp != object.stamp || stored.size != object.size) {
-        return absl::AbortedError(from.url + " changed while it was read; start the run again when nothing writes to it");
+        return absl::AbortedError(from.url + " changed while it was read (listed with " + Facts(object.stamp, object.size) +
+                                  ", it came with " + Facts(stored.stamp, stored.size) +
+                                  "); start the run again when nothing writes to it");
       }
       seen[i].entry.digest = stored.digest;
       seen[i].stamp = stored.stamp;
     }
     return absl::OkStatus();
+  }
+
+  // A server that names an object otherwise in its listings is told by this from one whose object changes.
+  static std::string Facts(const std::string& stamp, int64_t size) {
+    return (stamp.empty() ? "no etag" : stamp) + " and " + FormatSize(size);
   }
 
   const Settings& settings_;

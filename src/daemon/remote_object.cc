@@ -1,7 +1,10 @@
 // One object from elsewhere into the blob store.
 #include "remote_object.h"
 
+#include <set>
+
 #include "cd4ml/base/status.h"
+#include "cd4ml/base/value.h"
 
 namespace cd4ml::daemon {
 
@@ -22,6 +25,35 @@ absl::StatusOr<StoredObject> StoreObject(RemoteData& remote, const RemotePlace& 
   if (check != nullptr) CD4ML_RETURN_IF_ERROR(Annotate(check->Finish(), place.url));
   CD4ML_ASSIGN_OR_RETURN(object.digest, writer->Commit(Digest()));
   return object;
+}
+
+namespace {
+
+// In quotes, and readable whatever it holds.
+std::string Shown(std::string_view name) { return ToJson(Value(std::string(name))); }
+
+}  // namespace
+
+absl::Status CheckNames(const std::vector<TreeEntry>& entries) {
+  const auto tree = ParseTree(FormatTree(entries));
+  // A name with a line break may look like two of them.
+  if (tree.ok() && tree->size() == entries.size()) return absl::OkStatus();
+  std::set<std::string_view> names;
+  for (const TreeEntry& entry : entries) {
+    const auto alone = ParseTree(FormatTree({entry}));
+    if (!alone.ok() || alone->size() != 1) {
+      return absl::InvalidArgumentError(Shown(entry.path) + " is no relative, clean and printable path of a file");
+    }
+    if (!names.insert(entry.path).second) return absl::InvalidArgumentError(Shown(entry.path) + " is there twice");
+  }
+  for (const std::string_view name : names) {
+    for (size_t slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
+      if (!names.contains(name.substr(0, slash))) continue;
+      return absl::InvalidArgumentError(Shown(name.substr(0, slash)) + " is a file and also the folder of " +
+                                        Shown(name));
+    }
+  }
+  return tree.status();
 }
 
 }  // namespace cd4ml::daemon

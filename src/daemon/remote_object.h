@@ -26,4 +26,7 @@ absl::StatusOr<StoredObject> StoreObject(RemoteData& remote, const RemotePlace& 
                                          int64_t size_max, BlobStore& blobs, ByteCheck* check,
                                          const std::stop_token& stop);
 
+// INVALID_ARGUMENT, with the name: the entries cannot be the files of one folder.
+absl::Status CheckNames(const std::vector<TreeEntry>& entries);
+
 }  // namespace cd4ml::daemon

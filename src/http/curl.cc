@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cctype>
+#include <condition_variable>
+#include <mutex>
 
 #include "cd4ml/base/check.h"
 
@@ -48,6 +50,18 @@ bool HasEnd(void* curl, const std::map<std::string, std::string>& headers) {
   const auto coding = headers.find("transfer-encoding");
   return version >= CURL_HTTP_VERSION_2_0 || headers.contains("content-length") ||
          (coding != headers.end() && coding->second.find("chunked") != std::string::npos);
+}
+
+bool Pause(Duration span, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, stop, span, [] { return false; });
+  return !stop.stop_requested();
+}
+
+std::string AccessHint(std::string_view error, std::string_view otherwise) {
+  return error.starts_with("RequestTimeTooSkewed") ? "; set the clock of the daemon's machine" : std::string(otherwise);
 }
 
 absl::Status CheckRequest(const HttpRequest& request) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,12 @@ void AddHeader(std::string_view line, std::map<std::string, std::string>& header
 
 // Says whether the end of the answer that came can be told from a broken connection.
 bool HasEnd(void* curl, const std::map<std::string, std::string>& headers);
+
+// Waits before the next attempt; returns false when it was told to stop.
+bool Pause(Duration span, const std::stop_token& stop);
+
+// Says what to do about an answer 401 or 403, whose text is `error`.
+std::string AccessHint(std::string_view error, std::string_view otherwise);
 
 // INVALID_ARGUMENT: the method, URL or a header would not be one on the wire.
 absl::Status CheckRequest(const HttpRequest& request);

@@ -5,9 +5,7 @@
 #include <curl/curl.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <map>
-#include <mutex>
 #include <utility>
 
 #include "cd4ml/base/digest.h"
@@ -57,15 +55,6 @@ size_t TakeAnswerBody(char* bytes, size_t, size_t size, void* user) {
 
 int WatchAnswer(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   return static_cast<S3Answer*>(user)->stop.stop_requested() ? 1 : 0;
-}
-
-// Returns false when it was told to stop.
-bool WaitBeforeNextAttempt(Duration span, const std::stop_token& stop) {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock(mutex);
-  never.wait_for(lock, stop, span, [] { return false; });
-  return !stop.stop_requested();
 }
 
 // Returns how old something is that was changed `then`, according to the server's own clock.
@@ -159,7 +148,7 @@ class S3Folder final : public ObjectStore {
       const absl::Status status = AskOnce(request, answer);
       if (status.ok()) return answer;
       const bool is_last = attempt == patience_.attempts;
-      if (absl::IsUnavailable(status) && !is_last && WaitBeforeNextAttempt(wait, stop)) continue;
+      if (absl::IsUnavailable(status) && !is_last && Pause(wait, stop)) continue;
       const std::string what = name() + (request.query.empty() ? request.key : "");
       if (!absl::IsUnavailable(status)) return Annotate(status, what);
       return absl::UnavailableError(what + ": " + Message(status) + " (attempt " + std::to_string(attempt) + " of " +
@@ -220,8 +209,9 @@ class S3Folder final : public ObjectStore {
     if (text.starts_with("NoSuchBucket")) return absl::FailedPreconditionError(message + "; make the bucket first");
     if (answer.status == 404) return absl::NotFoundError(message);
     if (answer.status == 401 || answer.status == 403) {
-      return absl::PermissionDeniedError(message + " to " + request.method +
-                                         "; check the credentials and that they may list, read, write and delete there");
+      return absl::PermissionDeniedError(
+          message + " to " + request.method +
+          AccessHint(text, "; check the credentials and that they may list, read, write and delete there"));
     }
     if (answer.status == 429 || answer.status >= 500) return absl::UnavailableError(message);
     return absl::FailedPreconditionError(message);

@@ -153,7 +153,7 @@ std::string StampOf(const Transfer& transfer) {
 
 class CurlRemoteData final : public RemoteData {
  public:
-  CurlRemoteData(S3Settings s3, Duration silence_max) : s3_(std::move(s3)), silence_max_(silence_max) {}
+  CurlRemoteData(S3Settings s3, S3Patience patience) : s3_(std::move(s3)), patience_(patience) {}
 
   absl::StatusOr<std::vector<RemoteObject>> List(const RemotePlace& place, int64_t count_max,
                                                  const std::stop_token& stop) override {
@@ -172,7 +172,11 @@ class CurlRemoteData final : public RemoteData {
       CD4ML_ASSIGN_OR_RETURN(S3Page page, ListPage(place, name, kPageObjectsMax, continuation, stop));
       for (S3Object& object : page.objects) {
         // What consoles make when someone clicks "new folder".
-        if (object.key.ends_with('/')) continue;
+        if (object.key.ends_with('/') && object.size == 0) continue;
+        if (object.key == name.key) {
+          return absl::InvalidArgumentError(place.url + ": the object \"" + object.key + "\" has " + FormatSize(object.size) +
+                                            ", and a file's name does not end in a slash; copy it to another key");
+        }
         if (!object.key.starts_with(name.key)) return Annotate(absl::InternalError("it lists what was not asked for"), place.url);
         objects.push_back({object.key.substr(name.key.size()), object.size, StampOf(object)});
       }
@@ -229,8 +233,22 @@ class CurlRemoteData final : public RemoteData {
   }
 
   // Asks for the object, or with a query for a listing of its bucket.
-  absl::Status Perform(const RemotePlace& place, const std::string& query, std::vector<std::string> headers,
+  absl::Status Perform(const RemotePlace& place, const std::string& query, const std::vector<std::string>& headers,
                        Transfer& transfer) {
+    Duration wait = patience_.first_wait;
+    for (int attempt = 1;; ++attempt, wait *= 4) {
+      const absl::Status status = PerformOnce(place, query, headers, transfer);
+      // What the sink has taken cannot be taken back.
+      const bool may_pass = absl::IsUnavailable(status) && transfer.received == 0 && place.url.starts_with("s3://");
+      if (!may_pass || attempt == patience_.attempts || !Pause(wait, transfer.stop)) return status;
+    }
+  }
+
+  absl::Status PerformOnce(const RemotePlace& place, const std::string& query, std::vector<std::string> headers,
+                           Transfer& transfer) {
+    transfer.headers.clear();
+    transfer.header_bytes = 0;
+    transfer.error_text.clear();
     curl_easy_reset(curl_);  // Options only: connections stay.
     std::string url = place.url;
     if (url.starts_with("s3://")) {
@@ -260,7 +278,7 @@ class CurlRemoteData final : public RemoteData {
 
   void SetOptions(const std::string& url, curl_slist* headers, char* error, Transfer& transfer) {
     curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
-    SetTransferOptions(curl_, silence_max_);
+    SetTransferOptions(curl_, patience_.silence_max);
     curl_easy_setopt(curl_, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, &TakeHeader);
     curl_easy_setopt(curl_, CURLOPT_HEADERDATA, &transfer);
@@ -288,7 +306,7 @@ class CurlRemoteData final : public RemoteData {
         // What libcurl says of a header line that is longer than it takes.
         return absl::ResourceExhaustedError(kLongHeaders);
       case CURLE_OPERATION_TIMEDOUT:
-        return absl::UnavailableError("the server sent nothing for " + FormatDuration(silence_max_) + " after " +
+        return absl::UnavailableError("the server sent nothing for " + FormatDuration(patience_.silence_max) + " after " +
                                       FormatSize(transfer.received) + "; start the run again");
       default:
         if (transfer.headers.empty()) return absl::UnavailableError(why);
@@ -310,20 +328,22 @@ class CurlRemoteData final : public RemoteData {
     const std::string text = ParseS3Error(transfer.error_text);
     const std::string message = "the server answers " + std::to_string(status) + (text.empty() ? "" : ", " + text);
     if (status == 404 || status == 410) return absl::NotFoundError(message);
-    if (status == 401 || status == 403) return absl::PermissionDeniedError(message + "; check the daemon's credentials");
+    if (status == 401 || status == 403) {
+      return absl::PermissionDeniedError(message + AccessHint(text, "; check the daemon's credentials"));
+    }
     if (status == 429 || status >= 500) return absl::UnavailableError(message + "; start the run again");
     return absl::FailedPreconditionError(message);
   }
 
   const S3Settings s3_;
-  const Duration silence_max_;
+  const S3Patience patience_;
   const Handle curl_;
 };
 
 }  // namespace
 
-std::unique_ptr<RemoteData> MakeRemoteData(const S3Settings& s3, Duration silence_max) {
-  return std::make_unique<CurlRemoteData>(s3, silence_max);
+std::unique_ptr<RemoteData> MakeRemoteData(const S3Settings& s3, const S3Patience& patience) {
+  return std::make_unique<CurlRemoteData>(s3, patience);
 }
 
 }  // namespace cd4ml::http

@@ -146,12 +146,15 @@ absl::StatusOr<S3Page> ParseListing(std::string_view xml) {
   };
   if (xml.find("</ListBucketResult>") == std::string_view::npos) return refuse("it has no end");
   S3Page page;
+  // Some servers pass over what was asked for.
+  const bool is_encoded = TextOf(xml, "EncodingType") == "url";
   const bool has_more = TextOf(xml, "IsTruncated") == "true";
   page.continuation = TextOf(xml, "NextContinuationToken");
   if (has_more == page.continuation.empty()) return refuse("whether there is more");
   while (const auto content = TakeElement(xml, "Contents")) {
     S3Object& object = page.objects.emplace_back();
-    auto key = UrlDecode(TextOf(*content, "Key"));
+    std::optional<std::string> key = TextOf(*content, "Key");
+    if (is_encoded) key = UrlDecode(*key);
     if (!key || key->empty()) return refuse("an object without a key");
     object.key = *std::move(key);
     object.etag = TextOf(*content, "ETag");

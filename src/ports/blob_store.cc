@@ -10,6 +10,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/base/time.h"
+#include "cd4ml/base/value.h"
 
 namespace cd4ml {
 namespace {
@@ -131,7 +132,7 @@ class Walk {
     }
     if (!IsTreePath(name)) {
       return absl::InvalidArgumentError("cannot store " + Quoted(root_) +
-                                        ": it holds a file whose name is not UTF-8, has control "
+                                        ": it holds " + ToJson(Value(name)) + ", a name that is not UTF-8, has control "
                                         "characters or is too long; rename it");
     }
     if (!error && type == fs::file_type::symlink) {

@@ -218,12 +218,14 @@ class S3(DataTest):
         self.put(a=b"a")
         self.server.faults["cars/a"] = "other"
         self.use("{data: 's3://lake/cars'}")
-        self.refused("s3://lake/cars/a changed while it was read")
+        self.refused("s3://lake/cars/a changed while it was read", 'it came with etag "changed" and 2 B')
 
     def test_keys_that_no_folder_can_hold_are_refused(self):
         self.put(**{"a": b"1", "a/b": b"2"})
         self.use("{data: 's3://lake/cars'}")
-        self.refused("a file is also a folder")
+        self.refused("cannot be files of a folder", '"a" is a file and also the folder of "a/b"')
+        self.put(**{"part/": b"1", "x": b"2"})
+        self.refused('"part/" is no')
         self.server.objects = {("lake", "cars/../../x"): b"evil"}
         self.refused("cannot be files of a folder")
 

@@ -111,5 +111,93 @@ TEST(RemoteData, RefusesSecretsInAQueryWithoutShowingThem) {
   for (const char* query : {"?year=2024&tokenizer=b&design=c", "?a=token", "#token=x"}) EXPECT_EQ(Take(server.url() + query).bytes, "a") << query;
 }
 
+// A bucket "b" of three objects, which is busy for so many requests.
+class BusyBucket {
+ public:
+  explicit BusyBucket(int busy) : busy_(busy) {
+    server_.Get(".*", [this](const httplib::Request& request, httplib::Response& response) {
+      ++asked_;
+      if (busy_-- > 0) {
+        response.status = 503;
+        response.set_content("<Error><Code>SlowDown</Code><Message>Later.</Message></Error>", "application/xml");
+      } else if (request.path == "/b/k") {
+        response.set_content("bytes", "text/plain");
+      } else if (request.get_param_value("prefix") == "x/part/") {
+        response.set_content("<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>x/part/</Key><Size>41</Size></Contents>"
+                             "</ListBucketResult>", "application/xml");
+      } else {
+        response.set_content("<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>x/</Key><Size>0</Size></Contents>"
+                             "<Contents><Key>x/a</Key><Size>1</Size></Contents><Contents><Key>x/part/</Key><Size>41</Size></Contents>"
+                             "</ListBucketResult>", "application/xml");
+      }
+    });
+    port_ = server_.bind_to_any_port("127.0.0.1");
+    thread_ = std::thread([this] { server_.listen_after_bind(); });
+  }
+  ~BusyBucket() {
+    server_.stop();
+    thread_.join();
+  }
+  std::unique_ptr<RemoteData> Open() const {
+    return MakeRemoteData({.endpoint = "http://127.0.0.1:" + std::to_string(port_)}, {.attempts = 3, .first_wait = Duration(1)});
+  }
+  int asked() const { return asked_; }
+
+ private:
+  std::atomic<int> busy_, asked_ = 0;
+  int port_ = 0;
+  httplib::Server server_;
+  std::thread thread_;
+};
+
+TEST(RemoteData, AsksABusyBucketAgain) {
+  std::string bytes;
+  const RemoteSink sink = [&](std::string_view piece) {
+    bytes += piece;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(BusyBucket(2).Open()->Read({.url = "s3://b/k"}, "", 100, sink, {}).ok());
+  EXPECT_EQ(bytes, "bytes");
+  EXPECT_TRUE(BusyBucket(2).Open()->List({.url = "s3://b/x/"}, 100, {}).ok());
+
+  const BusyBucket never(1000);
+  const auto refused = never.Open()->Read({.url = "s3://b/k"}, "", 100, sink, {});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(never.asked(), 3);
+}
+
+TEST(RemoteData, DoesNotAskAgainForWhatHasBegun) {
+  RawServer server("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+  const auto remote = MakeRemoteData({.endpoint = server.url()}, {.attempts = 3, .first_wait = Duration(1)});
+
+  const auto cut = remote->Read({.url = "s3://b/k"}, "", 100, [](std::string_view) { return absl::OkStatus(); }, {});
+
+  EXPECT_EQ(cut.status().code(), absl::StatusCode::kUnavailable) << cut.status();
+  const std::string requests = server.Requests();
+  EXPECT_EQ(requests.find("GET"), requests.rfind("GET"));
+}
+
+TEST(RemoteData, ListsWhatEndsInASlashAndHasContent) {
+  const BusyBucket bucket(0);
+
+  const auto objects = bucket.Open()->List({.url = "s3://b/x"}, 100, {});
+  const auto itself = bucket.Open()->List({.url = "s3://b/x/part/"}, 100, {});
+
+  ASSERT_TRUE(objects.ok()) << objects.status();
+  ASSERT_EQ(objects->size(), 2u) << "the empty one is a folder of a console";
+  EXPECT_EQ(objects->at(1).path, "part/");
+  EXPECT_THAT(Message(itself.status()), HasSubstr("the object \"x/part/\" has 41 B"));
+}
+
+TEST(RemoteData, SaysThatAClockIsWrong) {
+  const RawServer server("HTTP/1.1 403 Forbidden\r\nContent-Length: 72\r\n\r\n"
+                         "<Error><Code>RequestTimeTooSkewed</Code><Message>Off.</Message></Error> ");
+  const auto remote = MakeRemoteData({.endpoint = server.url()}, {.attempts = 1});
+
+  const auto refused = remote->Read({.url = "s3://b/k"}, "", 100, [](std::string_view) { return absl::OkStatus(); }, {});
+
+  EXPECT_THAT(Message(refused.status()), HasSubstr("RequestTimeTooSkewed: Off.; set the clock"));
+}
+
 }  // namespace
 }  // namespace cd4ml::http

@@ -35,8 +35,8 @@ TEST(S3, SortsTheQueryAsSigningNeedsIt) {
 
 TEST(S3, ReadsAPageOfAListing) {
   const auto page = ParseListing(
-      "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>x&amp;y</NextContinuationToken>"
-      "<Contents><Key>a+b%2Fc.csv</Key><ETag>&quot;e1&quot;</ETag><Size>12</Size></Contents>"
+      "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>"
+      "<NextContinuationToken>x&amp;y</NextContinuationToken><Contents><Key>a+b%2Fc.csv</Key><ETag>&quot;e1&quot;</ETag><Size>12</Size></Contents>"
       "<Contents><Key>d</Key><ETag>&#34;e2&#34;</ETag><Size>0</Size></Contents></ListBucketResult>");
 
   ASSERT_TRUE(page.ok()) << page.status();
@@ -48,8 +48,16 @@ TEST(S3, ReadsAPageOfAListing) {
   EXPECT_EQ(page->objects[1].etag, "\"e2\"");
 }
 
+TEST(S3, TakesKeysAsTheyAreWhereTheServerDoesNotSayThatItEncodesThem) {
+  const auto page = ParseListing("<ListBucketResult><IsTruncated>false</IsTruncated>"
+                                 "<Contents><Key>a+b%20&amp;c</Key><Size>1</Size></Contents></ListBucketResult>");
+
+  ASSERT_TRUE(page.ok()) << page.status();
+  EXPECT_EQ(page->objects[0].key, "a+b%20&c");
+}
+
 TEST(S3, RefusesListingsThatMakeNoSense) {
-  const std::string good = "<ListBucketResult><IsTruncated>false</IsTruncated>";
+  const std::string good = "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>";
   for (const std::string& bad : std::vector<std::string>{
         "<html>", good, "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
         good + "<Contents><Key></Key><Size>1</Size></Contents></ListBucketResult>",

@@ -235,8 +235,10 @@ TEST_F(Artifact, RefusesPipesAndSockets) {
 }
 
 TEST_F(Artifact, RefusesNamesThatNoTreeCanHold) {
-  for (const std::string name : {"line\nbreak", "escape\x1B[31m", "latin\xE9"}) {
+  for (const auto& [name, shown] : std::vector<std::pair<std::string, std::string>>{
+           {"line\nbreak", "line\\nbreak"}, {"escape\x1B[31m", "escape\\u001b[31m"}, {"latin\xE9", "latin"}}) {
     dir_.Write("in/" + name, "x");
+    ExpectRefused("it holds \"" + shown);
     ExpectRefused("rename it");
     fs::remove(dir_.At("in/" + name));
   }

@@ -206,7 +206,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(query.get("continuation-token", "0"))
         page = keys[start:start + min(int(query["max-keys"]), self.server.data.page)]
         more = start + len(page) < len(keys)
-        parts = ["<?xml version='1.0'?><ListBucketResult>", f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"]
+        parts = ["<?xml version='1.0'?><ListBucketResult><EncodingType>url</EncodingType>", f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"]
         if more:
             parts.append(f"<NextContinuationToken>{start + len(page)}</NextContinuationToken>")
         for key in page:

@@ -10,13 +10,6 @@
 
 namespace cd4ml::http {
 
-// How patient one is with the server.
-struct S3Patience {
-  Duration silence_max{30'000};       // It may send nothing for so long.
-  int attempts = 4;
-  Duration first_wait{200};           // Before the second attempt; four times as long before each later one.
-};
-
 // `url` is "s3://bucket" or "s3://bucket/prefix". INVALID_ARGUMENT: it is neither. Nobody is asked yet.
 absl::StatusOr<ObjectStoreOpener> MakeS3Folder(const S3Settings& s3, const std::string& url, const S3Patience& patience = {});
 

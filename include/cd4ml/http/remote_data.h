@@ -22,7 +22,14 @@ struct S3Settings {
 // AWS_REGION or AWS_DEFAULT_REGION; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL.
 S3Settings ReadS3Settings(const std::function<std::string(const std::string&)>& get, std::string_view file);
 
-// `silence_max`: how long a server may send nothing.
-std::unique_ptr<RemoteData> MakeRemoteData(const S3Settings& s3, Duration silence_max = Duration(60'000));
+// How patient one is with a server.
+struct S3Patience {
+  Duration silence_max{30'000};       // It may send nothing for so long.
+  int attempts = 4;
+  Duration first_wait{200};           // Before the second attempt; four times as long before each later one.
+};
+
+// Of s3:// what was not begun is tried again; other servers are asked once.
+std::unique_ptr<RemoteData> MakeRemoteData(const S3Settings& s3, const S3Patience& patience = {.silence_max = Duration(60'000)});
 
 }  // namespace cd4ml::http
