@@ -64,6 +64,12 @@ absl::StatusOr<http::S3Settings> MakeS3Settings(const Flags& flags, FileSystem& 
   http::S3Settings s3 = http::ReadS3Settings(os::Environment, text.ok() ? *text : "");
   if (!flags.s3_endpoint.empty()) s3.endpoint = flags.s3_endpoint;
   if (!flags.s3_region.empty()) s3.region = flags.s3_region;
+  const bool are_needed = !flags.s3_credentials.empty() || (!flags.artifacts.empty() && !s3.access_key.empty());
+  if (are_needed && (s3.access_key.empty() || s3.secret_key.empty())) {
+    return absl::InvalidArgumentError("the credentials of S3: " + file + " has no aws_access_key_id with an "
+                                      "aws_secret_access_key in the section that AWS_PROFILE names, else [default], nor do "
+                                      "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold both");
+  }
   return s3;
 }
 
@@ -109,10 +115,28 @@ absl::StatusOr<std::string> ReadOwner(const std::string& state_dir, FileSystem& 
   return owner;
 }
 
+std::string PlaceFile(const std::string& state_dir) { return state_dir + "/artifacts.place"; }
+
+// Records and the artifacts that they name belong together: with another place they would be split over two.
+absl::Status CheckPlace(const std::string& artifacts, const std::string& state_dir, FileSystem& files) {
+  const absl::StatusOr<std::string> place = files.ReadFile(PlaceFile(state_dir), 4 << 10);
+  if (place.ok() && *place == artifacts) return absl::OkStatus();
+  if (place.ok()) {
+    return absl::FailedPreconditionError("the artifacts of " + state_dir + " are in " + *place + ": start with --artifacts " +
+                                         *place + ", or remove " + PlaceFile(state_dir) + " when they were moved");
+  }
+  if (!absl::IsNotFound(place.status())) return place.status();
+  const bool has_own = !files.Exists(state_dir + "/artifacts.owner") && files.Exists(state_dir + "/blobs/objects");
+  if (artifacts.empty() || !has_own) return absl::OkStatus();
+  return absl::FailedPreconditionError("the artifacts of " + state_dir + " are in " + state_dir +
+                                       "/blobs: start without --artifacts, or remove that folder when they were moved");
+}
+
 absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenArtifacts(const Flags& flags, const daemon::Settings& settings,
                                                              const http::S3Settings& s3, FileSystem& files,
                                                              const Clock& clock,
                                                              std::function<void(const absl::Status&)> fail_stop) {
+  CD4ML_RETURN_IF_ERROR(CheckPlace(flags.artifacts, settings.state_dir, files));
   if (flags.artifacts.empty()) {
     CD4ML_RETURN_IF_ERROR(files.MakeDirs(settings.blob_dir));
     CD4ML_ASSIGN_OR_RETURN(auto kept, OpenBlobStore(settings.blob_dir, std::move(fail_stop)));
@@ -122,7 +146,9 @@ absl::StatusOr<std::unique_ptr<KeptBlobStore>> OpenArtifacts(const Flags& flags,
   CD4ML_ASSIGN_OR_RETURN(ObjectStoreOpener folder, http::MakeS3Folder(s3, flags.artifacts));
   CD4ML_ASSIGN_OR_RETURN(const std::string owner, ReadOwner(settings.state_dir, files));
   // To note a use costs a request; a hundredth of the grace is soon enough, and it makes the grace that much longer.
-  return OpenObjectBlobStore(std::move(folder), clock, owner, settings.storage.grace / 100);
+  CD4ML_ASSIGN_OR_RETURN(auto kept, OpenObjectBlobStore(std::move(folder), clock, owner, settings.storage.grace / 100));
+  CD4ML_RETURN_IF_ERROR(files.WriteFileAtomically(PlaceFile(settings.state_dir), flags.artifacts));
+  return kept;
 }
 
 absl::Status Serve(const Flags& flags, os::StopSignal& stop) {
@@ -236,6 +262,7 @@ int main(int argc, char** argv) {
   cd4ml::os::StopSignal stop;
   cd4ml::bin::OpenProgramLog("cd4mld", flags.log_level, flags.log_file);
   flags.state_dir = cd4ml::bin::Absolute(flags.state_dir);
+  while (flags.artifacts.ends_with('/')) flags.artifacts.pop_back();
   const absl::Status served = cd4ml::Serve(flags, stop);
   const int code = cd4ml::bin::ExitCode("cd4mld", served);
   return absl::IsDataLoss(served) ? cd4ml::kExitUnknownCommit : code;

@@ -82,6 +82,9 @@ absl::StatusOr<ScrubReport> Fsck(const Flags& flags, const std::string& state_di
   Room room;
   const std::string dir = Absolute(state_dir);
   if (!room.files().Exists(dir + "/cd4ml.db")) return absl::NotFoundError("there is no database in " + dir);
+  if (room.files().Exists(dir + "/artifacts.place")) {
+    return absl::FailedPreconditionError("the artifacts of " + dir + " are in S3; start cd4mld and run `cd4ml server scrub`");
+  }
   CD4ML_ASSIGN_OR_RETURN(const auto lock, room.ports().lock_dir(dir));
   CD4ML_ASSIGN_OR_RETURN(const auto records, room.ports().open_records(dir + "/cd4ml.db"));
   CD4ML_ASSIGN_OR_RETURN(const auto blobs, room.ports().open_blobs(dir + "/blobs"));

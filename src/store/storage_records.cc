@@ -30,7 +30,7 @@ FROM (
     FROM deployment)
   WHERE ended_ms IS NULL OR age <= ?1 + 1
   UNION ALL
-  SELECT run.id, '3 pin of ' || pin.reference
+  SELECT run.id, '3 pin of ' || pin.target
   FROM pin JOIN pipeline ON pin.target LIKE pipeline.name || '/%'
   JOIN run ON run.pipeline = pipeline.id AND pin.target = pipeline.name || '/' || run.number)
 GROUP BY run
@@ -93,10 +93,9 @@ ORDER BY id
 LIMIT 1000000)sql";
 
 constexpr char kNames[] = R"sql(
-SELECT artifact, kind || ':' || name
+SELECT CASE artifact WHEN '' THEN digest ELSE artifact END AS blob, kind || ':' || name
 FROM version
-WHERE artifact <> ''
-ORDER BY artifact, id DESC
+ORDER BY blob, id DESC
 LIMIT 10000000)sql";
 
 constexpr char kArtifact[] = R"sql(

@@ -84,6 +84,13 @@ class S3Artifacts(StackTest):
         self.stack.start_daemon(*self.flags)
         self.stack.cli("run", "start", "p", "--wait", "--no-cache")
         self.stack.kill_daemon()
+        # Nor may the folder get another place, be it that a flag was forgotten.
+        for flags in ((), ("--artifacts", "s3://kept/other")):
+            self.assertFalse(self.stack.launch_daemon(*flags))
+            self.assertIn("daemon are in s3://kept/art: start with --artifacts s3://kept/art", (self.stack.dir / "cd4mld.out").read_text())
+        checked = subprocess.run([stack.BIN / "cd4mld", "fsck", "--state", self.stack.dir / "daemon"], capture_output=True, text=True)
+        self.assertIn("are in S3", checked.stderr)
+        self.assertFalse((self.stack.dir / "daemon" / "blobs").exists())
         (self.stack.dir / "daemon" / "artifacts.owner").write_text("somebody else")
         self.assertFalse(self.stack.launch_daemon(*self.flags))
         self.assertIn("keeps the artifacts of another daemon", (self.stack.dir / "cd4mld.out").read_text())
@@ -104,6 +111,21 @@ class S3Artifacts(StackTest):
         self.server.trouble = {}
         self.stack.cli("run", "start", "p", "--wait", "--param", "seed=3")
         self.assertEqual(len(self.keys("recipes")), 2)
+
+    def test_a_folder_with_artifacts_of_its_own_is_not_split(self):
+        self.stack.start_daemon()
+        self.stack.kill_daemon()
+        self.assertFalse(self.stack.launch_daemon("--artifacts", "s3://kept/art"))
+        self.assertIn("blobs: start without --artifacts", (self.stack.dir / "cd4mld.out").read_text())
+        self.assertEqual(self.keys(""), set())
+
+    def test_credentials_that_are_none_are_refused_at_the_start(self):
+        file = self.stack.dir / "credentials"
+        os.environ["AWS_ACCESS_KEY_ID"] = ""
+        for text in ("[other]\naws_access_key_id = A\naws_secret_access_key = B\n", "[default]\naws_access_key_id = A\n"):
+            file.write_text(text)
+            self.assertFalse(self.stack.launch_daemon("--s3-credentials", str(file)))
+            self.assertIn(f"the credentials of S3: {file} has no", (self.stack.dir / "cd4mld.out").read_text())
 
     def test_while_a_backup_is_open_nothing_is_collected(self):
         self.start()

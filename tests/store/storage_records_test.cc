@@ -57,7 +57,7 @@ TEST_F(Records, TheDefinitionOfEveryRunIsWanted) {
 TEST_F(Records, APinKeepsARunOrAVersionUntilItIsRemoved) {
   for (int i = 1; i <= 3; ++i) RunCar(i, std::to_string(i));
   const std::string model = "model:car/train.model@" + Sha256("model 1").hex();
-  const Pin of_run{"car/2", "car/2", "audit", "ana", UtcTime{1}};
+  const Pin of_run{"car/2", "car/latest", "audit", "ana", UtcTime{1}};
   const Pin of_model{model, "abc", "baseline", "ben", UtcTime{2}};
   ASSERT_EQ(WhyModel("1", 0) + WhyModel("2", 0), "");
 
@@ -113,9 +113,11 @@ TEST_F(Records, ATombstoneDoesNotForgetWhatItWas) {
 }
 
 TEST_F(Records, VersionsNameTheirBlobs) {
-  RunCar(1, "one");
+  const core::Run run = RunCar(1, "one");
 
   EXPECT_THAT(records().NamesOfBlobs()->at(Sha256("model one")), testing::HasSubstr("model:car/train.model"));
+  // Parameters have no artifact of their own, but may be a blob.
+  EXPECT_THAT(records().NamesOfBlobs()->at(run.pins.params_digest), testing::HasSubstr("params:car"));
 }
 
 }  // namespace

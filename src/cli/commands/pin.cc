@@ -38,7 +38,9 @@ int List(Invocation& invocation) {
   if (!pins.ok()) return invocation.Fail(pins.status());
   Table table({{"REF", 0}, {"BY", 1}, {"SINCE (UTC)", 2}, {"REASON", 3}, {"KEEPS", kOnlyWide}});
   for (const Pin& pin : *pins) {
-    table.Add({SafeLine(pin.reference), SafeLine(pin.by), FormatTime(pin.at).replace(10, 1, " ").substr(0, 16),
+    // What names a run may name another by now.
+    const bool is_run = pin.target.find('@') == std::string::npos;
+    table.Add({SafeLine(is_run ? pin.target : pin.reference), SafeLine(pin.by), FormatTime(pin.at).replace(10, 1, " ").substr(0, 16),
                SafeLine(pin.reason), SafeLine(pin.target)});
   }
   invocation.PrintList(
