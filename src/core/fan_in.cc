@@ -2,12 +2,15 @@
 #include "cd4ml/core/fan_in.h"
 
 #include <algorithm>
+#include <string_view>
 
 namespace cd4ml::core {
 namespace {
 
 // Choices that are tried before the search gives up: enough for any set that people would call consistent.
 constexpr int kStepsMax = 100'000;
+
+constexpr std::string_view kIsMixed = "is mixed: ";
 
 std::string Brief(const std::string& revision) { return revision.substr(0, 12); }
 
@@ -23,7 +26,7 @@ class Search {
     const std::vector<Candidate>& candidates = upstreams_[upstream].candidates;
     for (size_t i = 0; i < candidates.size() && ++steps_ <= kStepsMax; ++i) {
       Revisions more = agreed;
-      const bool agrees = std::all_of(candidates[i].used.begin(), candidates[i].used.end(), [&](const auto& used) {
+      const bool agrees = candidates[i].mixed.empty() && std::all_of(candidates[i].used.begin(), candidates[i].used.end(), [&](const auto& used) {
         return more.emplace(used.first, used.second).first->second == used.second;
       });
       chosen_[upstream] = i;
@@ -47,6 +50,7 @@ std::string Disagreement(const std::vector<Upstream>& upstreams, const Revisions
   std::map<std::string, std::pair<std::string, std::string>> seen;   // Source -> who, revision.
   for (const auto& [source, revision] : fixed) seen[source] = {"this run", revision};
   for (const Upstream& upstream : upstreams) {
+    if (!upstream.candidates.front().mixed.empty()) return MixedText(upstream.material, upstream.candidates.front());
     for (const auto& [source, revision] : upstream.candidates.front().used) {
       const auto [other, is_new] = seen.emplace(source, std::pair(upstream.material, revision));
       if (is_new || other->second.second == revision) continue;
@@ -58,6 +62,24 @@ std::string Disagreement(const std::vector<Upstream>& upstreams, const Revisions
 }
 
 }  // namespace
+
+void AddUsed(Candidate& candidate, const RunId& by, const std::string& source, const std::string& revision) {
+  const std::string& known = candidate.used.emplace(source, revision).first->second;
+  if (known == revision || !candidate.mixed.empty()) return;
+  candidate.mixed = "is made from " + source + " at " + Brief(known) + " and, by " + by + ", at " + Brief(revision);
+}
+
+void AddMark(Candidate& candidate, const RunId& by, const std::string& mark) {
+  if (mark.empty() || !candidate.mixed.empty()) return;
+  // Whoever inherited it repeats the first reason, however many are between.
+  const size_t inherited = mark.rfind(kIsMixed);
+  const std::string reason = inherited == std::string::npos ? mark : mark.substr(inherited + kIsMixed.size());
+  candidate.mixed = std::string(kIsMixed) + (by == candidate.run ? "" : "by " + by + ": ") + reason;
+}
+
+std::string MixedText(const std::string& material, const Candidate& candidate) {
+  return "\"" + material + "\" (" + candidate.run + ") " + candidate.mixed;
+}
 
 FanIn ResolveFanIn(const std::vector<Upstream>& upstreams, const Revisions& fixed) {
   FanIn result;

@@ -554,13 +554,11 @@ absl::Status RunStarter::Resolve(SourceRepo& repo, const PipelineRecord& pipelin
     fixed[key] = commit->second;
     CD4ML_ASSIGN_OR_RETURN(resolved, upstream_.Resolve(draft.parsed.spec, pins.materials, fixed));
   }
-  if (!resolved.conflict.empty()) {
-    if (!request.mixed) {
-      return absl::FailedPreconditionError("no revisions belong together: " + resolved.conflict +
-                                           "; run what is behind, or start with --mixed");
-    }
-    pins.mixed = resolved.conflict;
+  if (!resolved.conflict.empty() && !request.mixed) {
+    return absl::FailedPreconditionError("no revisions belong together: " + resolved.conflict +
+                                         "; run what is behind, or start with --mixed");
   }
+  if (!resolved.mixed.empty()) pins.mixed = resolved.mixed;
   pins.upstream.merge(resolved.runs);
   pins.materials.merge(resolved.versions);
   for (const core::MaterialSpec& material : draft.parsed.spec.materials) {

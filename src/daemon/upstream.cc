@@ -112,9 +112,10 @@ absl::StatusOr<std::vector<UpstreamResolver::Made>> UpstreamResolver::Find(const
   return last.ok() ? absl::NotFoundError("the results of pipeline \"" + material.location + "\" are no longer kept") : last;
 }
 
-void UpstreamResolver::Collect(const core::Run& run, int depth, core::Revisions& used,
+void UpstreamResolver::Collect(const core::Run& run, int depth, core::Candidate& candidate,
                                std::map<std::string, core::Version>& data) const {
-  used.emplace(RepoKey(run.pins.repo), run.pins.commit);
+  core::AddMark(candidate, run.id, run.pins.mixed);
+  core::AddUsed(candidate, run.id, RepoKey(run.pins.repo), run.pins.commit);
   const absl::StatusOr<std::string> text = ReadBlob(ports_.blobs, run.pins.definition, kDefinitionSizeMax);
   if (!text.ok()) return;
   const ParsedPipeline parsed = ports_.parser.Parse(*text, run.pins.file, nullptr);
@@ -126,12 +127,12 @@ void UpstreamResolver::Collect(const core::Run& run, int depth, core::Revisions&
                         (material->kind == core::MaterialSpec::Kind::kGitPath && material->location == ".");
     if (is_own) continue;
     const std::string source = SourceKey(*material, settings_.data_root);
-    used.emplace(source, version.digest);
+    core::AddUsed(candidate, run.id, source, version.digest);
     data.emplace(source, version);
   }
   if (depth >= kDepthMax) return;
   for (const auto& [material, above] : run.pins.upstream) {
-    if (const auto made_by = ports_.history.GetRun(above); made_by.ok()) Collect(*made_by, depth + 1, used, data);
+    if (const auto made_by = ports_.history.GetRun(above); made_by.ok()) Collect(*made_by, depth + 1, candidate, data);
   }
 }
 
@@ -147,7 +148,10 @@ absl::StatusOr<UpstreamResolver::Resolved> UpstreamResolver::Resolve(const core:
     auto found = Find(material);
     if (!found.ok()) return Annotate(found.status(), "material \"" + material.name + "\" cannot be resolved");
     if (!material.consistent) {
-      resolved.runs[material.name] = found->front().run.id;
+      core::Candidate newest{.run = found->front().run.id, .used = {}};
+      core::AddMark(newest, newest.run, found->front().run.pins.mixed);
+      if (!newest.mixed.empty()) resolved.mixed = core::MixedText(material.name, newest);
+      resolved.runs[material.name] = newest.run;
       resolved.versions[material.name] = std::move(found->front().version);
       continue;
     }
@@ -155,7 +159,7 @@ absl::StatusOr<UpstreamResolver::Resolved> UpstreamResolver::Resolve(const core:
     for (const Made& one : *found) {
       core::Candidate& candidate = upstream.candidates.emplace_back(core::Candidate{.run = one.run.id, .used = {}});
       std::map<std::string, core::Version> used_data;
-      Collect(one.run, 0, candidate.used, used_data);
+      Collect(one.run, 0, candidate, used_data);
       // Two results of one pipeline belong together when one run made both.
       candidate.used["pipeline " + material.location] = one.run.id;
       candidate.used[SourceKey(material, settings_.data_root)] = one.version.digest;
@@ -170,6 +174,7 @@ absl::StatusOr<UpstreamResolver::Resolved> UpstreamResolver::Resolve(const core:
     resolved.versions[upstreams[i].material] = std::move(chosen.version);
   }
   resolved.conflict = fan_in.conflict;
+  if (!fan_in.conflict.empty()) resolved.mixed = fan_in.conflict;
   resolved.shared = fan_in.shared;
   for (const auto& [source, revision] : fan_in.shared) {
     const auto version = data.find(source + '\n' + revision);

@@ -23,6 +23,7 @@ class UpstreamResolver {
     core::Revisions shared;                          // What all consistent ones were made from, and `fixed`.
     std::map<std::string, core::Version> data;       // By source: what of `shared` is data.
     std::string conflict;                            // Empty: they belong together.
+    std::string mixed;                               // The mark of the run: the conflict, or the mark of one that need not be consistent.
   };
   // Chooses for every material of `spec` that a pipeline makes and that `known` lacks. NOT_FOUND says which one nobody has
   // made yet.
@@ -36,8 +37,8 @@ class UpstreamResolver {
   };
   absl::StatusOr<std::vector<Made>> Find(const core::MaterialSpec& material) const;
   absl::StatusOr<std::vector<core::RunId>> RunsOf(const core::MaterialSpec& material) const;
-  // Adds what `run` was made from, and what that was made from; what is nearer counts.
-  void Collect(const core::Run& run, int depth, core::Revisions& used, std::map<std::string, core::Version>& data) const;
+  // Adds what `run` was made from, and what that was made from.
+  void Collect(const core::Run& run, int depth, core::Candidate& candidate, std::map<std::string, core::Version>& data) const;
 
   const Settings& settings_;
   const Ports& ports_;

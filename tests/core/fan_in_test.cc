@@ -53,5 +53,28 @@ TEST(FanIn, SaysWhoDisagreesAboutWhatAndGivesTheNewest) {
             "\"taxonomy\" (tax/4) is made from sales at aaaaaaaaaaaa, \"this run\" from cccc");
 }
 
+TEST(FanIn, TakesNoCandidateWhoseOwnRevisionsDoNotBelongTogether) {
+  Candidate newest{.run = "mid/2", .used = {}}, older{.run = "mid/1", .used = {}};
+  AddUsed(newest, "mid/2", "sales", "aaaaaaaaaaaaaaaa");
+  AddUsed(newest, "up/7", "sales", "bbbbbbbbbbbbbbbb");
+  AddUsed(older, "mid/1", "sales", "aaaaaaaaaaaaaaaa");
+  AddUsed(older, "up/6", "sales", "aaaaaaaaaaaaaaaa");
+
+  EXPECT_EQ(ResolveFanIn({{"m", {newest, older}}}, {}).chosen, (std::vector<size_t>{1}));
+  EXPECT_EQ(ResolveFanIn({{"m", {newest}}}, {}).conflict,
+            "\"m\" (mid/2) is made from sales at aaaaaaaaaaaa and, by up/7, at bbbbbbbbbbbb");
+}
+
+TEST(FanIn, HandsAMarkOnWithItsFirstReason) {
+  Candidate mid{.run = "mid/1", .used = {}}, end{.run = "end/1", .used = {}}, behind{.run = "end/2", .used = {}};
+  AddMark(mid, "mid/1", "two of sales");
+  AddMark(end, "end/1", MixedText("m", mid));
+  AddMark(behind, "mid/1", "two of sales");
+
+  EXPECT_EQ(ResolveFanIn({{"m", {mid}}}, {}).conflict, "\"m\" (mid/1) is mixed: two of sales");
+  EXPECT_EQ(MixedText("e", end), "\"e\" (end/1) is mixed: two of sales");
+  EXPECT_EQ(MixedText("e", behind), "\"e\" (end/2) is mixed: by mid/1: two of sales");
+}
+
 }  // namespace
 }  // namespace cd4ml::core

@@ -467,6 +467,49 @@ class FanIn(DataTest):
         self.assertIn("mixed", self.stack.cli("run", "show", "down/latest"))
         self.assertIn("refuses mixed revisions", self.stack.cli("run", "show", "down/latest"))
 
+    def add_behind(self, b_is_consistent: bool) -> None:
+        """Adds `mid`, made of both others, and `end` and `loose`, made of it."""
+        mid = "format: 1\npipeline: mid\nmaterials:\n  a: {pipeline: up-a, stage: publish, consistent: true}\n" \
+              f"  b: {{pipeline: up-b, stage: publish, consistent: {str(b_is_consistent).lower()}}}\nstages:\n" \
+              "  join: {run: \"cat $CD4ML_IN_A $CD4ML_IN_B > out\", inputs: {a: a, b: b}, outputs: {out: {path: out}}}\n"
+        end = "format: 1\npipeline: {}\nmaterials:\n  sales: {{data: sales.csv}}\n" \
+              "  m: {{pipeline: mid, stage: join, consistent: {}}}\nenvironments: {{careful: {{mixed: refuse}}}}\nstages:\n" \
+              "  pack: {{run: \"tar chf p.tar $CD4ML_IN_M $CD4ML_IN_SALES\", inputs: {{m: m, sales: sales}}, " \
+              "outputs: {{p: {{path: p.tar, type: deployable}}}}}}\n" \
+              "  ship: {{kind: deploy, environment: careful, deploy: pack.p, apply: \"true\"}}\n"
+        self.stack.commit({"m.cd4ml.yaml": mid, "e.cd4ml.yaml": end.format("end", "true"), "l.cd4ml.yaml": end.format("loose", "false")})
+        self.stack.cli("pipeline", "add", str(self.stack.repo))
+        self.start("up-a")
+        self.write("two")
+        self.start("up-b")
+
+    def test_a_mix_stays_one_behind_another_pipeline(self):
+        self.add_behind(b_is_consistent=True)
+        self.start("mid", "--mixed")
+        text = self.stack.cli("run", "start", "end", expect=6)
+        self.assertIn("\"m\" (mid/1) is mixed: ", text)
+        for pipeline, flags in (("end", ["--mixed"]), ("loose", [])):
+            with self.subTest(pipeline):
+                self.start(pipeline, *flags, code=11)
+                self.assertIn("\"m\" (mid/1) is mixed: ", self.stack.ask("run", "show", f"{pipeline}/latest")["pins"]["mixed"])
+                self.assertIn("refuses mixed revisions", self.stack.cli("run", "show", f"{pipeline}/latest"))
+        # One that is not mixed is taken in its place.
+        self.start("up-a")
+        self.start("mid")
+        self.start("end")
+        self.start("loose")
+
+    def test_a_result_that_does_not_belong_together_in_itself_is_no_consistent_one(self):
+        self.add_behind(b_is_consistent=False)
+        self.start("mid")
+        text = self.stack.cli("run", "start", "end", expect=6)
+        for words in ("mid/1", "up-b/1", "sales.csv", sha(b"one\n")[:12], sha(b"two\n")[:12]):
+            self.assertIn(words, text)
+        self.start("loose")
+        self.start("up-a")
+        self.start("mid")
+        self.start("end")
+
     def test_one_source_is_the_same_however_it_is_spelled(self):
         self.stack.commit({"b.cd4ml.yaml": UP.format(name="up-b").replace("data: sales.csv", "data: ./sales.csv"),
                            "c.cd4ml.yaml": DOWN.replace("data: sales.csv", f"data: 'file://{self.stack.data}/sales.csv'")})

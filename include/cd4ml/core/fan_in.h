@@ -16,7 +16,17 @@ using Revisions = std::map<std::string, std::string>;
 struct Candidate {
   RunId run;
   Revisions used;
+  std::string mixed = {};              // Why these do not belong together, to go behind "RUN "; empty: they do.
 };
+
+// Notes that `candidate` is made from `source` at `revision`, which `by` used.
+void AddUsed(Candidate& candidate, const RunId& by, const std::string& source, const std::string& revision);
+
+// Notes the mark of `by`, which is the candidate or lies behind it: what is made of a mix is one.
+void AddMark(Candidate& candidate, const RunId& by, const std::string& mark);
+
+// Returns what is said of a material that `candidate` makes and whose revisions do not belong together.
+std::string MixedText(const std::string& material, const Candidate& candidate);
 
 // A material that another pipeline makes.
 struct Upstream {
@@ -30,7 +40,7 @@ struct FanIn {
   std::string conflict;                // Empty: they agree. Otherwise in words, and the newest of each are chosen.
 };
 
-// Chooses for each upstream the newest candidate such that all agree with each other and with `fixed`; the first upstream
+// Chooses for each upstream the newest candidate such that none is mixed and all agree with each other and with `fixed`; the first upstream
 // gets the newest one that allows this, then the second, and so on.
 FanIn ResolveFanIn(const std::vector<Upstream>& upstreams, const Revisions& fixed);
 
