@@ -49,6 +49,23 @@ std::vector<std::string> FindDefinitions() {
   return found;
 }
 
+absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& folder, const std::string& suffix) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> found;
+  std::error_code error;
+  for (auto at = fs::recursive_directory_iterator(folder, error); !error && at != fs::end(at); at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (at->is_directory(error)) {
+      if (name == ".git" || name == ".dvc") at.disable_recursion_pending();
+    } else if (name.ends_with(suffix)) {
+      found.push_back(at->path().lexically_relative(folder).string());
+    }
+  }
+  if (error) return absl::FailedPreconditionError("cannot list " + folder + ": " + error.message());
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 std::string CheckoutOf(const std::string& file) {
   std::error_code error;
   std::filesystem::path folder = std::filesystem::absolute(file, error).parent_path();
@@ -128,6 +145,7 @@ int main(int argc, char** argv) {
       .test_gate = bin::MakeGateTester([&spill] { return spill.OpenEngine(); }),
       .table_engine = [&spill] { return spill.OpenEngine(); },
       .find_definitions = FindDefinitions,
+      .find_files = FilesBelow,
       .check_contracts = agent::MakeContractChecker(*parser, schema::CompileSchema, rpc::ConnectMethod),
       .checkout_of = CheckoutOf,
       .terminal_size = AskTerminal,

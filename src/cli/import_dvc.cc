@@ -9,6 +9,7 @@
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/core/dvc.h"
+#include "cli/shell_text.h"
 
 namespace cd4ml::cli {
 namespace {
@@ -63,8 +64,28 @@ std::optional<std::string> JoinPath(const std::string& wdir, const std::string& 
   return joined;
 }
 
+std::string Folder(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
 bool IsWithin(std::string_view path, std::string_view folder) {
   return path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/';
+}
+
+bool Touches(std::string_view a, std::string_view b) { return a == b || IsWithin(a, b) || IsWithin(b, a); }
+
+// Returns a pattern that only `path` matches.
+std::string Literal(const std::string& path) {
+  std::string pattern;
+  for (const char c : path) pattern += (std::string_view("*?[\\").find(c) == std::string_view::npos ? "" : "\\") + std::string(1, c);
+  return pattern;
+}
+
+// Returns a command without the blank lines around it.
+std::string Trimmed(const std::string& text) {
+  const size_t begin = text.find_first_not_of(" \t\n");
+  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of('\n') + 1 - begin);
 }
 
 struct Out {
@@ -74,35 +95,42 @@ struct Out {
 
 struct Stage {
   std::string dvc_name, name, desc, wdir, run;
-  std::vector<std::string> deps, params;
+  std::vector<std::string> deps, params, metrics;
   std::vector<Out> outs;
   bool is_frozen = false, is_always_changed = false;
 };
 
 class Importer {
  public:
-  Importer(const PipelineParser& parser, const ReadRepoFile& read) : parser_(parser), read_(read) {}
+  Importer(const PipelineParser& parser, const DvcRepo& repo, std::string folder)
+      : parser_(parser), repo_(repo), folder_(std::move(folder)) {}
 
   absl::StatusOr<DvcImport> Import(const std::string& pipeline) {
-    CD4ML_ASSIGN_OR_RETURN(Value file, ReadYaml("dvc.yaml"));
-    if (absl::StatusOr<Value> params = ReadYaml(std::string(kParamsFile)); params.ok()) {
-      params_[std::string(kParamsFile)] = *std::move(params);
-    } else if (!absl::IsNotFound(params.status())) {
-      return params.status();
-    }
-    if (!file.is_map()) return absl::InvalidArgumentError("dvc.yaml is no map");
-    for (const auto& [key, value] : file.map()) {
-      if (key == "stages" || key == "vars") continue;
-      if (key == "metrics" || key == "plots" || key == "params" || key == "artifacts") {
+    CD4ML_RETURN_IF_ERROR(ReadStages());
+    CD4ML_RETURN_IF_ERROR(ReadPointers());
+    CD4ML_RETURN_IF_ERROR(ReadOthers());
+    if (result_.refused.empty()) Write(pipeline);
+    return std::move(result_);
+  }
+
+  absl::Status ReadStages() {
+    CD4ML_ASSIGN_OR_RETURN(file_, ReadYaml(Here("dvc.yaml")));
+    if (const absl::Status read = Load(Here(kParamsFile)); !read.ok() && !absl::IsNotFound(read)) return read;
+    if (!file_.is_map()) return absl::InvalidArgumentError("dvc.yaml is no map");
+    for (const auto& [key, value] : file_.map()) {
+      if (key == "stages" || key == "vars" || key == "metrics") continue;
+      if (key == "plots" || key == "params" || key == "artifacts") {
         Note("`" + key + "` at the top only shows files; the stages that write them keep them");
       } else {
         Refuse("`" + key + "`", "it has no equal here; make it a stage or a material");
       }
     }
-    if (const Value* vars = file.Find("vars")) ReadVars(*vars, vars_, "`vars`");
-    if (const Value* stages = file.Find("stages"); stages != nullptr && stages->is_map()) {
+    if (const Value* vars = file_.Find("vars")) ReadVars(*vars, vars_, folder_, vars_files_, "`vars`");
+    vars_files_.push_back(Here(kParamsFile));
+    if (const Value* stages = file_.Find("stages"); stages != nullptr && stages->is_map()) {
       for (const auto& [name, stage] : stages->map()) Expand(name, stage);
     }
+    if (const Value* metrics = file_.Find("metrics")) GiveMetrics(*metrics);
     if (stages_.empty() && result_.refused.empty()) Refuse("dvc.yaml", "it has no stages");
     std::set<std::string> names;
     for (const Stage& stage : stages_) {
@@ -110,62 +138,78 @@ class Importer {
         Refuse("stage `" + stage.dvc_name + "`", "another one is also called " + stage.name + " here; rename one");
       }
     }
-    if (result_.refused.empty()) Write(pipeline);
-    return std::move(result_);
+    return absl::OkStatus();
   }
 
  private:
+  // Returns the path of what lies beside dvc.yaml.
+  std::string Here(std::string_view name) const { return (folder_.empty() ? "" : folder_ + "/") + std::string(name); }
+
   void Refuse(const std::string& what, const std::string& why) { result_.refused.push_back(what + ": " + why); }
   void Note(const std::string& text) { result_.notes.push_back(text); }
 
   absl::StatusOr<Value> ReadYaml(const std::string& path) {
-    CD4ML_ASSIGN_OR_RETURN(const std::string text, read_(path));
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, repo_.read(path));
     return parser_.ParseParams(text, path);
+  }
+
+  // Reads a file of parameters unless it is known.
+  absl::Status Load(const std::string& path) {
+    if (params_.contains(path)) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(params_[path], ReadYaml(path));
+    return absl::OkStatus();
   }
 
   // --- values that DVC puts into text ---
 
-  // Adds what a list of `vars` says: maps, or files with parameters.
-  void ReadVars(const Value& vars, Map& into, const std::string& where) {
+  // Adds what a list of `vars` says: maps, or files with parameters, which lie in `folder`.
+  void ReadVars(const Value& vars, Map& into, const std::string& folder, std::vector<std::string>& files, const std::string& where) {
     if (!vars.is_list()) return Refuse(where, "it is no list");
     for (const Value& entry : vars.list()) {
       if (entry.is_map()) {
         for (const auto& [name, value] : entry.map()) into[name] = value;
         continue;
       }
-      std::string path = ToText(entry);
-      if (path.find(':') != std::string::npos) {
-        Refuse(where, "parts of a file (" + path + ") are not read; name the whole file");
+      const std::string text = ToText(entry);
+      if (text.find(':') != std::string::npos) {
+        Refuse(where, "parts of a file (" + text + ") are not read; name the whole file");
         continue;
       }
-      const absl::StatusOr<Value> file = ReadYaml(path);
-      if (!file.ok() || !file->is_map()) {
-        Refuse(where, path + " cannot be read" + (file.ok() ? "" : ": " + Message(file.status())));
-        continue;
+      const auto path = JoinPath(folder, text);
+      const absl::Status read = path ? Load(*path) : absl::InvalidArgumentError("it lies outside of the repository");
+      if (read.ok()) {
+        files.push_back(*path);
+      } else {
+        Refuse(where, text + " cannot be read: " + Message(read));
       }
-      for (const auto& [name, value] : file->map()) into[name] = value;
     }
   }
 
   struct Context {
     Map local;                          // item, key, and the stage's own vars.
+    std::vector<std::string> files;     // Of its vars.
     std::string stage;
     std::set<std::string> used;         // Parameters that became variables.
   };
 
-  // Returns the value of `${name}`; `is_param`: it comes from params.yaml.
-  const Value* Find(const Context& context, const std::string& name, bool& is_param) const {
-    is_param = false;
-    std::string path;
+  // Returns the value of `${name}`; `from`: the file of parameters that says it, "" for none.
+  const Value* Find(const Context& context, const std::string& name, std::string& from) const {
+    from.clear();
     // item[0] is not read; item.x is.
     for (const Map* map : {&context.local, &vars_}) {
       const Value* const found = FindIn(*map, name);
       if (found != nullptr) return found;
     }
-    const auto params = params_.find(kParamsFile);
-    if (params == params_.end()) return nullptr;
-    is_param = true;
-    return params->second.FindPath(name);
+    for (const std::vector<std::string>* files : {&context.files, &vars_files_}) {
+      for (const std::string& file : *files) {
+        const auto params = params_.find(file);
+        const Value* const found = params == params_.end() ? nullptr : params->second.FindPath(name);
+        if (found == nullptr) continue;
+        from = file;
+        return found;
+      }
+    }
+    return nullptr;
   }
   static const Value* FindIn(const Map& map, const std::string& name) {
     const size_t dot = name.find('.');
@@ -174,7 +218,7 @@ class Importer {
     return dot == std::string::npos ? &found->second : found->second.FindPath(name.substr(dot + 1));
   }
 
-  // Replaces every ${name}. In a command, scalars of params.yaml become variables.
+  // Replaces every ${name}. In a command, scalars of parameter files become variables.
   std::string Fill(const std::string& text, Context& context, bool is_command) {
     std::string filled;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -190,18 +234,21 @@ class Importer {
       const size_t end = text.find('}', i);
       std::string name = end == std::string::npos ? "" : text.substr(i + 2, end - i - 2);
       std::erase(name, ' ');
-      bool is_param = false;
-      const Value* value = Find(context, name, is_param);
+      std::string from;
+      const Value* value = Find(context, name, from);
       if (value == nullptr || !value->is_scalar()) {
         Refuse("stage `" + context.stage + "`", "${" + name + "} is " +
                (value == nullptr ? "not known" : "a list or a map, which has no text of its own here") + "; write it out");
         return filled;
       }
-      if (is_param && is_command) {
+      if (!from.empty() && is_command) {
+        NeedParams(from, "stage `" + context.stage + "`");
         context.used.insert(name);
-        filled += "${CD4ML_PARAM_" + VariableName(name) + "}";
+        filled += Variable(name, QuotingAtEnd(filled), context);
       } else {
-        if (is_param) Note("stage `" + context.stage + "`: ${" + name + "} in a path was replaced by what params.yaml says now");
+        if (!from.empty()) {
+          Note("stage `" + context.stage + "`: ${" + name + "} in a path was replaced by what " + from + " says now");
+        }
         filled += ToText(*value);
       }
       i = end;
@@ -209,13 +256,25 @@ class Importer {
     return filled;
   }
 
+  // Returns a variable that a shell replaces, whatever the quotes in which it comes to stand.
+  std::string Variable(const std::string& name, Quoting quoting, const Context& context) {
+    const std::string variable = "${CD4ML_PARAM_" + VariableName(name) + "}";
+    if (quoting == Quoting::kSingle) return "'\"" + variable + "\"'";
+    if (quoting == Quoting::kEscapes) return "'\"" + variable + "\"$'";
+    if (quoting == Quoting::kDocument) {
+      Refuse("`cmd` of stage `" + context.stage + "`", "${" + name + "} stands in a here-document whose word is in quotes, where a "
+             "shell replaces nothing; leave these quotes out, or let the command read the parameter file");
+    }
+    return variable;
+  }
+
   // Returns what `foreach` or a dimension of `matrix` goes over, which may be a name: "${models}".
   const Value* Resolve(const Value& value, const Context& context) {
     if (!value.is_string()) return &value;
     const std::string& text = value.string();
     if (!text.starts_with("${") || !text.ends_with('}')) return &value;
-    bool is_param = false;
-    const Value* found = Find(context, text.substr(2, text.size() - 3), is_param);
+    std::string from;
+    const Value* found = Find(context, text.substr(2, text.size() - 3), from);
     if (found == nullptr) Refuse("stage `" + context.stage + "`", text + " is not known; write it out");
     return found;
   }
@@ -223,7 +282,7 @@ class Importer {
   // --- stages ---
 
   void Expand(const std::string& name, const Value& stage) {
-    Context context{.local = {}, .stage = name, .used = {}};
+    Context context{.local = {}, .files = {}, .stage = name, .used = {}};
     if (!stage.is_map()) return Refuse("stage `" + name + "`", "it is no map");
     if (const Value* foreach = stage.Find("foreach")) {
       const Value* each = Resolve(*foreach, context);
@@ -272,19 +331,36 @@ class Importer {
   }
 
   void ReadOne(const std::string& name, const Value& body, Map local) {
-    Context context{.local = std::move(local), .stage = name, .used = {}};
+    Context context{.local = std::move(local), .files = {}, .stage = name, .used = {}};
     if (!body.is_map()) return Refuse("stage `" + name + "`", "it is no map");
-    if (const Value* vars = body.Find("vars")) ReadVars(*vars, context.local, "`vars` of stage `" + name + "`");
-    Stage stage{.dvc_name = name, .name = NameOf(name)};
+    Stage stage{.dvc_name = name, .name = NameOf(name), .wdir = folder_};
     if (const Value* wdir = body.Find("wdir")) {
-      const auto joined = JoinPath("", Fill(ToText(*wdir), context, false));
+      const auto joined = JoinPath(folder_, Fill(ToText(*wdir), context, false));
       if (!joined) return Refuse("`wdir` of stage `" + name + "`", "it lies outside of the repository");
       stage.wdir = *joined;
     }
+    if (const Value* vars = body.Find("vars")) {
+      ReadVars(*vars, context.local, stage.wdir, context.files, "`vars` of stage `" + name + "`");
+    }
     for (const auto& [key, value] : body.map()) ReadKey(key, value, context, stage);
-    if (stage.run.empty()) Refuse("stage `" + name + "`", "it has no `cmd`");
+    if (stage.run.empty() && !stage.is_frozen) Refuse("stage `" + name + "`", "it has no `cmd`");
     for (const std::string& param : context.used) AddOnce(stage.params, param);
     stages_.push_back(std::move(stage));
+  }
+
+  // `metrics` at the top name files that stages write, also within folders.
+  void GiveMetrics(const Value& metrics) {
+    for (const Value& entry : metrics.is_list() ? metrics.list() : List{metrics}) {
+      const std::string path = JoinPath(folder_, ToText(entry)).value_or("");
+      const auto stage = std::find_if(stages_.begin(), stages_.end(), [&](const Stage& one) {
+        return std::any_of(one.outs.begin(), one.outs.end(), [&](const Out& out) { return path == out.path || IsWithin(path, out.path); });
+      });
+      if (stage != stages_.end() && path.ends_with(".json")) {
+        stage->metrics.push_back(path);
+      } else {
+        Note("`metrics` at the top: " + ToText(entry) + " was left out; it is no JSON file that a stage here writes");
+      }
+    }
   }
 
   static void AddOnce(std::vector<std::string>& list, const std::string& text) {
@@ -298,11 +374,7 @@ class Importer {
     const std::string where = "`" + key + "` of stage `" + context.stage + "`";
     if (key == "vars" || key == "wdir") return;
     if (key == "cmd") {
-      if (value.is_list()) {
-        for (const Value& line : value.list()) stage.run += Fill(ToText(line), context, true) + '\n';
-      } else {
-        stage.run = Fill(ToText(value), context, true) + '\n';
-      }
+      ReadCommand(value, context, stage);
     } else if (key == "desc") {
       stage.desc = ToText(value);
     } else if (key == "deps") {
@@ -320,6 +392,18 @@ class Importer {
     } else {
       Refuse(where, "it has no equal here");
     }
+  }
+
+  // DVC gives each entry of a list a shell of its own.
+  void ReadCommand(const Value& value, Context& context, Stage& stage) {
+    std::vector<std::string> commands;
+    for (const Value& entry : value.is_list() ? value.list() : List{value}) {
+      std::string command = Trimmed(Fill(ToText(entry), context, true));
+      if (!command.empty()) commands.push_back(std::move(command));
+    }
+    if (commands.size() == 1) stage.run = commands.front();
+    if (commands.size() == 1) return;
+    for (const std::string& command : commands) stage.run += (stage.run.empty() ? "(\n" : "\n(\n") + command + "\n)";
   }
 
   void ReadDeps(const Value& value, const std::string& where, Context& context, Stage& stage) {
@@ -355,6 +439,10 @@ class Importer {
         Refuse(where, text + " has `persist`: what a stage writes would depend on what an earlier run left behind, and a work "
                       "directory here is always clean; read the old result as an input of its own, or drop `persist`");
       }
+      for (const char* flag : {"remote", "push"}) {
+        if (flags.Find(flag) == nullptr) continue;
+        Note(where + ": `" + flag + "` of " + text + " was left out; what a stage writes here is kept by cd4ml, and not by DVC");
+      }
       if (out.is_metric && !out.path.ends_with(".json")) {
         Refuse(where, text + " is no JSON file, the one form of metrics that is read as it is; write JSON, or declare it as an "
                       "out and give the stage {file, name, pattern}");
@@ -367,37 +455,39 @@ class Importer {
     if (!value.is_list()) return Refuse(where, "it is no list");
     for (const Value& entry : value.list()) {
       if (!entry.is_map()) {
-        NeedParams(std::string(kParamsFile), where);
+        NeedParams(JoinPath(stage.wdir, std::string(kParamsFile)), where);
         AddOnce(stage.params, Fill(ToText(entry), context, false));
         continue;
       }
       for (const auto& [file, names] : entry.map()) {
-        const std::string path = Fill(file, context, false);
+        const auto path = JoinPath(stage.wdir, Fill(file, context, false));
         NeedParams(path, where);
+        if (!path) continue;
         if (names.is_list()) {
           for (const Value& name : names.list()) AddOnce(stage.params, Fill(ToText(name), context, false));
-        } else if (const auto known = params_.find(path); known != params_.end() && known->second.is_map()) {
+        } else if (const auto known = params_.find(*path); known != params_.end() && known->second.is_map()) {
           for (const auto& [name, ignored] : known->second.map()) AddOnce(stage.params, name);
         }
       }
     }
   }
 
-  // Makes `path` one of the parameter files.
-  void NeedParams(const std::string& path, const std::string& where) {
-    needed_params_.insert(path);
-    if (params_.contains(path)) return;
-    const absl::StatusOr<Value> file = ReadYaml(path);
-    if (!file.ok()) return Refuse(where, path + " cannot be a parameter file here: " + Message(file.status()));
-    for (const auto& [other, values] : params_) {
-      for (const auto& [name, value] : Flatten(*file)) {
-        const Value* theirs = needed_params_.contains(other) ? values.FindPath(name) : nullptr;
+  // Makes `path` one of the parameter files; nullopt: it lies outside.
+  void NeedParams(const std::optional<std::string>& path, const std::string& where) {
+    if (!path) return Refuse(where, "a parameter file lies outside of the repository");
+    if (needed_params_.contains(*path)) return;
+    if (const absl::Status read = Load(*path); !read.ok()) {
+      return Refuse(where, *path + " cannot be a parameter file here: " + Message(read));
+    }
+    for (const std::string& other : needed_params_) {
+      for (const auto& [name, value] : Flatten(params_[*path])) {
+        const Value* theirs = params_[other].FindPath(name);
         if (theirs != nullptr && *theirs != value) {
-          Refuse(where, name + " is in " + path + " and, with another value, in " + other + "; a name has one value here");
+          Refuse(where, name + " is in " + *path + " and, with another value, in " + other + "; a name has one value here");
         }
       }
     }
-    params_[path] = *file;
+    needed_params_.insert(*path);
   }
 
   // --- writing ---
@@ -419,30 +509,53 @@ class Importer {
     return name;
   }
 
-  // Finds the .dvc file that `path`, or a folder that it lies in, is tracked by; "" when git has it.
-  std::string TrackedBy(const std::string& path) {
-    for (std::string above = path; !above.empty();) {
-      if (read_(above + ".dvc").ok()) return above;
-      const size_t slash = above.rfind('/');
-      above = slash == std::string::npos ? "" : above.substr(0, slash);
+  absl::Status ReadPointers() {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> pointers, repo_.find("", ".dvc"));
+    for (const std::string& pointer : pointers) {
+      const absl::StatusOr<Value> value = ReadYaml(pointer);
+      const auto outs = value.ok() ? core::ReadDvcPointer(*value, pointer, nullptr)
+                                   : absl::StatusOr<std::vector<core::DvcOut>>(value.status());
+      if (!outs.ok()) {
+        tracked_[pointer.substr(0, pointer.size() - 4)].problem = Message(outs.status());
+        continue;
+      }
+      for (const core::DvcOut& out : *outs) {
+        tracked_[out.path] = {Quoted(pointer) + (outs->size() == 1 ? "" : ", out: " + Quoted(out.path)), ""};
+      }
     }
-    return "";
+    return absl::OkStatus();
+  }
+
+  // DVC joins all dvc.yaml of a repository; here each is a pipeline.
+  absl::Status ReadOthers() {
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> pipelines, repo_.find("", "dvc.yaml"));
+    for (const std::string& path : pipelines) {
+      if (path == Here("dvc.yaml") || path.substr(path.rfind('/') + 1) != "dvc.yaml") continue;
+      Importer other(parser_, repo_, Folder(path));
+      const absl::Status read = other.ReadStages();
+      Note(path + " is a pipeline of its own and was not imported" + (read.ok() ? "" : ": " + Message(read)));
+      for (const Stage& stage : other.stages_) {
+        for (const Out& out : stage.outs) others_[out.path] = path;
+      }
+    }
+    return absl::OkStatus();
   }
 
   // What a frozen stage made stands in dvc.lock: it becomes data.
   bool UseLocked(const Stage& stage) {
-    absl::StatusOr<Value> lock = ReadYaml("dvc.lock");
-    const auto outs = lock.ok() ? core::ReadDvcPointer(*lock, "dvc.lock")
+    const std::string file = Here("dvc.lock");
+    absl::StatusOr<Value> lock = ReadYaml(file);
+    const auto outs = lock.ok() ? core::ReadDvcPointer(*lock, file, &file_)
                                 : absl::StatusOr<std::vector<core::DvcOut>>(lock.status());
     for (const Out& out : stage.outs) {
       if (!out.is_cached) continue;   // git has it.
-      const auto locked = outs.ok() ? core::ChooseDvcOut(*outs, out.path, "dvc.lock")
+      const auto locked = outs.ok() ? core::ChooseDvcOut(*outs, out.path, file)
                                     : absl::StatusOr<core::DvcOut>(outs.status());
       if (!locked.ok()) {
         Refuse("`frozen` of stage `" + stage.dvc_name + "`", Message(locked.status()) + "; run `dvc repro` once, or unfreeze it");
         return false;
       }
-      AddMaterial(out.path, "dvc.lock, out: " + Quoted(out.path));
+      AddMaterial(out.path, Quoted(file) + ", out: " + Quoted(out.path));
     }
     Note("stage `" + stage.dvc_name + "` is frozen: what dvc.lock says of it is data here, and its command is not run");
     return true;
@@ -494,6 +607,17 @@ class Importer {
     return joined;
   }
 
+  // Returns whether git has something of `path`: not when it is a folder of nothing but what stages and DVC bring.
+  bool IsCode(const std::string& path, const std::map<std::string, std::string>& sources) const {
+    const auto files = repo_.find(path, "");
+    if (!files.ok() || files->empty()) return true;
+    const auto is_brought = [&](const std::string& file) {
+      const auto holds = [&](const auto& brought) { return brought.first == file || IsWithin(file, brought.first); };
+      return std::any_of(sources.begin(), sources.end(), holds) || std::any_of(materials_.begin(), materials_.end(), holds);
+    };
+    return !std::all_of(files->begin(), files->end(), [&](const std::string& file) { return is_brought(path + "/" + file); });
+  }
+
   void WriteStage(const Stage& stage, const std::map<std::string, std::string>& sources) {
     if (!stage.desc.empty()) {
       std::string desc = stage.desc;
@@ -504,29 +628,29 @@ class Importer {
     std::map<std::string, std::string> inputs;     // Source -> name.
     std::vector<std::string> code;
     std::set<std::string> names;
-    const auto add = [&](const std::string& source, const std::string& path) {
-      if (!inputs.contains(source)) inputs[source] = FreshName(path, names);
-    };
     for (const std::string& dep : stage.deps) {
       bool is_found = false;
+      const auto add = [&](const std::string& source, const std::string& path) {
+        if (!inputs.contains(source)) inputs[source] = FreshName(path, names);
+        is_found = is_found || path == dep || IsWithin(dep, path);
+      };
+      for (const auto& [path, tracked] : tracked_) {
+        if (!Touches(path, dep)) continue;
+        if (!tracked.problem.empty()) Refuse("`deps` of stage `" + stage.dvc_name + "`", tracked.problem);
+        AddMaterial(path, tracked.source);
+      }
       for (const auto& [path, source] : sources) {
-        if (path == dep || IsWithin(dep, path) || IsWithin(path, dep)) {
-          add(source, path);
-          is_found = is_found || path == dep || IsWithin(dep, path);
-        }
+        if (Touches(path, dep)) add(source, path);
       }
       for (const auto& [path, material] : materials_) {
-        if (path == dep || IsWithin(dep, path)) {
-          add(material.name, path);
-          is_found = true;
-        }
+        if (Touches(path, dep)) add(material.name, path);
       }
-      if (is_found) continue;
-      if (const std::string tracked = TrackedBy(dep); !tracked.empty()) {
-        add(AddMaterial(tracked, Quoted(tracked + ".dvc")), tracked);
-      } else {
-        code.push_back(Quoted(read_(dep).ok() ? dep : dep + "/**"));
+      for (const auto& [path, pipeline] : others_) {
+        if (!Touches(path, dep)) continue;
+        Refuse("`deps` of stage `" + stage.dvc_name + "`", path + " is made by " + pipeline + ", another pipeline; import that too and "
+               "take its result as a material: {pipeline: NAME, stage: NAME}");
       }
+      if (!is_found && IsCode(dep, sources)) code.push_back(Quoted(Literal(dep) + (repo_.read(dep).ok() ? "" : "/**")));
     }
     if (!inputs.empty()) {
       Line(4, "inputs:");
@@ -541,12 +665,13 @@ class Importer {
     WriteRun(stage);
     if (stage.outs.empty()) return;
     Line(4, "outputs:");
-    std::vector<std::string> metrics;
+    std::set<std::string> metrics;
+    for (const std::string& path : stage.metrics) metrics.insert(Quoted(path));
     for (const Out& out : stage.outs) {
       Line(6, out.name + ": {path: " + Quoted(out.path) + (out.is_report ? ", type: report}" : "}"));
-      if (out.is_metric) metrics.push_back(Quoted(out.path));
+      if (out.is_metric) metrics.insert(Quoted(out.path));
     }
-    if (!metrics.empty()) Line(4, "metrics: [" + Joined(metrics) + "]");
+    if (!metrics.empty()) Line(4, "metrics: [" + Joined({metrics.begin(), metrics.end()}) + "]");
   }
 
   void WriteRun(const Stage& stage) {
@@ -554,32 +679,40 @@ class Importer {
     Line(4, "run: |");
     for (const Out& out : stage.outs) {
       // git has an old one, which must not pass for a new one; DVC removes it too.
-      if (!out.is_cached) Line(6, "rm -rf -- " + Quoted(out.path));
+      if (!out.is_cached) Line(6, "rm -rf -- " + ShellQuoted(out.path));
     }
-    if (!stage.wdir.empty()) Line(6, "cd -- " + Quoted(stage.wdir));
-    std::string rest = stage.run.substr(stage.run.find_first_not_of(" \t\n"));
+    if (!stage.wdir.empty()) Line(6, "cd -- " + ShellQuoted(stage.wdir));
+    std::string rest = stage.run;
     while (!rest.empty()) {
       const size_t end = std::min(rest.find('\n'), rest.size());
-      if (end > 0) Line(6, rest.substr(0, end));
+      Line(end > 0 ? 6 : 0, rest.substr(0, end));
       rest.erase(0, end + 1);
     }
   }
 
   const PipelineParser& parser_;
-  const ReadRepoFile& read_;
+  const DvcRepo& repo_;
+  const std::string folder_;                           // Of dvc.yaml.
   DvcImport result_;
+  Value file_;                                         // dvc.yaml.
   Map vars_;
-  std::map<std::string, Value, std::less<>> params_;   // By file; params.yaml whenever there is one.
+  std::vector<std::string> vars_files_;                // Where else values are looked for.
+  std::map<std::string, Value> params_;                // By file.
   std::set<std::string> needed_params_;                // Of them, what a stage depends on.
   std::vector<Stage> stages_;
+  struct Tracked {
+    std::string source, problem;
+  };
+  std::map<std::string, Tracked> tracked_;             // By where it lies: what .dvc files say.
+  std::map<std::string, std::string> others_;          // By where it lies: which other dvc.yaml makes it.
   std::map<std::string, Material> materials_;          // By where they lie.
   std::set<std::string> material_names_;
 };
 
 }  // namespace
 
-absl::StatusOr<DvcImport> ImportDvc(const std::string& pipeline, const PipelineParser& parser, const ReadRepoFile& read) {
-  return Importer(parser, read).Import(pipeline);
+absl::StatusOr<DvcImport> ImportDvc(const std::string& pipeline, const PipelineParser& parser, const DvcRepo& repo) {
+  return Importer(parser, repo, repo.folder).Import(pipeline);
 }
 
 }  // namespace cd4ml::cli

@@ -15,10 +15,16 @@ struct DvcImport {
   std::vector<std::string> notes;      // What was left out without harm, or means a little more than before.
 };
 
-// Returns the text of a file of the repository; NOT_FOUND when there is none.
-using ReadRepoFile = std::function<absl::StatusOr<std::string>(const std::string& path)>;
+// A repository. Paths are relative to its top.
+struct DvcRepo {
+  std::string folder;                  // Of the dvc.yaml; "": the top.
+  // Returns the text of a file; NOT_FOUND when there is none.
+  std::function<absl::StatusOr<std::string>(const std::string& path)> read;
+  // Returns the paths of the files in a folder whose names end in `suffix`, relative to it.
+  std::function<absl::StatusOr<std::vector<std::string>>(const std::string& folder, const std::string& suffix)> find;
+};
 
 // Reads dvc.yaml and all that it refers to. An error is a file that cannot be read at all.
-absl::StatusOr<DvcImport> ImportDvc(const std::string& pipeline, const PipelineParser& parser, const ReadRepoFile& read);
+absl::StatusOr<DvcImport> ImportDvc(const std::string& pipeline, const PipelineParser& parser, const DvcRepo& repo);
 
 }  // namespace cd4ml::cli

@@ -72,6 +72,14 @@ absl::StatusOr<DvcOut> ReadOut(const Value& entry, const std::string& file, std:
   return out;
 }
 
+// Returns what dvc.yaml says of a stage of dvc.lock, "train@us" for one of several; null: nothing.
+const Value* FindStage(const Value& pipeline, const std::string& name) {
+  const Value* stages = pipeline.Find("stages");
+  const Value* stage = stages == nullptr ? nullptr : stages->Find(name.substr(0, name.find('@')));
+  const Value* each = stage == nullptr ? nullptr : stage->Find("do");
+  return each == nullptr ? stage : each;
+}
+
 absl::Status ReadOuts(const Value& holder, const std::string& file, std::string_view folder, std::vector<DvcOut>& outs) {
   const Value* list = holder.Find("outs");
   if (list == nullptr) return absl::OkStatus();
@@ -85,7 +93,12 @@ absl::Status ReadOuts(const Value& holder, const std::string& file, std::string_
 
 }  // namespace
 
-absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std::string& path) {
+std::string DvcPipelineOf(const std::string& pointer) {
+  if (!pointer.ends_with(".lock")) return "";
+  return pointer.substr(0, pointer.rfind('/') + 1) + "dvc.yaml";
+}
+
+absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std::string& path, const Value* pipeline) {
   const size_t slash = path.rfind('/');
   std::string folder = slash == std::string::npos ? "" : path.substr(0, slash);
   std::vector<DvcOut> outs;
@@ -95,7 +108,13 @@ absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std:
     }
     const Value* stages = file.Find("stages");
     if (stages == nullptr || !stages->is_map()) return Bad(path, "it has no stages; run `dvc repro`");
-    for (const auto& [name, stage] : stages->map()) CD4ML_RETURN_IF_ERROR(ReadOuts(stage, path, folder, outs));
+    for (const auto& [name, stage] : stages->map()) {
+      const Value* said = pipeline == nullptr ? &stage : FindStage(*pipeline, name);
+      if (said == nullptr) continue;
+      const auto joined = Join(folder, TextAt(*said, "wdir"));
+      if (!joined) return Bad(path, "`wdir` of stage \"" + name + "\" leads out of the repository");
+      CD4ML_RETURN_IF_ERROR(ReadOuts(stage, path, *joined, outs));
+    }
     return outs;
   }
   if (const std::string wdir = TextAt(file, "wdir"); !wdir.empty()) {
@@ -110,9 +129,11 @@ absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std:
 absl::StatusOr<DvcOut> ChooseDvcOut(const std::vector<DvcOut>& outs, const std::string& wanted, const std::string& file) {
   if (wanted.empty() && outs.size() == 1) return outs.front();
   std::vector<std::string> paths;
-  for (const DvcOut& out : outs) {
-    if (out.path == wanted) return out;
-    paths.push_back(out.path);
+  for (const DvcOut& out : outs) paths.push_back(out.path);
+  const auto found = std::find(paths.begin(), paths.end(), wanted);
+  if (found != paths.end()) {
+    if (std::find(found + 1, paths.end(), wanted) == paths.end()) return outs[static_cast<size_t>(found - paths.begin())];
+    return Bad(file, "two of its stages make \"" + wanted + "\"; remove the one that is out of use with `dvc remove`");
   }
   if (outs.empty()) return Bad(file, "it has no outputs");
   if (wanted.empty()) return Bad(file, "it has several outputs; say which with `out`");

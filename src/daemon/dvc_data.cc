@@ -1,10 +1,12 @@
 // What .dvc files and dvc.lock point at: bytes from the repository's own cache or from a remote of DVC, checked against
 // DVC's hashes before they count.
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <mutex>
 
 #include "cd4ml/base/status.h"
+#include "cd4ml/core/diagnostic.h"
 #include "cd4ml/core/dvc.h"
 #include "data_source.h"
 #include "ranges.h"
@@ -53,6 +55,7 @@ class Md5Check final : public ByteCheck {
 
 // Where the objects of one repository may lie, in the order in which they are looked for.
 struct Stores {
+  std::atomic<int64_t>& size_left;         // That the material may still bring from other machines.
   std::vector<std::string> folders;        // The cache, and remotes that are folders.
   std::optional<RemotePlace> remote;       // A remote behind a URL, without a slash at its end.
 };
@@ -65,9 +68,12 @@ class DvcData final : public DataSource {
     CD4ML_ASSIGN_OR_RETURN(const std::string text,
                            context.repo.ReadFile(context.commit, material.location, kPointerSizeMax));
     CD4ML_ASSIGN_OR_RETURN(const Value pointer, ports_.parser.ParseParams(text, material.location));
-    CD4ML_ASSIGN_OR_RETURN(const std::vector<core::DvcOut> outs, core::ReadDvcPointer(pointer, material.location));
+    CD4ML_ASSIGN_OR_RETURN(const std::optional<Value> pipeline, ReadPipeline(material.location, context));
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<core::DvcOut> outs,
+                           core::ReadDvcPointer(pointer, material.location, pipeline ? &*pipeline : nullptr));
     CD4ML_ASSIGN_OR_RETURN(const core::DvcOut out, core::ChooseDvcOut(outs, material.output, material.location));
-    CD4ML_ASSIGN_OR_RETURN(const Stores stores, FindStores(material.location, out, context));
+    std::atomic<int64_t> size_left = settings_.remote_size_max;
+    CD4ML_ASSIGN_OR_RETURN(const Stores stores, FindStores(material.location, out, context, size_left));
     if (out.is_dir) return ReadFolder(out, stores, context);
     std::unique_ptr<RemoteData> remote;
     const SeenFiles known(ports_.files, SeenFolder(settings_), "dvc " + context.location + '\n' + out.path);
@@ -80,6 +86,18 @@ class DvcData final : public DataSource {
 
  private:
   // --- where ---
+
+  // Returns the dvc.yaml beside a dvc.lock; none when it says nothing about the folders of stages.
+  absl::StatusOr<std::optional<Value>> ReadPipeline(const std::string& pointer, const DataContext& context) const {
+    const std::string path = core::DvcPipelineOf(pointer);
+    if (path.empty()) return std::nullopt;
+    CD4ML_ASSIGN_OR_RETURN(const std::string text, context.repo.ReadFile(context.commit, path, kPointerSizeMax));
+    absl::StatusOr<Value> pipeline = ports_.parser.ParseParams(text, path);
+    // It may say what only DVC reads.
+    if (!pipeline.ok() && text.find("wdir") == std::string::npos) return std::nullopt;
+    if (!pipeline.ok()) return pipeline.status();
+    return *std::move(pipeline);
+  }
 
   // DVC may live below the root of a repository: the nearest config above the pointer counts.
   absl::StatusOr<std::pair<core::DvcConfig, std::string>> FindConfig(const std::string& pointer,
@@ -96,7 +114,8 @@ class DvcData final : public DataSource {
     return absl::FailedPreconditionError("no .dvc/config above " + pointer + " is in git; commit it");
   }
 
-  absl::StatusOr<Stores> FindStores(const std::string& pointer, const core::DvcOut& out, const DataContext& context) const {
+  absl::StatusOr<Stores> FindStores(const std::string& pointer, const core::DvcOut& out, const DataContext& context,
+                                    std::atomic<int64_t>& size_left) const {
     CD4ML_ASSIGN_OR_RETURN(const auto found, FindConfig(pointer, context));
     const auto& [config, dir] = found;
     std::string repo = context.location;
@@ -104,7 +123,7 @@ class DvcData final : public DataSource {
     const auto absolute = [&](const std::string& path) {
       return (std::filesystem::path(repo) / dir / path).lexically_normal().string();
     };
-    Stores stores;
+    Stores stores{.size_left = size_left, .folders = {}, .remote = {}};
     stores.folders.push_back(absolute(config.cache));
     const std::string& name = out.remote.empty() ? config.default_remote : out.remote;
     const auto remote = config.remotes.find(name);
@@ -137,6 +156,12 @@ class DvcData final : public DataSource {
     auto parsed = core::ParseDvcDir(json);
     if (!parsed.ok()) return Annotate(parsed.status(), out.path);
     std::vector<core::DvcFile>& files = *parsed;
+    for (const core::DvcFile& file : files) {
+      const bool has_control = std::any_of(file.path.begin(), file.path.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
+      if (!has_control) continue;
+      return absl::InvalidArgumentError(out.path + ": the name " + core::Quoted(file.path) +
+                                        " has line breaks or other control characters; rename it and run `dvc add`");
+    }
     std::sort(files.begin(), files.end(),
               [](const core::DvcFile& a, const core::DvcFile& b) { return a.path < b.path; });
     std::vector<std::string> names;
@@ -189,8 +214,14 @@ class DvcData final : public DataSource {
         RemotePlace place = *stores.remote;
         place.url += '/' + object;
         Md5Check check(md5, out.is_old);
-        const auto stored = StoreObject(*remote, place, "", settings_.remote_size_max, ports_.blobs, &check, stop);
+        const int64_t size_left = std::max<int64_t>(0, stores.size_left);
+        const std::string limit = "of the " + FormatSize(settings_.remote_size_max) + " that cd4mld --remote-max allows, " +
+                                  FormatSize(size_left) + " were left";
+        const auto stored = StoreObject(*remote, place, "", size_left, ports_.blobs, &check, stop);
+        if (absl::IsResourceExhausted(stored.status())) return Annotate(stored.status(), limit);
         if (stored.ok()) {
+          // Others may have taken their part meanwhile.
+          if (stores.size_left.fetch_sub(stored->size) < stored->size) return absl::ResourceExhaustedError(limit);
           file.entry.digest = stored->digest;
           file.entry.size = stored->size;
           return absl::OkStatus();

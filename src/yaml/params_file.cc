@@ -19,7 +19,7 @@ namespace code = core::code;
 
 enum class Format { kYaml, kJson };
 
-// DVC's own files are read with the same strictness, but their keys are paths.
+// DVC's own files are read with the same strictness, but their keys are paths, and DVC writes YAML 1.2.
 bool IsOfDvc(std::string_view file) {
   return file.ends_with(".dvc") || file.ends_with("dvc.lock") || file.ends_with("dvc.yaml");
 }
@@ -47,6 +47,11 @@ bool IsWord(std::string_view text) {
 bool IsAmbiguous(const Node& node) {
   return node.kind == Node::Kind::kPlain && node.text.size() > 1 && IsWord(node.text) &&
          node.text != "true" && node.text != "false";
+}
+
+// Returns whether YAML 1.2, which DVC reads and writes, takes `text` for text and 1.1 does not.
+bool IsOldWord(std::string_view text) {
+  return IsWord(text) && std::string_view("ynoYNO").find(text[0]) != std::string_view::npos;
 }
 
 // YAML's own way to write what no JSON number is.
@@ -160,27 +165,30 @@ std::string Misread(const Node& node, const Value& value) {
   return "write " + NumberText(*number) + ", or put it in quotes";
 }
 
-Value Convert(const Node& node, bool is_for_programs, core::Diagnostics& findings) {
+// What is read: who else reads it.
+enum class Readers { kPrograms, kUs, kDvc };
+
+Value Convert(const Node& node, Readers readers, core::Diagnostics& findings) {
   if (node.is_list()) {
     Value::List list;
-    for (const Node& child : node.children) list.push_back(Convert(child, is_for_programs, findings));
+    for (const Node& child : node.children) list.push_back(Convert(child, readers, findings));
     return list;
   }
   if (node.is_map()) {
     Value::Map map;
     for (size_t i = 0; i < node.member_count(); ++i) {
-      map.emplace(std::string(node.key(i).text), Convert(node.value(i), is_for_programs, findings));
+      map.emplace(std::string(node.key(i).text), Convert(node.value(i), readers, findings));
     }
     return map;
   }
-  if (IsAmbiguous(node) && findings.size() < kFindingsMax) {
+  if (IsAmbiguous(node) && !(readers == Readers::kDvc && IsOldWord(node.text)) && findings.size() < kFindingsMax) {
     findings.push_back(core::MakeError(
         code::kAmbiguous, node.place,
         std::string(node.text) + " is text to some readers of YAML and not to others", "",
         "write true, false or null, or put it in quotes"));
   }
   Value value = ParamScalar(node);
-  const std::string instead = is_for_programs ? Misread(node, value) : "";
+  const std::string instead = readers == Readers::kPrograms ? Misread(node, value) : "";
   if (!instead.empty() && findings.size() < kFindingsMax) {
     findings.push_back(core::MakeError(code::kAmbiguous, node.place,
                                        std::string(node.text.substr(0, 60)) +
@@ -203,13 +211,13 @@ bool IsWithoutParams(const Tree& tree) {
   return is_empty || (tree.findings.empty() && tree.root.is_null());
 }
 
-// With `is_for_programs` whatever other readers of YAML read differently is refused.
-absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file, bool is_for_programs) {
+// For programs, whatever other readers of YAML read differently is refused.
+absl::StatusOr<Value> ReadYaml(std::string_view text, std::string_view file, Readers readers) {
   Tree tree = LoadTree(text);
   if (IsWithoutParams(tree)) return Value(Value::Map());
   if (!tree.findings.empty()) return ToStatus(text, file, std::move(tree.findings));
   core::Diagnostics findings;
-  Value value = Convert(tree.root, is_for_programs, findings);
+  Value value = Convert(tree.root, readers, findings);
   if (!findings.empty()) return ToStatus(text, file, std::move(findings));
   return value;
 }
@@ -380,13 +388,13 @@ std::optional<std::string> Edited(std::string_view text, const Value& wanted, Fo
   return edited;
 }
 
-absl::StatusOr<Value> Read(std::string_view text, std::string_view file, bool is_for_programs) {
+absl::StatusOr<Value> Read(std::string_view text, std::string_view file, Readers readers) {
   CD4ML_ASSIGN_OR_RETURN(const Format format, FormatOf(file));
   if (text.size() > kBytesMax) {
     return absl::InvalidArgumentError(std::string(file) + " is larger than " +
                                       std::to_string(kBytesMax) + " bytes");
   }
-  absl::StatusOr<Value> value = format == Format::kJson ? ParseJson(text) : ReadYaml(text, file, is_for_programs);
+  absl::StatusOr<Value> value = format == Format::kJson ? ParseJson(text) : ReadYaml(text, file, readers);
   if (!value.ok()) return format == Format::kJson ? Annotate(value.status(), file) : value.status();
   if (!value->is_map()) {
     return absl::InvalidArgumentError(std::string(file) +
@@ -399,11 +407,11 @@ absl::StatusOr<Value> Read(std::string_view text, std::string_view file, bool is
 }  // namespace
 
 absl::StatusOr<Value> ReadDocument(std::string_view text, std::string_view file) {
-  return Read(text, file, /*is_for_programs=*/false);
+  return Read(text, file, Readers::kUs);
 }
 
 absl::StatusOr<Value> ReadParamsFile(std::string_view text, std::string_view file) {
-  absl::StatusOr<Value> value = Read(text, file, /*is_for_programs=*/!IsOfDvc(file));
+  absl::StatusOr<Value> value = Read(text, file, IsOfDvc(file) ? Readers::kDvc : Readers::kPrograms);
   if (!value.ok()) return value;
   if (const std::string key = DottedKey(*value); !key.empty() && !IsOfDvc(file)) {
     return absl::InvalidArgumentError(std::string(file) + ": a dot in " + core::Quoted(key) +

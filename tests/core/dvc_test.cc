@@ -14,7 +14,7 @@ using ::testing::HasSubstr;
 constexpr std::string_view kMd5 = "95346a507b64185aceeea60b28c1e639";
 
 absl::StatusOr<std::vector<DvcOut>> Read(std::string_view json, const std::string& path) {
-  return ReadDvcPointer(*ParseJson(json), path);
+  return ReadDvcPointer(*ParseJson(json), path, nullptr);
 }
 
 TEST(Dvc, ReadsPointersOfBothGenerations) {
@@ -50,6 +50,31 @@ TEST(Dvc, ChoosesByPathAndSaysWhichThereAre) {
 
 TEST(Dvc, RefusesALockOfDvc1) {
   EXPECT_THAT(Message(Read(R"({"train": {"outs": []}})", "dvc.lock").status()), HasSubstr("schema 2.0"));
+}
+
+TEST(Dvc, ReadsPathsOfALockInTheFoldersOfItsStages) {
+  const std::string md5(kMd5), out = R"({"outs": [{"path": "o", "md5": ")" + md5 + R"("}]})";
+  const Value lock = *ParseJson(R"({"schema": "2.0", "stages": {"a": )" + out + R"(, "each@1": )" + out + R"(, "gone": )" + out +
+                                R"(, "top": )" + out + "}}");
+  const Value pipeline = *ParseJson(R"({"stages": {"a": {"wdir": "a"}, "each": {"foreach": [1], "do": {"wdir": "../b"}}, "top": {}}})");
+
+  const auto outs = ReadDvcPointer(lock, "sub/dvc.lock", &pipeline);
+
+  ASSERT_TRUE(outs.ok()) << outs.status();
+  std::vector<std::string> paths;
+  for (const DvcOut& one : *outs) paths.push_back(one.path);
+  EXPECT_EQ(paths, (std::vector<std::string>{"sub/a/o", "b/o", "sub/o"}));
+  EXPECT_EQ(DvcPipelineOf("sub/dvc.lock"), "sub/dvc.yaml");
+  EXPECT_EQ(DvcPipelineOf("dvc.lock"), "dvc.yaml");
+  EXPECT_EQ(DvcPipelineOf("x.dvc"), "");
+  EXPECT_THAT(Message(ReadDvcPointer(lock, "dvc.lock", &pipeline).status()), HasSubstr("stage \"each@1\" leads out"));
+}
+
+TEST(Dvc, TakesNoneOfTwoOutputsOfOnePath) {
+  const std::vector<DvcOut> outs = {{.path = "o", .md5 = "1"}, {.path = "p"}, {.path = "o", .md5 = "2"}};
+
+  EXPECT_THAT(Message(ChooseDvcOut(outs, "o", "dvc.lock").status()), HasSubstr("two of its stages make \"o\""));
+  EXPECT_EQ(ChooseDvcOut(outs, "p", "dvc.lock")->path, "p");
 }
 
 TEST(Dvc, ReadsRemotesAndTheCacheFromItsConfig) {

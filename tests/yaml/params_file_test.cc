@@ -69,6 +69,9 @@ TEST(ParamsFile, TakesWhatAllReadersReadTheSame) {
 
 TEST(ParamsFile, LeavesPointersAndOtherDocumentsToTheirReaders) {
   EXPECT_EQ(Json("outs:\n- md5: 0e46\n  path: x\n", "data.dvc").find("readers"), std::string::npos);
+  // YAML 1.2, as DVC writes it.
+  EXPECT_EQ(Json("params: {mode: on, other: No, y: y}\n", "dvc.lock"), R"({"params":{"mode":"on","other":"No","y":"y"}})");
+  EXPECT_NE(Json("frozen: True\n", "dvc.yaml").find("readers"), std::string::npos);
   EXPECT_EQ(ToJson(*MakePipelineParser()->ParseDocument("example: 2024-01-01\n", "contract.yaml")), R"({"example":"2024-01-01"})");
 }
 

@@ -84,6 +84,8 @@ struct CliPorts {
   std::function<absl::StatusOr<std::unique_ptr<TableEngine>>()> table_engine;
   // Returns the paths of the *.cd4ml.yaml files in the working directory, sorted.
   std::function<std::vector<std::string>()> find_definitions;
+  // Returns the paths of the files below a folder whose names end in `suffix`, relative to it, sorted; not those in .git and .dvc.
+  std::function<absl::StatusOr<std::vector<std::string>>(const std::string& folder, const std::string& suffix)> find_files = {};
   ContractChecker check_contracts;
   // Returns the top of the checkout that a file lies in; without one, the working directory.
   std::function<std::string(const std::string& file)> checkout_of;

@@ -22,8 +22,12 @@ struct DvcOut {
   bool operator==(const DvcOut&) const = default;
 };
 
-// Reads a .dvc file or a dvc.lock (told by its name) at `path` of the repository.
-absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std::string& path);
+// Returns the path of the dvc.yaml beside a dvc.lock; "" for any other pointer.
+std::string DvcPipelineOf(const std::string& pointer);
+
+// Reads a .dvc file or a dvc.lock (told by its name) at `path` of the repository. The paths of a dvc.lock are relative to folders
+// that only `pipeline`, the dvc.yaml beside it, names; stages that it does not have are passed over. Null: all run beside it.
+absl::StatusOr<std::vector<DvcOut>> ReadDvcPointer(const Value& file, const std::string& path, const Value* pipeline);
 
 // Returns the tracked path `wanted`, or the only one when it is empty.
 absl::StatusOr<DvcOut> ChooseDvcOut(const std::vector<DvcOut>& outs, const std::string& wanted, const std::string& file);

@@ -1,6 +1,8 @@
 // `cd4ml import dvc`: a definition from a DVC repository, printed; needs no daemon and no DVC.
 #include "cli/import_dvc.h"
 
+#include <filesystem>
+
 #include "cd4ml/base/status.h"
 #include "cd4ml/base/text.h"
 #include "cd4ml/ports/diagnostic_payload.h"
@@ -20,13 +22,28 @@ std::string NameOfFolder(std::string path, const std::string& working_dir) {
   return IsName(name) ? name : "";
 }
 
+// Returns the repository of the dvc.yaml in `folder`; one that is in no git repository is taken as one itself.
+DvcRepo FindRepo(const std::string& folder, const CliPorts& ports) {
+  std::string path = (std::filesystem::path(ports.working_dir) / folder).lexically_normal().string();
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  std::string top = ports.checkout_of(path + "/dvc.yaml");
+  const bool is_git = !absl::IsNotFound(ports.read_file(top + "/.git").status());
+  if (!is_git || (path != top && !path.starts_with(top + "/"))) top = path;
+  DvcRepo repo{.folder = path == top ? "" : path.substr(top.size() + 1), .read = {}, .find = {}};
+  repo.read = [top, read = ports.read_file](const std::string& name) { return read(top + "/" + name); };
+  repo.find = [top, find = ports.find_files](const std::string& below, const std::string& suffix) {
+    return find(below.empty() ? top : top + "/" + below, suffix);
+  };
+  return repo;
+}
+
 int Perform(Invocation& invocation) {
   const std::string folder = invocation.arguments.One("PATH", ".");
   std::string name = invocation.arguments.One("name");
   if (name.empty()) name = NameOfFolder(folder, invocation.ports.working_dir);
   if (!IsName(name)) return invocation.FailUsage("the folder's name is no name of a pipeline; give one with --name");
-  const auto read = [&](const std::string& path) { return invocation.ports.read_file(folder + "/" + path); };
-  const absl::StatusOr<DvcImport> made = ImportDvc(name, invocation.ports.parser, read);
+  const DvcRepo repo = FindRepo(folder, invocation.ports);
+  const absl::StatusOr<DvcImport> made = ImportDvc(name, invocation.ports.parser, repo);
   if (!made.ok()) return invocation.Fail(made.status());
   if (!made->refused.empty()) {
     core::Diagnostics findings;
