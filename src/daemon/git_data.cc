@@ -7,6 +7,10 @@
 namespace cd4ml::daemon {
 namespace {
 
+// How the file begins that Git LFS puts in the place of a large one, and how large that can be.
+constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/v1\noid ";
+constexpr int64_t kPointerSizeMax = 1'024;
+
 class GitData final : public DataSource {
  public:
   GitData(const Settings& settings, const Ports& ports) : settings_(settings), ports_(ports) {}
@@ -38,7 +42,34 @@ class GitData final : public DataSource {
     if (!ports_.files.Exists(path)) {
       return absl::NotFoundError("commit " + commit.substr(0, 12) + " of " + material.location + " has no " + material.path);
     }
+    CD4ML_ASSIGN_OR_RETURN(const FileStat stat, ports_.files.Stat(path));
+    if (stat.kind == FileKind::kLink) {
+      return absl::InvalidArgumentError('"' + material.path + "\" is a symbolic link; give the path that it leads to");
+    }
+    CD4ML_RETURN_IF_ERROR(CheckIsData(path, material.path));
     return PutArtifact(ports_.blobs, path, /*may_link=*/false, context.stop);
+  }
+
+  // Refuses what stands in git for bytes that are elsewhere. `shown` is its name in the repository.
+  absl::Status CheckIsData(const std::string& path, const std::string& shown) const {
+    CD4ML_ASSIGN_OR_RETURN(const FileStat stat, ports_.files.Stat(path));
+    if (stat.kind == FileKind::kFile && stat.size < kPointerSizeMax) {
+      CD4ML_ASSIGN_OR_RETURN(const std::string text, ports_.files.ReadFile(path, kPointerSizeMax));
+      if (!text.starts_with(kLfsPointer)) return absl::OkStatus();
+      return absl::FailedPreconditionError(
+          '"' + shown + "\" is a pointer of Git LFS, whose bytes are not in git; give the folder of the checked out files as {data: PATH}");
+    }
+    if (stat.kind != FileKind::kFolder) return absl::OkStatus();
+    CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> names, ports_.files.ListDir(path));
+    // git knows no other folder without files.
+    if (names.empty()) {
+      return absl::FailedPreconditionError(
+          '"' + shown + "\" is a submodule or empty: its files are not in this repository; name that repository, {git: URL, path: PATH}");
+    }
+    for (const std::string& name : names) {
+      CD4ML_RETURN_IF_ERROR(CheckIsData(path + '/' + name, shown == "." ? name : shown + '/' + name));
+    }
+    return absl::OkStatus();
   }
 
   const Settings& settings_;

@@ -488,6 +488,7 @@ absl::Status RunStarter::CheckRecord(const core::Run& ended) const {
   const absl::StatusOr<std::unique_ptr<SourceRepo>> repo = ports_.repos.Open(pins.repo);
   if (!repo.ok()) return refuse(repo.status(), code);
   const absl::StatusOr<CommitFacts> commit = (*repo)->Resolve(pins.commit);
+  if (absl::IsNotFound(commit.status())) return refuse(absl::NotFoundError("fetch it there"), code);
   if (!commit.ok()) return refuse(commit.status(), code);
   const absl::StatusOr<std::string> definition = ReadBlob(ports_.blobs, pins.definition, kDefinitionSizeMax);
   if (!definition.ok()) return refuse(definition.status(), "its definition sha256:" + pins.definition.hex() + " is gone");

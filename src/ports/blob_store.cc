@@ -25,6 +25,22 @@ constexpr int64_t kTreeLinksMax = 10'000;
 
 std::string Quoted(const fs::path& path) { return '"' + path.string() + '"'; }
 
+// Returns a name, at most 200 bytes of it, with what cannot be shown as \xNN.
+std::string Escaped(std::string_view name) {
+  static constexpr char kDigits[] = "0123456789ABCDEF";
+  const bool is_utf8 = IsUtf8(name);
+  std::string escaped;
+  for (const char c : name.substr(0, 200)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && byte != 0x7F && (is_utf8 || byte < 0x80)) {
+      escaped += c;
+    } else {
+      escaped += {'\\', 'x', kDigits[byte >> 4], kDigits[byte & 15]};
+    }
+  }
+  return escaped + (name.size() > 200 ? "…" : "");
+}
+
 // Returns whether `path` may stand in a tree: see TreeEntry.
 bool IsTreePath(std::string_view path) {
   if (path.empty() || path.size() > kPathSizeMax || !IsUtf8(path)) return false;
@@ -132,8 +148,8 @@ class Walk {
     }
     if (!IsTreePath(name)) {
       return absl::InvalidArgumentError("cannot store " + Quoted(root_) +
-                                        ": it holds " + ToJson(Value(name)) + ", a name that is not UTF-8, has control "
-                                        "characters or is too long; rename it");
+                                        ": the name \"" + Escaped(name) +
+                                        "\" in it is not UTF-8, has control characters or is too long; rename it");
     }
     if (!error && type == fs::file_type::symlink) {
       if (++links_ > kTreeLinksMax) return TooMany(kTreeLinksMax, "symbolic links");

@@ -255,6 +255,23 @@ class Git(DataTest):
         self.use(f"{{git: {other}, path: nothing}}")
         self.refused("has no nothing")
 
+    def test_what_stands_in_git_for_other_bytes_is_no_data(self):
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12345\n"
+        self.stack.commit({"d/lfs.bin": pointer, "d/plain": "x", "e/plain": "x"})
+        (self.stack.repo / "link").symlink_to("d/plain")
+        self.stack.git("add", "link")
+        commit = self.stack.git("rev-parse", "HEAD")
+        self.stack.git("update-index", "--add", "--cacheinfo", f"160000,{commit},e/sub")
+        self.stack.git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "submodule")
+        commit = self.stack.git("rev-parse", "HEAD")
+        for path, name, words in (("d/lfs.bin", "d/lfs.bin", "pointer of Git LFS"), ("d", "d/lfs.bin", "pointer of Git LFS"),
+                                  ("e/sub", "e/sub", "is a submodule"), ("e", "e/sub", "is a submodule"), ("link", "link", "symbolic link; give")):
+            with self.subTest(path):
+                self.use(f"{{git: {self.stack.repo}, path: {path}, ref: {commit}}}")
+                self.refused(f"\"{name}\" is a ", words)
+        self.use(f"{{git: {self.stack.repo}, path: d/plain}}")
+        self.assertEqual(self.digest(), sha(b"x"))
+
 
 class Dvc(DataTest):
     def fixture(self, name: str) -> pathlib.Path:
@@ -311,6 +328,46 @@ class Dvc(DataTest):
         damaged.unlink()
         self.refused(md5, "is not in", "run `dvc push`")
 
+    def put(self, data: bytes, name: str = "") -> str:
+        """Puts an object into the cache of the repository; returns its MD5."""
+        md5 = hashlib.md5(data).hexdigest()
+        file = self.stack.repo / ".dvc/cache/files/md5" / md5[:2] / (md5[2:] + name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        return md5
+
+    def test_paths_of_a_lock_are_those_of_the_folders_of_its_stages(self):
+        outs = "outs: [{{path: o, hash: md5, md5: {}}}]"
+        lock = "schema: '2.0'\nstages:\n" + "".join(
+            f"  {stage}: {{params: {{params.yaml: {{mode: on}}}}, {outs.format(self.put(data))}}}\n"
+            for stage, data in (("a", b"from a"), ("gone", b"gone"), ("top", b"from top")))
+        self.stack.commit({".dvc/config": "[core]\n", "dvc.lock": lock,
+                           "dvc.yaml": "stages: {a: {wdir: a, cmd: x, outs: [o], desc: no}, top: {cmd: x, outs: [o]}}\n"})
+        self.use("{dvc: dvc.lock, out: o}", "{dvc: dvc.lock, out: a/o}")
+        versions = {m: v["digest"] for m, v in self.plan()["materials"].items()}
+        self.assertEqual(versions, {"m0": sha(b"from top"), "m1": sha(b"from a")})
+
+    def test_names_that_nobody_can_keep_are_named(self):
+        md5 = self.put(json.dumps([{"md5": self.put(b"x"), "relpath": "two\nlines"}]).encode(), ".dir")
+        self.stack.commit({".dvc/config": "[core]\n", "d.dvc": f"outs: [{{path: d, hash: md5, md5: {md5}.dir}}]\n"})
+        self.use("{dvc: d.dvc}")
+        self.refused("two", "lines", "line breaks")
+
+    def test_a_folder_may_bring_no_more_than_one_material_may(self):
+        remote = self.fixture("v3")
+        files = [{"md5": hashlib.md5(data).hexdigest(), "relpath": f"f{i}"} for i, data in enumerate(bytes([i]) * 500_000 for i in range(3))]
+        listing = json.dumps(files).encode()
+        md5 = hashlib.md5(listing).hexdigest()
+        objects = {md5 + ".dir": listing} | {file["md5"]: bytes([i]) * 500_000 for i, file in enumerate(files)}
+        for name, data in objects.items():
+            self.server.objects["dvc", f"store/files/md5/{name[:2]}/{name[2:]}"] = data
+        self.stack.commit({".dvc/config": f"[core]\n    remote = s\n['remote \"s\"']\n    url = s3://dvc/store\n"
+                                          f"    endpointurl = {self.server.url}\n    region = {REGION}\n",
+                           "big.dvc": f"outs: [{{path: big, hash: md5, md5: {md5}.dir}}]\n"})
+        self.assertTrue(remote.exists())
+        self.use("{dvc: big.dvc}")
+        self.refused("of the 1.0 MiB that cd4mld --remote-max allows")
+
     def test_what_cannot_be_read_says_what_to_do(self):
         self.fixture("v3")
         self.use("{dvc: dvc.lock, out: label.txt}")
@@ -353,6 +410,28 @@ class ImportDvc(DataTest):
         wanted = json.loads((FIXTURES / "v3" / "metrics.json").read_text())
         self.assertNotEqual(outcome["metrics"]["line.mae"], wanted["line"]["mae"])
         self.assertEqual(outcome["metrics"]["mean.mae"], wanted["mean"]["mae"])
+
+    def test_commands_mean_what_they_mean_to_dvc(self):
+        self.stack.start_agent()
+        md5 = Dvc.put(self, b"raw")
+        self.stack.commit({".dvc/config": "[core]\n", "data/raw.csv.dvc": f"outs: [{{path: raw.csv, hash: md5, md5: {md5}}}]\n",
+                           "params.yaml": "train: {lr: 0.5, name: it's}\n", "sub/x": "", "dvc.yaml": """
+stages:
+  quotes:
+    cmd: python3 -c 'open("o", "w").write("${train.lr} ${train.name}\\n")'
+    outs: [o]
+  each:
+    wdir: sub
+    cmd: ["cd /tmp; exit 0", "basename \\"$PWD\\" > p", "cat > t <<X\\none\\n\\ntwo\\nX"]
+    outs: [p, t]
+  folder: {cmd: ls data > n, deps: [data], outs: [n]}
+"""})
+        self.stack.register(self.imported(self.stack.repo))
+        self.stack.cli("run", "start", "p", "--wait")
+        outputs = {f"{s['plan']['name']}.{o['name']}": o["artifact"]["digest"] for s in self.stack.ask("run", "show", "p/latest")["stages"]
+                   for o in s["attempts"][-1]["outcome"]["outputs"]}
+        self.assertEqual(outputs, {"quotes.o": sha(b"0.5 it's\n"), "each.p": sha(b"sub\n"), "each.t": sha(b"one\n\ntwo\n"),
+                                   "folder.n": sha(b"raw.csv\nraw.csv.dvc\n")})
 
     def test_what_has_no_equal_is_refused_key_by_key(self):
         (self.stack.repo / "dvc.yaml").write_text("""

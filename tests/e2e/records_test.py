@@ -140,6 +140,7 @@ class Records(StackTest):
 
         self.assertEqual(refused.returncode, 6, refused.stdout + refused.stderr)
         self.assertIn(f"commit {commit} is no longer in", refused.stderr)
+        self.assertEqual(refused.stderr.count(commit), 1, refused.stderr)
         self.assertEqual(self.runs(), 1)
 
     def test_the_difference_of_two_runs_is_all_that_differs_and_no_more(self):
