@@ -241,13 +241,15 @@ class Importer {
                (value == nullptr ? "not known" : "a list or a map, which has no text of its own here") + "; write it out");
         return filled;
       }
-      if (!from.empty() && is_command) {
+      // What only this stage sees may be something else to another one; then it is no parameter.
+      const bool is_own = std::find(context.files.begin(), context.files.end(), from) != context.files.end();
+      if (!from.empty() && is_command && !(is_own && !WhyNoParams(from).empty())) {
         NeedParams(from, "stage `" + context.stage + "`");
         context.used.insert(name);
         filled += Variable(name, QuotingAtEnd(filled), context);
       } else {
         if (!from.empty()) {
-          Note("stage `" + context.stage + "`: ${" + name + "} in a path was replaced by what " + from + " says now");
+          Note("stage `" + context.stage + "`: ${" + name + "} was replaced by what " + from + " says now; no override reaches it");
         }
         filled += ToText(*value);
       }
@@ -479,15 +481,20 @@ class Importer {
     if (const absl::Status read = Load(*path); !read.ok()) {
       return Refuse(where, *path + " cannot be a parameter file here: " + Message(read));
     }
+    if (const std::string why = WhyNoParams(*path); !why.empty()) Refuse(where, why);
+    needed_params_.insert(*path);
+  }
+
+  // Returns why a file that is read cannot be a parameter file beside the others; "": it can.
+  std::string WhyNoParams(const std::string& path) {
     for (const std::string& other : needed_params_) {
-      for (const auto& [name, value] : Flatten(params_[*path])) {
+      for (const auto& [name, value] : Flatten(params_[path])) {
         const Value* theirs = params_[other].FindPath(name);
-        if (theirs != nullptr && *theirs != value) {
-          Refuse(where, name + " is in " + *path + " and, with another value, in " + other + "; a name has one value here");
-        }
+        if (theirs == nullptr || *theirs == value) continue;
+        return name + " is in " + path + " and, with another value, in " + other + "; a name has one value here";
       }
     }
-    needed_params_.insert(*path);
+    return "";
   }
 
   // --- writing ---

@@ -137,7 +137,9 @@ absl::StatusOr<DvcOut> ChooseDvcOut(const std::vector<DvcOut>& outs, const std::
   }
   if (outs.empty()) return Bad(file, "it has no outputs");
   if (wanted.empty()) return Bad(file, "it has several outputs; say which with `out`");
-  return absl::NotFoundError(file + " has no output \"" + wanted + "\"" + DidYouMean(wanted, paths));
+  const bool is_templated = std::any_of(paths.begin(), paths.end(), [](const std::string& path) { return path.find("${") != path.npos; });
+  return absl::NotFoundError(file + " has no output \"" + wanted + "\"" + DidYouMean(wanted, paths) +
+                             (is_templated ? "; a `wdir` with ${} in it is not computed here" : ""));
 }
 
 absl::StatusOr<std::vector<DvcFile>> ParseDvcDir(std::string_view json) {

@@ -89,6 +89,17 @@ TEST(ImportDvc, LetsAnOverrideReachWhatFilesOfVarsSay) {
   EXPECT_THAT(text, HasSubstr("file: [\"more.yaml\", \"params.yaml\", \"sub/own.yaml\"]\n"));
 }
 
+TEST(ImportDvc, WritesOutWhatTwoStagesCallTheSame) {
+  World world{.files = {{"dvc.yaml", "stages:\n  a: {cmd: 'echo ${n}', vars: [a.yaml]}\n  b: {cmd: 'echo ${n}', vars: [b.yaml]}\n"},
+                        {"a.yaml", "n: 1"}, {"b.yaml", "n: 2"}}};
+
+  const std::string text = world.Import();
+
+  EXPECT_THAT(text, HasSubstr("echo ${CD4ML_PARAM_N}\n"));
+  EXPECT_THAT(text, HasSubstr("echo 2\n"));
+  EXPECT_EQ(world.notes, "stage `b`: ${n} was replaced by what b.yaml says now; no override reaches it\n");
+}
+
 TEST(ShellText, KnowsInWhichQuotesAPlaceStands) {
   using enum Quoting;
   const std::pair<std::string, Quoting> cases[] = {

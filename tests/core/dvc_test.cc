@@ -75,6 +75,7 @@ TEST(Dvc, TakesNoneOfTwoOutputsOfOnePath) {
 
   EXPECT_THAT(Message(ChooseDvcOut(outs, "o", "dvc.lock").status()), HasSubstr("two of its stages make \"o\""));
   EXPECT_EQ(ChooseDvcOut(outs, "p", "dvc.lock")->path, "p");
+  EXPECT_THAT(Message(ChooseDvcOut({{.path = "${dir}/o"}}, "a/o", "dvc.lock").status()), HasSubstr("`wdir` with ${}"));
 }
 
 TEST(Dvc, ReadsRemotesAndTheCacheFromItsConfig) {
