@@ -53,7 +53,8 @@ absl::StatusOr<std::vector<std::string>> FilesBelow(const std::string& folder, c
   namespace fs = std::filesystem;
   std::vector<std::string> found;
   std::error_code error;
-  for (auto at = fs::recursive_directory_iterator(folder, fs::directory_options::skip_permission_denied, error); !error && at != fs::end(at); at.increment(error)) {
+  fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, error);
+  for (; !error && at != fs::end(at); at.increment(error)) {
     const std::string name = at->path().filename().string();
     if (at->is_directory(error)) {
       if (name == ".git" || name == ".dvc") at.disable_recursion_pending();

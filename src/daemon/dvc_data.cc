@@ -156,6 +156,7 @@ class DvcData final : public DataSource {
     auto parsed = core::ParseDvcDir(json);
     if (!parsed.ok()) return Annotate(parsed.status(), out.path);
     std::vector<core::DvcFile>& files = *parsed;
+    if (files.empty()) return absl::InvalidArgumentError(out.path + " is a folder without files");
     for (const core::DvcFile& file : files) {
       const bool has_control = std::any_of(file.path.begin(), file.path.end(), [](unsigned char c) { return c < ' ' || c == 0x7F; });
       if (!has_control) continue;

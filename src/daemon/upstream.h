@@ -23,7 +23,7 @@ class UpstreamResolver {
     core::Revisions shared;                          // What all consistent ones were made from, and `fixed`.
     std::map<std::string, core::Version> data;       // By source: what of `shared` is data.
     std::string conflict;                            // Empty: they belong together.
-    std::string mixed;                               // The mark of the run: the conflict, or the mark of one that need not be consistent.
+    std::string mixed;                               // The mark of the run: the conflict, or that of what it takes.
   };
   // Chooses for every material of `spec` that a pipeline makes and that `known` lacks. NOT_FOUND says which one nobody has
   // made yet.

@@ -352,6 +352,8 @@ class Dvc(DataTest):
         self.stack.commit({".dvc/config": "[core]\n", "d.dvc": f"outs: [{{path: d, hash: md5, md5: {md5}.dir}}]\n"})
         self.use("{dvc: d.dvc}")
         self.refused("two", "lines", "line breaks")
+        self.stack.commit({"d.dvc": f"outs: [{{path: d, hash: md5, md5: {self.put(b'[]', '.dir')}.dir}}]\n"})
+        self.refused("d is a folder without files")
 
     def test_a_folder_may_bring_no_more_than_one_material_may(self):
         remote = self.fixture("v3")

@@ -40,8 +40,8 @@ struct FanIn {
   std::string conflict;                // Empty: they agree. Otherwise in words, and the newest of each are chosen.
 };
 
-// Chooses for each upstream the newest candidate such that none is mixed and all agree with each other and with `fixed`; the first upstream
-// gets the newest one that allows this, then the second, and so on.
+// Chooses for each upstream the newest candidate that is not mixed, such that all agree with each other and with `fixed`; the
+// first upstream gets the newest one that allows this, then the second, and so on.
 FanIn ResolveFanIn(const std::vector<Upstream>& upstreams, const Revisions& fixed);
 
 }  // namespace cd4ml::core
