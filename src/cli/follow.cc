@@ -155,7 +155,9 @@ int ReportEnd(const Invocation& invocation, const Terminal& screen, const core::
   const std::string why = SafeLine(WhyNotPassed(run));
   const bool has_passed = run.state == core::RunState::kSucceeded;
   // Of a run that has passed it is what went wrong all the same, like a cell that another one has made up for.
-  if (!why.empty()) screen.Line(has_passed ? screen.Paint("! " + why, Style::kWarn) : screen.Paint(word.symbol + " " + why, word.style));
+  if (!why.empty()) {
+    screen.Line(has_passed ? screen.Paint("! " + why, Style::kWarn) : screen.Paint(word.symbol + " " + why, word.style));
+  }
   if (!has_passed || FailedStage(run) != nullptr) invocation.Hints(NextSteps(run));
   screen.Line(screen.Paint(SafeLine(VerdictLine(run)), Style::kBold));
   return ExitCodeOf(run);

@@ -814,13 +814,13 @@ class Validator {
       CheckParamName(name, stage.PlaceOf("retrain.params"));
       for (const StageSpec& other : pipeline_.stages) {
         if (other.cells.empty()) continue;
-        for (const auto& [dimension, ignored] : other.cells.front().cell_params) {
-          if (!Overlap(name, dimension)) continue;
-          Error(code::kConflict, stage.PlaceOf("retrain.params"),
-                "parameter " + Quoted(dimension) + " is a dimension of the matrix of stage " + Quoted(other.name) +
-                    ", whose cells have values of their own");
-          return;
-        }
+        const auto& own = other.cells.front().cell_params;
+        const auto dimension = std::find_if(own.begin(), own.end(), [&](const auto& one) { return Overlap(name, one.first); });
+        if (dimension == own.end()) continue;
+        Error(code::kConflict, stage.PlaceOf("retrain.params"),
+              "parameter " + Quoted(dimension->first) + " is a dimension of the matrix of stage " + Quoted(other.name) +
+                  ", whose cells have values of their own");
+        break;
       }
     }
   }

@@ -190,7 +190,8 @@ class Page {
     for (const auto& [stage, why] : view_.waiting)
       Line("  " + stage + " waits: " + why, Style::kWarn);
     for (const core::StageRun& stage : run_.stages) {
-      if (stage.stop && !core::IsTerminal(stage.state)) Line("  " + stage.plan.name + " is told to end: " + stage.stop->message, Style::kWarn);
+      if (!stage.stop || core::IsTerminal(stage.state)) continue;
+      Line("  " + stage.plan.name + " is told to end: " + stage.stop->message, Style::kWarn);
     }
   }
 
