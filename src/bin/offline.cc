@@ -104,6 +104,7 @@ daemon::UpkeepPorts MakeUpkeepPorts(FileSystem& files, const Clock& clock) {
             return std::shared_ptr<os::DirLock>(std::move(lock));
           },
           .sync = os::SyncPath,
+          .make_temp_dir = os::MakeTempDir,
           .signer = nullptr,
           .check_signature = crypto::CheckSignature};
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -208,6 +209,9 @@ absl::StatusOr<std::unique_ptr<KeptBlobStore>> FileBlobStore::Open(const std::st
   store->dir_ = dir;
   CD4ML_RETURN_IF_ERROR(
       Annotate(store->MakeFolders(on_lost_writes), "cannot open the blob store \"" + dir + '"'));
+  struct statvfs facts = {};
+  store->is_read_only_ = fstatvfs(store->root_.get(), &facts) == 0 && (facts.f_flag & ST_RDONLY) != 0;
+  if (store->is_read_only_) return store;
   store->tmp_.RemoveLeftovers();
   CD4ML_ASSIGN_OR_RETURN(const Temp a, store->tmp_.New());
   CD4ML_ASSIGN_OR_RETURN(const Temp b, store->tmp_.New());
@@ -388,6 +392,7 @@ absl::Status FileBlobStore::PublishOne(std::optional<Temp> temp, const Digest& d
 }
 
 absl::Status FileBlobStore::Damaged(const Digest& digest, int fd) {
+  if (is_read_only_) return DamageFound(digest, "nothing can be written in \"" + dir_ + '"');
   const std::string aside = digest.hex() + '.' + tmp_.NextName();
   return DamageFound(digest, objects_.MoveAside(digest, fd, quarantine_.get(), aside)
                                  ? "it was moved to \"" + dir_ + "/quarantine/" + aside + '"'
@@ -395,6 +400,7 @@ absl::Status FileBlobStore::Damaged(const Digest& digest, int fd) {
 }
 
 absl::Status FileBlobStore::DamagedFolded(const Digest& digest) {
+  if (is_read_only_) return DamageFound(digest, "nothing can be written in \"" + dir_ + '"');
   const std::string aside = digest.hex() + ".recipe." + tmp_.NextName();
   return DamageFound(digest, folded_.MoveAside(digest, quarantine_.get(), aside)
                                  ? "its recipe was moved to \"" + dir_ + "/quarantine/" + aside + '"'

@@ -103,6 +103,7 @@ class FileBlobStore final : public KeptBlobStore {
   SealedFolder index_;  // How whole blobs are cut.
   FoldedBlobs folded_{tmp_};
   bool can_clone_ = false;
+  bool is_read_only_ = false;  // Its file system: what is there can be read.
 
   std::mutex places_mutex_;
   bool are_places_loaded_ = false;                       // Guarded by places_mutex_, as is the next one.

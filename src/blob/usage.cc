@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "blob/file.h"
 #include "cd4ml/base/status.h"
@@ -15,11 +16,13 @@ namespace cd4ml::blob {
 
 absl::Status Usage::Open(int root) {
   const Fd fd(openat(root, "usage", O_RDWR | O_CREAT | O_CLOEXEC, 0666));
-  if (!fd.is_open() || ftruncate(fd.get(), sizeof(Numbers)) != 0) {
+  const bool is_read_only = !fd.is_open() && errno == EROFS;
+  if (!is_read_only && (!fd.is_open() || ftruncate(fd.get(), sizeof(Numbers)) != 0)) {
     return SystemError("make the file \"usage\"");
   }
-  void* const mapped =
-      mmap(nullptr, sizeof(Numbers), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  // Where nobody can write there is nothing to count.
+  void* const mapped = mmap(nullptr, sizeof(Numbers), PROT_READ | PROT_WRITE,
+                            is_read_only ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd.get(), 0);
   if (mapped == MAP_FAILED) return SystemError("map the file \"usage\"");
   numbers_ = static_cast<Numbers*>(mapped);
   return absl::OkStatus();

@@ -192,8 +192,13 @@ absl::StatusOr<Manifest> ReadManifest(const BackupChoice& choice, const UpkeepPo
 // The copy of a database at a path of its own, for as long as it is looked at.
 class Snapshot {
  public:
-  Snapshot(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
-  ~Snapshot() { Remove().IgnoreError(); }
+  // `folder` is its own, if there is one, and goes with it.
+  Snapshot(FileSystem& files, std::string path, std::string folder = "")
+      : files_(files), path_(std::move(path)), folder_(std::move(folder)) {}
+  ~Snapshot() {
+    Remove().IgnoreError();
+    if (!folder_.empty()) files_.RemoveAll(folder_).IgnoreError();
+  }
   absl::Status Remove() {
     for (const char* suffix : {"", "-wal", "-shm", "-journal"}) CD4ML_RETURN_IF_ERROR(files_.RemoveAll(path_ + suffix));
     return absl::OkStatus();
@@ -202,7 +207,7 @@ class Snapshot {
 
  private:
   FileSystem& files_;
-  const std::string path_;
+  const std::string path_, folder_;
 };
 
 // Reads the database of a backup as a whole and puts a copy where it can be looked at.
@@ -284,7 +289,12 @@ absl::StatusOr<ScrubReport> VerifyBackup(const BackupChoice& choice, const Upkee
   CD4ML_ASSIGN_OR_RETURN(const auto lock, ports.lock_dir(choice.dir));
   CD4ML_ASSIGN_OR_RETURN(const auto blobs, ports.open_blobs(choice.dir + "/blobs"));
   Pacer pacer(ports.clock, pace);
-  Snapshot snapshot(ports.files, choice.dir + kDraft);
+  // On a medium that is read-only or full it is looked at elsewhere.
+  std::string folder;
+  if (!ports.files.WriteFileAtomically(choice.dir + kDraft, "").ok()) {
+    CD4ML_ASSIGN_OR_RETURN(folder, ports.make_temp_dir());
+  }
+  Snapshot snapshot(ports.files, (folder.empty() ? choice.dir : folder) + kDraft, folder);
   CD4ML_ASSIGN_OR_RETURN(const auto records, OpenSnapshot(manifest, *blobs, snapshot, ports, pacer));
   return Scrub(*records, *blobs, ports.clock, pace);
 }

@@ -65,6 +65,8 @@ absl::Status SyncPath(const std::string& path) {
 absl::StatusOr<std::unique_ptr<DirLock>> LockDir(const std::string& path) {
   const std::string file = path + "/lock";
   Fd fd(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  // Where nobody can write, nobody has to be kept out.
+  if (!fd.is_open() && errno == EROFS) return std::make_unique<FileLock>(std::move(fd));
   if (!fd.is_open()) return SystemError("cannot open \"" + file + "\"");
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     char pid[16] = {};

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -102,6 +103,7 @@ class Upkeep : public store::StoreTest {
               return std::shared_ptr<os::DirLock>(*std::move(lock));
             },
             .sync = os::SyncPath,
+            .make_temp_dir = os::MakeTempDir,
             .signer = signer_.get(),
             .check_signature = crypto::CheckSignature};
   }
@@ -300,6 +302,34 @@ TEST_F(Upkeep, AFullDiskLeavesTheEarlierBackupsAsTheyWere) {
   EXPECT_FALSE(fs::exists(dir_ + "/draft.db"));
   EXPECT_TRUE(Verify().value().damage.empty());
   EXPECT_EQ(Create().value().blobs_copied, 5);
+}
+
+TEST_F(Upkeep, ABackupOnAReadOnlyMediumIsVerifiedAndRestored) {
+  RunStored(1, "one");
+  ASSERT_TRUE(Create().ok());
+  const auto mounted = [&](unsigned long flags) { return mount(dir_.c_str(), dir_.c_str(), nullptr, MS_BIND | flags, nullptr) == 0; };
+  if (!mounted(0)) GTEST_SKIP() << "needs the right to mount";
+  EXPECT_TRUE(mounted(MS_REMOUNT | MS_RDONLY));
+
+  const auto verified = Verify();
+  const auto restored = RestoreTo("again");
+  const auto refused = Create();
+
+  umount2(dir_.c_str(), MNT_DETACH);
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_TRUE(verified->damage.empty());
+  ASSERT_TRUE(restored.ok()) << restored.status();
+  EXPECT_TRUE(restored->damage.empty());
+  EXPECT_FALSE(refused.ok());
+  EXPECT_FALSE(fs::exists(dir_ + "/draft.db"));
+  // Damage is found there as anywhere, and stays where it is.
+  Overwrite(Blobs(dir_).front(), "flipped");
+  ASSERT_TRUE(mounted(0) && mounted(MS_REMOUNT | MS_RDONLY));
+  const auto damaged = Verify();
+  umount2(dir_.c_str(), MNT_DETACH);
+  const std::string said = damaged.ok() && !damaged->damage.empty() ? damaged->damage.front().why : Message(damaged.status());
+  EXPECT_NE(said.find("is damaged"), std::string::npos) << said;
+  EXPECT_NE(said.find("nothing can be written"), std::string::npos) << said;
 }
 
 TEST_F(Upkeep, ADamagedStoreIsBackedUpWithWhatIsLeftAndSaysSo) {

@@ -29,6 +29,7 @@ struct UpkeepPorts {
   // Keeps others out of a folder for as long as the answer lives.
   std::function<absl::StatusOr<std::shared_ptr<void>>(const std::string& dir)> lock_dir;
   std::function<absl::Status(const std::string& path)> sync;   // Makes a file, or a folder's names, durable.
+  std::function<absl::StatusOr<std::string>()> make_temp_dir;  // Elsewhere, for a backup that cannot be written to.
   Signer* signer = nullptr;             // CreateBackup only.
   SignatureCheck check_signature;       // VerifyBackup and Restore only.
 };
