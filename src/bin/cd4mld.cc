@@ -53,12 +53,18 @@ struct Flags {
   std::string scrub_rate = "20MiB";
 };
 
-// Flags say more than variables, and these more than the file of credentials.
-absl::StatusOr<http::S3Settings> MakeS3Settings(const Flags& flags, FileSystem& files) {
+std::string DefaultCredentials() { return os::Environment("HOME") + "/.aws/credentials"; }
+
+std::string CredentialsFile(const Flags& flags) {
   std::string file = flags.s3_credentials;
   if (file.empty()) file = os::Environment("AWS_SHARED_CREDENTIALS_FILE");
-  const bool is_asked_for = !file.empty();
-  if (!is_asked_for) file = os::Environment("HOME") + "/.aws/credentials";
+  return file.empty() ? DefaultCredentials() : file;
+}
+
+// Flags say more than variables, and these more than the file of credentials.
+absl::StatusOr<http::S3Settings> MakeS3Settings(const Flags& flags, FileSystem& files) {
+  const std::string file = CredentialsFile(flags);
+  const bool is_asked_for = file != DefaultCredentials();
   const absl::StatusOr<std::string> text = files.ReadFile(file, 1 << 20);
   if (!text.ok() && is_asked_for) return Annotate(text.status(), "the credentials of S3");
   http::S3Settings s3 = http::ReadS3Settings(os::Environment, text.ok() ? *text : "");
@@ -84,6 +90,7 @@ absl::StatusOr<daemon::Settings> MakeSettings(const Flags& flags) {
   if (!flags.gate_policy.empty()) settings.gate_policy = bin::Absolute(flags.gate_policy);
   // Nobody links into a bucket.
   if (flags.artifacts.empty()) settings.blob_dir = flags.state_dir + "/blobs";
+  settings.secret_files = {CredentialsFile(flags), DefaultCredentials()};
   settings.blob_nonce = os::RandomHex(16);
   CD4ML_ASSIGN_OR_RETURN(settings.session_ttl, ParseDuration(flags.session_ttl));
   if (settings.session_ttl < Duration(100) || settings.session_ttl > Duration(86'400'000)) {

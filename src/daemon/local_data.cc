@@ -99,7 +99,9 @@ class LocalData final : public DataSource {
   absl::StatusOr<ArtifactRef> Read(const core::MaterialSpec& material, const DataContext& context) const override {
     CD4ML_ASSIGN_OR_RETURN(const std::string path, Find(material.location));
     const std::string state_dir = RealPath(settings_.state_dir), data_root = RealPath(settings_.data_root);
-    CD4ML_RETURN_IF_ERROR(CheckFree(path, state_dir, data_root));
+    std::vector<std::string> secrets;
+    for (const std::string& file : settings_.secret_files) secrets.push_back(RealPath(file));
+    CD4ML_RETURN_IF_ERROR(CheckFree(path, state_dir, data_root, secrets));
     CD4ML_ASSIGN_OR_RETURN(const FileStat stat, files_.Stat(path));
     const bool is_folder = stat.kind == FileKind::kFolder;
     if (!is_folder && !material.pattern.empty()) {
@@ -118,7 +120,7 @@ class LocalData final : public DataSource {
       }
       names.clear(), paths.clear();
       for (FoundFile& file : found) {
-        CD4ML_RETURN_IF_ERROR(CheckFree(file.path, state_dir, data_root));
+        CD4ML_RETURN_IF_ERROR(CheckFree(file.path, state_dir, data_root, secrets));
         names.push_back(std::move(file.name)), paths.push_back(std::move(file.path));
       }
     }
@@ -150,7 +152,12 @@ class LocalData final : public DataSource {
   }
 
   // Whoever writes a definition is not whoever may see the daemon's keys and what is in its process. `path`: links resolved.
-  static absl::Status CheckFree(const std::string& path, const std::string& state_dir, const std::string& data_root) {
+  static absl::Status CheckFree(const std::string& path, const std::string& state_dir, const std::string& data_root,
+                                const std::vector<std::string>& secrets) {
+    if (std::find(secrets.begin(), secrets.end(), path) != secrets.end()) {
+      return absl::PermissionDeniedError(Quoted(path) + " holds credentials of the daemon, which are no data; choose a folder "
+                                         "or a pattern without it");
+    }
     // The data root may be in it, and is there by default.
     const bool is_data = data_root != state_dir && IsWithin(data_root, state_dir) && IsWithin(path, data_root);
     if (IsWithin(path, state_dir) && !is_data) {

@@ -230,6 +230,20 @@ TEST_F(LocalDataTest, RefusesTheDaemonsOwnFolderHoweverItIsReached) {
   EXPECT_TRUE(Read("..", "data/sales/*").ok()) << "what is not in it may be beside it";
 }
 
+TEST_F(LocalDataTest, CredentialsOfTheDaemonAreNoDataWhereverTheyLie) {
+  dir_.Write("elsewhere/credentials", "secret");
+  dir_.Write("elsewhere/table.csv", "a\n1\n");
+  std::filesystem::create_symlink("credentials", dir_.At("elsewhere/link"));
+  settings_.secret_files = {dir_.At("elsewhere/credentials"), dir_.At("none")};
+
+  for (const char* location : {"elsewhere/credentials", "elsewhere/link", "elsewhere", "elsewhere/../elsewhere/credentials"}) {
+    const auto read = Read(dir_.At(location));
+    EXPECT_EQ(read.status().code(), absl::StatusCode::kPermissionDenied) << location << read.status();
+    EXPECT_THAT(Message(read.status()), HasSubstr("holds credentials of the daemon")) << location;
+  }
+  EXPECT_TRUE(Read(dir_.At("elsewhere/table.csv")).ok());
+}
+
 TEST_F(LocalDataTest, TakesADataRootWithinTheDaemonsFolder) {
   dir_.Write("state/signing.key", "secret");
   dir_.Write("state/data/sales/a.csv", "1");

@@ -46,6 +46,7 @@ struct Settings {
   std::string state_dir;                // For people: where everything is.
   std::string database;
   std::string data_root;                // Relative data materials are looked up here.
+  std::vector<std::string> secret_files;   // No data, wherever they lie: credentials of the daemon.
   std::string blob_dir;                 // Told to agents, which may share it on the same host.
   std::string blob_nonce;
   Duration heartbeat{5'000};
