@@ -206,6 +206,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOption
       {"allow_community_extensions", "false"},
       {"allow_unsigned_extensions", "false"},
       {"preserve_insertion_order", "true"},
+      {"ieee_floating_point_ops", "false"},   // A division by zero is NULL.
   };
   void* config = nullptr;
   CD4ML_CHECK(api->create_config(&config) == kSuccess, "out of memory");

@@ -91,6 +91,34 @@ absl::Status Walk(const Value& node, std::set<std::string>& columns) {
   return absl::OkStatus();
 }
 
+// Whether an expression may be NaN or infinite where its operands are not; a division by zero is NULL by itself.
+bool MayBeNoNumber(const Value& node) {
+  if (Is(node.Find("class"), "CAST")) {
+    const Value* type = node.FindPath("cast_type.id");
+    return Is(type, "DOUBLE") || Is(type, "FLOAT");
+  }
+  const Value* name = node.Find("function_name");
+  return Is(name, "power") || Is(name, "pow") || Is(name, "^") || Is(name, "**") || Is(name, "exp");
+}
+
+// Puts cd4ml_finite(...) around every such expression. Returns whether there is one. SQL takes NaN for the greatest number,
+// so that it would fulfil "> 0.5".
+bool MakeFinite(Value& node) {
+  bool has_any = false;
+  if (auto* list = std::get_if<Value::List>(&node.data)) {
+    for (Value& item : *list) has_any |= MakeFinite(item);
+  }
+  auto* map = std::get_if<Value::Map>(&node.data);
+  if (map == nullptr) return has_any;
+  map->erase("query_location");   // Need not be there, and is not always a number that a Value can hold.
+  for (auto& [key, child] : *map) has_any |= MakeFinite(child);
+  if (!MayBeNoNumber(node)) return has_any;
+  Value inner = std::move(node);
+  node = Value::Map{{"class", "FUNCTION"}, {"type", "FUNCTION"}, {"function_name", "cd4ml_finite"},
+                    {"children", Value::List{std::move(inner)}}, {"order_bys", Value::Map{{"type", "ORDER_MODIFIER"}}}};
+  return true;
+}
+
 // Returns the one expression of `SELECT predicate`, and refuses anything that makes it more than
 // that.
 absl::StatusOr<const Value*> OnlyExpression(const Value& tree) {
@@ -116,14 +144,13 @@ absl::StatusOr<const Value*> OnlyExpression(const Value& tree) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> CheckPredicate(Database& database,
-                                                        const std::string& predicate) {
+absl::StatusOr<Predicate> CheckPredicate(Database& database, const std::string& predicate) {
   if (predicate.size() > kPredicateMax)
     return Refuse("is longer than " + std::to_string(kPredicateMax) + " characters");
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
                          database.Query("SELECT CAST(json_serialize_sql(" +
                                         Literal("SELECT " + predicate) + ") AS VARCHAR)"));
-  const absl::StatusOr<Value> tree = ParseJson(rows[0][0].value_or(""));
+  absl::StatusOr<Value> tree = ParseJson(rows[0][0].value_or(""));
   if (!tree.ok()) return Refuse("is nested too deep");
   if (const Value* error = tree->Find("error_message"); error != nullptr)
     return Refuse("is not valid SQL: " + ToText(*error));
@@ -131,7 +158,12 @@ absl::StatusOr<std::vector<std::string>> CheckPredicate(Database& database,
   std::set<std::string> columns;
   CD4ML_RETURN_IF_ERROR(Walk(*expression, columns));
   if (columns.empty()) return Refuse("names no column");
-  return std::vector<std::string>(columns.begin(), columns.end());
+  Predicate checked{{columns.begin(), columns.end()}, predicate};
+  if (!MakeFinite(*tree)) return checked;
+  CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> made,
+                         database.Query("SELECT json_deserialize_sql(" + Literal(ToJson(*tree)) + "::JSON)"));
+  checked.sql = made[0][0].value_or("").substr(std::string_view("SELECT ").size());
+  return checked;
 }
 
 }  // namespace cd4ml::table

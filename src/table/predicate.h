@@ -9,10 +9,13 @@
 
 namespace cd4ml::table {
 
-// Returns the columns that `predicate` names, each once. Refused are statements, subqueries,
-// aggregates, and every function that is not on a list of pure ones: nothing in a predicate can
-// reach a file, a setting, or another table.
-absl::StatusOr<std::vector<std::string>> CheckPredicate(Database& database,
-                                                        const std::string& predicate);
+struct Predicate {
+  std::vector<std::string> columns;   // That it names, each once.
+  std::string sql;                    // The expression, in which NaN and infinity are NULL.
+};
+
+// Refused are statements, subqueries, aggregates, and every function that is not on a list of pure
+// ones: nothing in a predicate can reach a file, a setting, or another table.
+absl::StatusOr<Predicate> CheckPredicate(Database& database, const std::string& predicate);
 
 }  // namespace cd4ml::table

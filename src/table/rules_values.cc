@@ -237,11 +237,11 @@ absl::Status SpellAsInTable(const Table& table, std::vector<std::string>& column
   return absl::OkStatus();
 }
 
-// Returns the columns that a predicate names, as the table spells them.
-absl::StatusOr<std::vector<std::string>> ColumnsOf(const Case& it, const Table& table, const core::SqlRule& sql) {
-  CD4ML_ASSIGN_OR_RETURN(std::vector<std::string> columns, CheckPredicate(it.database, sql.predicate));
-  CD4ML_RETURN_IF_ERROR(SpellAsInTable(table, columns));
-  return columns;
+// Returns the predicate with its columns as the table spells them.
+absl::StatusOr<Predicate> PredicateOf(const Case& it, const Table& table, const core::SqlRule& sql) {
+  CD4ML_ASSIGN_OR_RETURN(Predicate predicate, CheckPredicate(it.database, sql.predicate));
+  CD4ML_RETURN_IF_ERROR(SpellAsInTable(table, predicate.columns));
+  return predicate;
 }
 
 // Returns the columns under their own names with their types.
@@ -272,28 +272,27 @@ absl::StatusOr<std::string> TypedView(const Case& it, const Table& table,
   return "(SELECT " + selected + " FROM " + table.sql + ")";
 }
 
-std::string Broken(const core::SqlRule& sql) { return "((" + sql.predicate + "\n) IS NOT TRUE)"; }
+std::string Broken(const Predicate& predicate) { return "((" + predicate.sql + "\n) IS NOT TRUE)"; }
 
-absl::Status CheckType(const Case& it, const core::SqlRule& sql, const std::string& view) {
+absl::Status CheckType(const Case& it, const Predicate& predicate, const std::string& view) {
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> type,
-                         it.database.Query("SELECT typeof((" + sql.predicate + "\n)) FROM " + view + " LIMIT 1"));
+                         it.database.Query("SELECT typeof((" + predicate.sql + "\n)) FROM " + view + " LIMIT 1"));
   if (*type[0][0] == "BOOLEAN") return absl::OkStatus();
   return absl::InvalidArgumentError("the predicate gives a " + *type[0][0] + ", not true or false");
 }
 
-absl::StatusOr<Question> AskSql(const Case& it, const Table& table, const core::SqlRule& sql,
-                                const std::vector<std::string>& columns) {
+absl::StatusOr<Question> AskSql(const Case& it, const Table& table, const Predicate& predicate) {
   Question question;
-  question.broken = {"cd4ml_bad IS NULL AND " + Broken(sql)};
-  question.columns = columns;
-  CD4ML_ASSIGN_OR_RETURN(question.named, Typed(it, table, ScanOf(it, table).table(), columns));
+  question.broken = {"cd4ml_bad IS NULL AND " + Broken(predicate)};
+  question.columns = predicate.columns;
+  CD4ML_ASSIGN_OR_RETURN(question.named, Typed(it, table, ScanOf(it, table).table(), predicate.columns));
   return question;
 }
 
 Judged JudgeSqlBy(const Case& it, const Table& table, const Grouping& grouping, const core::SqlRule& sql,
-                  const std::string& view) {
+                  const Predicate& predicate, const std::string& view) {
   CD4ML_ASSIGN_OR_RETURN(const std::vector<Row> rows,
-                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE cd4ml_bad IS NOT NULL OR " + Broken(sql) + ")",
+                         QueryGroups(it, grouping, "count(*), count(*) FILTER (WHERE cd4ml_bad IS NOT NULL OR " + Broken(predicate) + ")",
                                      view, "cd4ml_bad"));
   std::vector<Group> groups;
   for (const Row& row : rows) {
@@ -313,8 +312,8 @@ absl::StatusOr<std::optional<Question>> QuestionOf(const Case& it) {
   if (column == nullptr && predicate == nullptr) return std::optional<Question>();
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FindTable(it.tables, std::string(core::Subject(it.rule.body))));
   if (predicate != nullptr) {
-    CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ColumnsOf(it, *table, *predicate));
-    return AskSql(it, *table, *predicate, columns);
+    CD4ML_ASSIGN_OR_RETURN(const Predicate checked, PredicateOf(it, *table, *predicate));
+    return AskSql(it, *table, checked);
   }
   CD4ML_ASSIGN_OR_RETURN(const std::string sql, table->Column(column->column));
   CD4ML_ASSIGN_OR_RETURN(const Grouping grouping, GroupingOf(it, *table));
@@ -367,16 +366,16 @@ Judged Judge(const Case& it, const ColumnRule& column) {
 
 Judged Judge(const Case& it, const core::SqlRule& sql) {
   CD4ML_ASSIGN_OR_RETURN(const Table* table, FilledTable(it, sql.of));
-  CD4ML_ASSIGN_OR_RETURN(const std::vector<std::string> columns, ColumnsOf(it, *table, sql));
+  CD4ML_ASSIGN_OR_RETURN(const Predicate predicate, PredicateOf(it, *table, sql));
   CD4ML_ASSIGN_OR_RETURN(Grouping grouping, GroupingOf(it, *table));
-  CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, columns, grouping));
-  CD4ML_RETURN_IF_ERROR(CheckType(it, sql, view));
+  CD4ML_ASSIGN_OR_RETURN(const std::string view, TypedView(it, *table, predicate.columns, grouping));
+  CD4ML_RETURN_IF_ERROR(CheckType(it, predicate, view));
   if (grouping.is_set()) {
-    CD4ML_ASSIGN_OR_RETURN(RuleResult result, JudgeSqlBy(it, *table, grouping, sql, view));
+    CD4ML_ASSIGN_OR_RETURN(RuleResult result, JudgeSqlBy(it, *table, grouping, sql, predicate, view));
     result.subject = sql.of + ": " + sql.predicate;
     return result;
   }
-  CD4ML_ASSIGN_OR_RETURN(const Question question, AskSql(it, *table, sql, columns));
+  CD4ML_ASSIGN_OR_RETURN(const Question question, AskSql(it, *table, predicate));
   CD4ML_ASSIGN_OR_RETURN(Answer answer, ScanOf(it, *table).Ask(it, question));
   RuleResult result = Begin(it, table->rows);
   result.subject = sql.of + ": " + sql.predicate;

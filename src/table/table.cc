@@ -117,7 +117,7 @@ std::string Table::Time(const std::string& column) const {
 
 std::string Table::IsTime(const std::string& column) const {
   if (NativeOf(column) == Native::kTime) return "isfinite(" + NativeName(column) + ")";
-  return "isfinite(TRY_CAST(" + column + " AS TIMESTAMP))";
+  return "cd4ml_timestamp(" + column + ") IS NOT NULL";
 }
 
 std::string Table::Key(const std::string& column) const {
@@ -157,7 +157,9 @@ absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
 
 // DuckDB also reads "1_000", "0x1F" and, as an integer, "1.5": no rule means those. NaN is greater
 // than every number. An integer nearly always reads as it would be written, which is much quicker
-// to see than that it matches a pattern.
+// to see than that it matches a pattern. A TIMESTAMP forgets the offset from UTC that its text has;
+// only what has one is read as a TIMESTAMPTZ, which is slower and takes the zone of one row for that
+// of the next. Up to the ninth character, "-" is part of the date.
 absl::Status DefineMacros(Database& database) {
   for (const char* macro :
        {"cd4ml_within(x, low, high) AS TRY_CAST(x AS DOUBLE) BETWEEN low AND high AND NOT "
@@ -167,8 +169,11 @@ absl::Status DefineMacros(Database& database) {
         "cd4ml_number(x) AS CASE WHEN cd4ml_is_number(x) THEN TRY_CAST(x AS DOUBLE) END",
         "cd4ml_is_int(x) AS CASE WHEN CAST(TRY_CAST(x AS BIGINT) AS VARCHAR) = x THEN TRUE WHEN "
         "TRY_CAST(x AS BIGINT) IS NULL THEN FALSE ELSE regexp_full_match(x, ' *[-+]?[0-9]+ *') END",
-        "cd4ml_timestamp(x) AS CASE WHEN isfinite(TRY_CAST(x AS TIMESTAMP)) THEN TRY_CAST(x AS "
-        "TIMESTAMP) END"}) {
+        "cd4ml_finite(v) AS CASE WHEN isfinite(v) THEN v END",
+        "cd4ml_timestamp(x) AS CASE WHEN NOT contains(x, '+') AND NOT contains(substr(x, 9), '-') THEN "
+        "cd4ml_finite(TRY_CAST(x AS TIMESTAMP)) WHEN regexp_full_match(x, "
+        "'.*:[0-9.]+[-+](0[0-9]|1[0-8])(:?[0-5][0-9]){0,2} *') THEN "
+        "make_timestamp(epoch_us(TRY_CAST(x AS TIMESTAMPTZ))) END"}) {
     CD4ML_RETURN_IF_ERROR(database.Execute(std::string("CREATE MACRO ") + macro));
   }
   return absl::OkStatus();

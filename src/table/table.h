@@ -76,7 +76,8 @@ absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
     Database& database, const Table& table, const std::vector<std::string>& columns);
 
 // Defines the SQL macros cd4ml_is_int(x), cd4ml_is_number(x), cd4ml_within(x, low, high),
-// cd4ml_number(x) and cd4ml_timestamp(x); the last two are NULL where the text is none.
+// cd4ml_number(x) and cd4ml_timestamp(x), which are NULL where the text is none, the time in UTC;
+// and cd4ml_finite(v), which is NULL where v is no finite number or time.
 absl::Status DefineMacros(Database& database);
 
 // Returns at most `bytes` of `text`, with "…" where something was cut off; never cuts a character.

@@ -15,6 +15,7 @@ using enum core::VerdictOutcome;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 class Rules : public TableTest {};
 
@@ -346,6 +347,29 @@ TEST_F(Rules, APredicateSeesNumbersAndTimesAsSuch) {
           .outcome,
       kPass);
   EXPECT_EQ(Judge(core::SqlRule{"t", "price = 1.5", 0}).observed, "1 of 21 rows bad (4.7619%)");
+}
+
+TEST_F(Rules, WhatIsNoNumberFulfilsNoPredicate) {
+  Table("price,cost,score\n10,5,0.9\n0,0,nan\n5,0,0.8\n-8,5,inf\n", "t", {.columns = {{"score", "text"}}});
+  const auto bad = [&](const std::string& predicate) { return Judge(core::SqlRule{"t", predicate, 0}).rows; };
+  EXPECT_THAT(bad("(price - cost) / cost > 0.1"),
+              ElementsAre("line 3: cost = 0, price = 0", "line 4: cost = 0, price = 5", "line 5: cost = 5, price = -8"));
+  EXPECT_THAT(bad("price % cost >= -9"), SizeIs(2));
+  EXPECT_THAT(bad("CAST(score AS DOUBLE) > 0.5"), ElementsAre("line 3: score = nan", "line 5: score = inf"));
+  EXPECT_THAT(bad("TRY_CAST(score AS FLOAT) >= 0.8::FLOAT AND score ILIKE '%' AND score NOT IN ('x', 'it''s') AND score != 'ä'"), SizeIs(2));
+  EXPECT_THAT(bad("power(price, 0.5) > 1"), ElementsAre("line 3: price = 0", "line 5: price = -8"));
+  EXPECT_THAT(bad("price ** 0.5 >= 0"), ElementsAre("line 5: price = -8"));
+  EXPECT_THAT(bad("exp(price * 1000) - exp(price * 1000) >= 0 -- of infinities"), SizeIs(2));
+  EXPECT_THAT(bad("CASE WHEN price < 0 THEN true ELSE pow(price, 0.5) >= 0 END"), IsEmpty()) << "it is asked of no other row";
+  EXPECT_THAT(bad("price + 0.1 - 0.1 = price + 0 * power(cost, 2)"), IsEmpty());
+  EXPECT_EQ(Judge({.name = "rule", .by = {"cost"}, .body = core::SqlRule{"t", "CAST(score AS DOUBLE) > 0.5", 0.5}, .place = {}}).outcome,
+            kPass) << "half of each";
+  EXPECT_EQ(Judge(core::SqlRule{"t", "power(price, 2)", 0}).outcome, kError) << "is no condition";
+}
+
+TEST_F(Rules, APredicateSeesTheInstantThatATimeWithAnOffsetIs) {
+  Table("seen\n2026-11-26T17:46:20+02:00\n2026-11-26 15:46:20\n2026-11-26T10:16:20-0530\n2026-11-26T15:46:20Z\n2026-11-26 16:46:20+01\n");
+  EXPECT_EQ(Judge(core::SqlRule{"t", "seen = TIMESTAMP '2026-11-26 15:46:20'", 0}).outcome, kPass);
 }
 
 TEST_F(Rules, ABrokenPredicateIsAnError) {

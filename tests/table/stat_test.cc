@@ -256,6 +256,19 @@ TEST_F(Fresh, ATimeToComeMakesNothingFresh) {
   EXPECT_EQ(Within(kDay).outcome, kFail) << "a few hours to come are to come too";
 }
 
+TEST_F(Fresh, AnOffsetIsPartOfATime) {
+  Table("seen\n2016-04-07T13:00:00+02:00\n");
+  EXPECT_EQ(Within(kDay).observed, "2016-04-07T11:00:00.000Z, 1h00m old");
+  Table("seen\n2016-04-06T06:30:00-0530\n");
+  EXPECT_EQ(Within(kDay).outcome, kPass);
+  EXPECT_EQ(Within(kDay - Duration(1)).outcome, kFail);
+  EXPECT_THAT(Within(kDay - Duration(1)).rows, ElementsAre("line 2: seen = 2016-04-06T06:30:00-0530"));
+  // What has none is UTC, also beside others, and what is none makes no time.
+  Table("seen\n2016-04-07 09:00:00 Europe/Berlin\n2016-04-07T11:30:00+99:00\n2016-04-06 10:00:00\n2016-04-05\n2016-4-6 9:0:0+02\n");
+  EXPECT_EQ(Within(kDay).observed, "2016-04-06T10:00:00.000Z, 1d2h old");
+  EXPECT_THAT(Within(kDay).message, HasSubstr("2 of 5 values of \"seen\" are no dates or times"));
+}
+
 TEST_F(Fresh, WithoutATimeOfTheRunOrOfTheRowsThereIsNoVerdict) {
   Table("seen\nyesterday\n");
   EXPECT_THAT(Within(kDay).message, HasSubstr("holds no date or time"));
