@@ -304,6 +304,16 @@ ColumnProfile Rebinned(const ColumnProfile& reference, const ColumnProfile& curr
     rest -= count;
   }
   if (!reference.numeric) counted.other = rest;
+  // Only what surely lies beyond: all of a bin.
+  for (size_t i = 0; i < current.counts.size(); ++i) {
+    const double highest = i < current.edges.size() ? current.edges[i] : current.max;
+    if (highest < reference.min) counted.below += current.counts[i];
+    if (i == 0 ? current.min > reference.max : current.edges[i - 1] >= reference.max) counted.above += current.counts[i];
+  }
+  if (!counted.counts.empty()) {
+    counted.below = std::min(counted.below, counted.counts.front());
+    counted.above = std::min(counted.above, counted.counts.back());
+  }
   return counted;
 }
 

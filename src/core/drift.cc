@@ -153,9 +153,7 @@ double AreaBetween(const Knots& a, const Knots& b) {
 }  // namespace
 
 double JensenShannonDistance(const ColumnProfile& reference, const ColumnProfile& current) {
-  const std::vector<double> was = Bins(reference);
-  const std::vector<double> is = Bins(current);
-  CD4ML_CHECK(was.size() == is.size(), "profiles of different form");
+  const auto [was, is] = BinsOfBoth(reference, current);
   CD4ML_CHECK(reference.rows > 0 && current.rows > 0, "profile without rows");
   double divergence = 0;
   for (size_t i = 0; i < was.size(); ++i) {

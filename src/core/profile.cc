@@ -20,6 +20,18 @@ std::vector<double> Bins(const ColumnProfile& column) {
   return bins;
 }
 
+BinsOfBoth::BinsOfBoth(const ColumnProfile& reference, const ColumnProfile& current)
+    : was(Bins(reference)), is(Bins(current)) {
+  CD4ML_CHECK(was.size() == is.size(), "profiles of different form");
+  const size_t last = current.counts.empty() ? 0 : current.counts.size() - 1;
+  for (const auto& [bin, rows] : {std::pair<size_t, int64_t>(0, current.below), {last, current.above}}) {
+    if (rows == 0) continue;
+    is[bin] -= static_cast<double>(rows);
+    is.push_back(static_cast<double>(rows));
+    was.push_back(0);
+  }
+}
+
 namespace {
 
 Value ToValue(const ColumnProfile& column) {
@@ -154,7 +166,7 @@ std::optional<double> AsNumber(const Value& value) {
   return number;
 }
 
-void CountNumber(const Value& value, ColumnProfile& column) {
+void CountNumber(const Value& value, const ColumnProfile& reference, ColumnProfile& column) {
   const std::optional<double> number = AsNumber(value);
   if (!number) {
     ++column.nulls;
@@ -166,6 +178,8 @@ void CountNumber(const Value& value, ColumnProfile& column) {
   column.mean += (*number - column.mean) / static_cast<double>(seen);
   const auto edge = std::lower_bound(column.edges.begin(), column.edges.end(), *number);
   ++column.counts[static_cast<size_t>(edge - column.edges.begin())];
+  column.below += *number < reference.min ? 1 : 0;
+  column.above += *number > reference.max ? 1 : 0;
 }
 
 void CountCategory(const Value& value, ColumnProfile& column) {
@@ -230,7 +244,7 @@ ColumnProfile CountLike(const ColumnProfile& reference, const std::vector<Value>
   std::vector<double> numbers;
   for (const Value& value : values) {
     ++column.rows;
-    column.numeric ? CountNumber(value, column) : CountCategory(value, column);
+    column.numeric ? CountNumber(value, reference, column) : CountCategory(value, column);
     if (const auto number = column.numeric ? AsNumber(value) : std::nullopt) numbers.push_back(*number);
   }
   AddQuantiles(std::move(numbers), column);
@@ -241,9 +255,7 @@ ColumnProfile CountLike(const ColumnProfile& reference, const std::vector<Value>
 // row per bin, spread as both sides together are: rare categories of a large reference then do not
 // look like drift in a small sample, which the usual half row in every bin makes them do.
 double PopulationStabilityIndex(const ColumnProfile& reference, const ColumnProfile& current) {
-  const std::vector<double> was = Bins(reference);
-  const std::vector<double> is = Bins(current);
-  CD4ML_CHECK(was.size() == is.size(), "profiles of different form");
+  const auto [was, is] = BinsOfBoth(reference, current);
   const double rows_was = Sum(was);
   const double rows_is = Sum(is);
   CD4ML_CHECK(rows_was > 0 && rows_is > 0, "profile without rows");

@@ -23,7 +23,8 @@ std::string Join(const std::vector<std::string>& texts) {
 
 // Counts the numbers of a column into `column.edges`, with their extent. `numbers` is a table or
 // subquery with the one column v.
-absl::Status CountNumbers(Database& database, const std::string& numbers, ColumnProfile& column) {
+absl::Status CountNumbers(Database& database, const std::string& numbers, const ColumnProfile& reference,
+                          ColumnProfile& column) {
   std::string bin = "CASE WHEN v IS NULL THEN -1";
   for (size_t i = 0; i < column.edges.size(); ++i) {
     bin += " WHEN v <= " + Literal(column.edges[i]) + " THEN " + std::to_string(i);
@@ -31,7 +32,8 @@ absl::Status CountNumbers(Database& database, const std::string& numbers, Column
   bin += " ELSE " + std::to_string(column.edges.size()) + " END";
   CD4ML_ASSIGN_OR_RETURN(
       const std::vector<Row> rows,
-      database.Query("SELECT CAST(" + bin + " AS BIGINT), count(*), min(v), max(v), sum(v) FROM " +
+      database.Query("SELECT CAST(" + bin + " AS BIGINT), count(*), min(v), max(v), sum(v), count(*) FILTER (WHERE v < " +
+                     Literal(reference.min) + "), count(*) FILTER (WHERE v > " + Literal(reference.max) + ") FROM " +
                      numbers + " GROUP BY 1 ORDER BY 1"));
   column.counts.assign(column.edges.size() + 1, 0);
   double sum = 0;
@@ -46,6 +48,8 @@ absl::Status CountNumbers(Database& database, const std::string& numbers, Column
     if (!seen) column.min = NumberOf(row[2]);
     column.max = NumberOf(row[3]);  // The bins come in ascending order.
     sum += NumberOf(row[4]);
+    column.below += Integer(row[5]);
+    column.above += Integer(row[6]);
     seen = true;
   }
   if (seen) column.mean = sum / static_cast<double>(column.rows - column.nulls);
@@ -280,7 +284,7 @@ absl::StatusOr<std::map<std::string, ColumnProfile>> CountLikeReference(
     CD4ML_RETURN_IF_ERROR(column.numeric ? CountNumbers(database,
                                                         "(SELECT cd4ml_number(" + *sql +
                                                             ") AS v FROM " + table.sql + ")",
-                                                        column)
+                                                        found->second, column)
                                          : CountCategories(database, table, *sql, column));
   }
   return counted;

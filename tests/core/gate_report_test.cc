@@ -238,6 +238,10 @@ TEST(Rebinned, KeepsEveryRow) {
 
   const ColumnProfile above = Rebinned(reference, Numbers({105}, {10, 10}, 100, 110));
   EXPECT_EQ(above.counts, (std::vector<int64_t>{0, 0, 0, 20}));
+  EXPECT_EQ(above.above, 20);
+  const ColumnProfile five = Numbers({5}, {50, 0}, 5, 5);
+  EXPECT_GT(PopulationStabilityIndex(five, Rebinned(five, Numbers({4}, {50, 0}, 4, 4))), 1);
+  EXPECT_EQ(Rebinned(reference, Numbers({10}, {50, 50}, -1, 41)).below, 0) << "some may, none surely does";
 
   const ColumnProfile words = Rebinned(Words({{"a", 5}, {"b", 5}}, 0, 0), Words({{"a", 3}, {"c", 9}}, 2, 1));
   EXPECT_EQ(words.top, (std::map<std::string, int64_t>{{"a", 3}, {"b", 0}}));

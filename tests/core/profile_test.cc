@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include "cd4ml/core/drift.h"
+
 namespace cd4ml::core {
 namespace {
 
@@ -97,6 +99,19 @@ TEST(CountLike, PutsAValueEqualToAnEdgeIntoTheLowerBin) {
   EXPECT_EQ(counted.min, 0.5);
   EXPECT_EQ(counted.max, 99);
   EXPECT_NEAR(counted.mean, 20.8, 1e-12);
+}
+
+TEST(CountLike, TellsWhatLiesBeyondAllNumbersOfTheReference) {
+  ColumnProfile reference = Histogram({9, 0});
+  reference.edges = {5};
+  reference.min = reference.max = 5;
+  const ColumnProfile counted = CountLike(reference, {4, 5, 4.5, 6, "-7", "x"});
+  EXPECT_EQ(counted.counts, (std::vector<int64_t>{4, 1}));
+  EXPECT_EQ(counted.below, 3);
+  EXPECT_EQ(counted.above, 1);
+  EXPECT_EQ(PopulationStabilityIndex(reference, CountLike(reference, {5, 5})), 0);
+  EXPECT_GT(PopulationStabilityIndex(reference, CountLike(reference, {4, 4})), 1);
+  EXPECT_EQ(JensenShannonDistance(reference, CountLike(reference, {4, 4})), 1);
 }
 
 TEST(CountLike, ReadsNumbersFromTextAndCountsEverythingElseAsNull) {

@@ -111,9 +111,9 @@ class ProfileTest(unittest.TestCase):
             columns = {column["name"]: column for column in answer("diff", before, after)["columns"]}
         self.assertEqual({name: column["change"] for name, column in columns.items()}, {"gone": "removed", "came": "added", "n": "same"})
         self.assertEqual((columns["n"]["mean_before"], columns["n"]["mean_after"]), (49.5, 99.5))
-        # The deciles of 0..99 have 10 values each; 50..149 has none below 50, and 60 above 89.
-        was, now = numpy.full(10, 10.0), numpy.array([0, 0, 0, 0, 0, 10, 10, 10, 10, 60.0])
-        extra = 0.5 * 11
+        # The deciles of 0..99 have 10 values each; 50..149 has none below 50, and 50 beyond them all. Nulls are another bin.
+        was, now = numpy.array([10.0] * 10 + [0]), numpy.array([0, 0, 0, 0, 0, 10, 10, 10, 10, 10, 50.0])
+        extra = 0.5 * 12
         both = (was + now) / 200
         p, q = (was + extra * both) / (100 + extra), (now + extra * both) / (100 + extra)
         self.assert_near(columns["n"]["psi"], float(((q - p) * numpy.log(q / p)).sum()), "psi")

@@ -299,6 +299,32 @@ TEST_F(Rules, DriftIsMeasuredWithTheBinsOfTheBaseline) {
               core::PopulationStabilityIndex(reference, core::CountLike(reference, values)), 1e-12);
 }
 
+TEST_F(Rules, DriftSeesNumbersBeyondAllOfTheBaseline) {
+  std::string five = "a,b\n", zeros = five, four = five, missing = five, large = five;
+  for (int i = 0; i < 100; ++i) {
+    const std::string b = i % 20 == 0 ? "7" : "0";
+    five += "5," + b + "\n";
+    four += "4," + b + "\n";
+    missing += "5," + (b == "0" ? "-999" : b) + "\n";
+    large += "5," + (b == "7" ? "70" : b) + "\n";
+  }
+  Table(five, "was");
+  baselines_["champion.train_data"] = {*engine_->Profile("was"), "cars/7"};
+  for (const auto measure : {core::DriftMeasure::kPsi, core::DriftMeasure::kJensenShannon}) {
+    const core::DriftRule rule{"t", {"a", "b"}, "champion.train_data", measure, 0.25, 0, core::FirstTime::kPass};
+    Table(five);
+    EXPECT_EQ(Judge(rule).observed_number, 0);
+    Table(four);
+    EXPECT_GT(*Judge(rule).observed_number, 0.9);
+    EXPECT_EQ(Judge(rule).subject, "t.a");
+    Table(missing);
+    EXPECT_GT(*Judge(rule).observed_number, 0.9);
+    EXPECT_EQ(Judge(rule).subject, "t.b");
+    Table(large);
+    EXPECT_GT(*Judge(rule).observed_number, 0.1) << "a twentieth";
+  }
+}
+
 TEST_F(Rules, DriftWithoutBaselineOrColumn) {
   Table("price\n1\n");
   core::DriftRule rule{"t", {"price"}, "champion.train_data", core::DriftMeasure::kPsi, 0.25, 0, core::FirstTime::kFail};

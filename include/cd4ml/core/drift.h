@@ -12,8 +12,15 @@ namespace cd4ml::core {
 // Returns the rows of every bin or category, in one order for all profiles of the same form; nulls come last.
 std::vector<double> Bins(const ColumnProfile& column);
 
+// The same of two. The outermost bins have no end, so what lies beyond all numbers of the reference is made bins of its own:
+// where every number was 5, a 4 would not be told from it.
+struct BinsOfBoth {
+  BinsOfBoth(const ColumnProfile& reference, const ColumnProfile& current);
+  std::vector<double> was, is;
+};
+
 // Returns the Jensen-Shannon distance, with logarithms of base 2, of the shares of bins or categories; nulls are a
-// bin of their own. 0: the same, 1: nothing in common.
+// bin of their own, and so is what lies beyond all numbers of the reference. 0: the same, 1: nothing in common.
 // REQUIRES: the same bins or categories, and at least one row each.
 double JensenShannonDistance(const ColumnProfile& reference, const ColumnProfile& current);
 

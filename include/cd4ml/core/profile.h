@@ -20,6 +20,8 @@ struct ColumnProfile {
   std::vector<double> edges;      // Numeric: ascending inner bin borders; n edges make n+1 bins.
   std::vector<int64_t> counts;    // Numeric: rows per bin. A value equal to an edge is in the lower bin.
   double min = 0, max = 0, mean = 0, std = 0;   // `std` with n-1.
+  // Numeric, counted like a reference: rows of the first bin that are below the reference's `min`, of the last one above its `max`.
+  int64_t below = 0, above = 0;
   std::vector<double> quantiles;  // Numeric: of kProfileQuantiles, by linear interpolation.
   int64_t distinct = 0;           // Different values without nulls.
   std::string type;               // As the table engine read it: "BIGINT", "VARCHAR", ...
@@ -45,7 +47,7 @@ absl::StatusOr<TableProfile> ProfileFromValue(const Value& value);
 ColumnProfile CountLike(const ColumnProfile& reference, const std::vector<Value>& values);
 
 // Returns the population stability index between two columns with the same bins or categories;
-// nulls are a bin of their own. Empty bins are smoothed, so that the result is finite.
+// nulls are a bin of their own, and so is what lies beyond all numbers of the reference. Empty bins are smoothed, so that the result is finite.
 // REQUIRES: both have at least one row.
 double PopulationStabilityIndex(const ColumnProfile& reference, const ColumnProfile& current);
 
