@@ -373,6 +373,7 @@ RuleResult JudgeMetric(const Rule& rule, const MetricRule& metric, const MetricS
 RuleResult JudgeCheck(const Rule& rule, const CheckRule& check, const MetricSet& metrics) {
   const absl::StatusOr<Expression> expression = Expression::Parse(check.expression);
   if (!expression.ok()) return CannotJudge(rule, check.expression, Message(expression.status()));
+  if (expression->Names().empty()) return CannotJudge(rule, check.expression, "the check names no metric");
   std::string terms;
   std::map<std::string, double, std::less<>> numbers;
   for (const std::string& name : expression->Names()) {

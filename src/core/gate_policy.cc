@@ -22,21 +22,36 @@ class Graph {
     for (const StagePlan& plan : plans_) by_name_[plan.name] = &plan;
   }
 
-  // Returns the stages that must have succeeded before `stage` runs, and it itself with `also_itself`. A condition that
-  // looks at failures lets a stage run after them, so nothing holds beyond it.
-  std::set<std::string> Before(const std::string& stage, bool also_itself, bool also_failed) const {
+  // Returns the stages that must have succeeded before `stage` runs. A condition that looks at failures lets a stage run
+  // after them, so nothing holds beyond it.
+  std::set<std::string> Before(const std::string& stage) const {
     std::set<std::string> before;
     std::vector<std::string> open = {stage};
     while (!open.empty()) {
       const StagePlan& plan = *by_name_.at(open.back());
       open.pop_back();
-      if (!also_failed && ConditionLooksAtFailures(plan.condition)) continue;
+      if (ConditionLooksAtFailures(plan.condition)) continue;
       for (const std::string& need : plan.needs) {
         if (before.insert(need).second) open.push_back(need);
       }
     }
-    if (also_itself) before.insert(stage);
     return before;
+  }
+
+  // Returns a stage and those whose outputs went into its own, however far back. Whom it only waits for has no part in it.
+  std::set<std::string> MakersOf(const std::string& stage) const {
+    std::set<std::string> makers = {stage};
+    std::vector<std::string> open = {stage};
+    while (!open.empty()) {
+      const StagePlan& plan = *by_name_.at(open.back());
+      open.pop_back();
+      for (const std::string& reference : plan.references) {
+        const Reference from = ParseReference(reference);
+        const std::string maker(from.stage);
+        if (!from.output.empty() && by_name_.contains(maker) && makers.insert(maker).second) open.push_back(maker);
+      }
+    }
+    return makers;
   }
 
   // Returns whether the gate looks at something that the deployed package was made of; a deploy by hooks says not what
@@ -44,7 +59,7 @@ class Graph {
   bool LooksAt(const StageSpec& gate, const StageSpec& deploy) const {
     if (deploy.package.empty()) return true;
     if (gate.kind == StageKind::kContractGate) return gate.package == deploy.package;
-    const std::set<std::string> makers = Before(std::string(ParseReference(deploy.package).stage), true, true);
+    const std::set<std::string> makers = MakersOf(std::string(ParseReference(deploy.package).stage));
     if (makers.contains(gate.name)) return true;
     std::set<std::string> sources;
     for (const std::string& maker : makers) {
@@ -59,7 +74,7 @@ class Graph {
 
   // Returns whether `deploy` never runs unless a gate of this kind, which looks at what is deployed and can block, has passed.
   bool IsGuarded(const StageSpec& deploy, const RequiredGate& required) const {
-    const std::set<std::string> before = Before(deploy.name, false, false);
+    const std::set<std::string> before = Before(deploy.name);
     const bool adds_blocking = std::any_of(required.rules.begin(), required.rules.end(),
                                            [](const RequiredRule& rule) { return rule.blocks; });
     return std::any_of(pipeline_.stages.begin(), pipeline_.stages.end(), [&](const StageSpec& gate) {

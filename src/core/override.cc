@@ -14,6 +14,13 @@ const Override* FindRule(const std::vector<Override>& overrides, const std::stri
   return found == overrides.end() ? nullptr : &*found;
 }
 
+// Neither the case of letters nor spaces make somebody another person.
+std::string PersonOf(const OverrideRecord& record) {
+  std::string person = absl::AsciiStrToLower(record.by);
+  std::erase_if(person, [](char c) { return absl::ascii_isspace(c) || absl::ascii_iscntrl(c); });
+  return person;
+}
+
 void AddSentence(std::string& text, const std::string& sentence) { text += (text.empty() ? "" : "; ") + sentence; }
 
 VerdictOutcome Worst(const std::vector<RuleResult>& rules) {
@@ -46,7 +53,7 @@ std::vector<Override> InForce(const std::vector<OverrideRecord>& records, int pe
   for (const OverrideRecord& record : records) {
     const bool is_revoked = record.revoked.is_set() && record.revoked <= now;
     if (record.at >= now || record.expires <= now || is_revoked) continue;
-    const OverrideRecord*& longest = rules[record.rule][absl::AsciiStrToLower(record.by)];
+    const OverrideRecord*& longest = rules[record.rule][PersonOf(record)];
     if (longest == nullptr || longest->expires < record.expires) longest = &record;
   }
   const int needed = std::max(people, 1);

@@ -169,6 +169,12 @@ std::vector<RuleResult> ReadOwn(const Value& value) {
   return results;
 }
 
+// What says in sum that there is more amiss than it lists.
+RuleResult Contradiction(Kind kind, const std::string& subject, int64_t stated, const std::string& what, int64_t listed) {
+  return UnreadableVerdict(kind, subject, "it contradicts itself: it says that there are " + std::to_string(stated) + " " + what +
+                                              ", and lists " + std::to_string(listed));
+}
+
 // --- Great Expectations: a validation result or a checkpoint's, of any version from 0.13 on ---
 
 // The parts of a result that name suites: runs of a checkpoint, and what describe() lists.
@@ -293,7 +299,15 @@ std::vector<RuleResult> ReadGreatExpectations(const Value& value) {
           kKind, name,
           "the suite " + (name.empty() ? "" : "\"" + name + "\" ") + "has no expectations, so nothing was judged"));
     }
-    for (const Value& expectation : list->list()) results.push_back(ReadExpectation(expectation));
+    int64_t unmet = 0;
+    for (const Value& expectation : list->list()) {
+      results.push_back(ReadExpectation(expectation));
+      unmet += results.back().outcome == kPass ? 0 : 1;
+    }
+    // More that were met is no contradiction: a result may list only the others.
+    const Value* statistics = suite->Find("statistics");
+    const auto stated = statistics == nullptr ? std::nullopt : CountAt(*statistics, "unsuccessful_expectations");
+    if (stated.value_or(0) > unmet) results.push_back(Contradiction(kKind, name, *stated, "expectations that were not met", unmet));
   }
   for (const RuleResult& result : results) worst = std::max(worst, result.outcome);
   const Value* success = value.Find("success");
@@ -442,6 +456,21 @@ std::string BoundOfTest(const Value& test, const std::string& name) {
   return test.Find("test_config") == nullptr || colon == std::string::npos ? "" : name.substr(colon + 2);
 }
 
+// Adds what the summary of a suite says beyond its tests.
+void AddSummary(const Value& summary, std::vector<RuleResult>& results) {
+  const auto listed = static_cast<int64_t>(results.size());
+  const auto failed = std::count_if(results.begin(), results.end(), [](const RuleResult& test) { return Blocks(test.outcome); });
+  const bool has_passed = std::all_of(results.begin(), results.end(), [](const RuleResult& test) { return test.outcome == kPass; });
+  const int64_t stated = CountAt(summary, "total_tests").value_or(0), stated_failed = CountAt(summary, "failed_tests").value_or(0);
+  const Value* all_passed = summary.Find("all_passed");
+  if (stated > listed) results.push_back(Contradiction(Kind::kEvidently, "", stated, "tests", listed));
+  if (stated_failed > failed) {
+    results.push_back(Contradiction(Kind::kEvidently, "", stated_failed, "tests that failed", failed));
+  } else if (has_passed && all_passed != nullptr && *all_passed == Value(false)) {
+    results.push_back(UnreadableVerdict(Kind::kEvidently, "", "it contradicts itself: its summary says that not all tests passed, and lists none"));
+  }
+}
+
 std::vector<RuleResult> ReadEvidently(const Value& value) {
   constexpr Kind kKind = Kind::kEvidently;
   const Value* tests = value.Find("tests");
@@ -470,6 +499,7 @@ std::vector<RuleResult> ReadEvidently(const Value& value) {
   }
   if (skipped == results.size())
     results.push_back(UnreadableVerdict(kKind, "", "every test was skipped, so nothing was judged"));
+  if (const Value* summary = value.Find("summary")) AddSummary(*summary, results);
   return results;
 }
 

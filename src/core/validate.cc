@@ -94,9 +94,6 @@ std::string WhyItAlwaysPasses(const RuleBody& body) {
     return drift->measure == DriftMeasure::kJensenShannon && drift->max >= 1 ? "no distance is larger than 1" : "";
   } else if (const auto* metric = std::get_if<MetricRule>(&body)) {
     return metric->allow_failing >= 1 ? "every slice may fail" : "";
-  } else if (const auto* check = std::get_if<CheckRule>(&body)) {
-    const absl::StatusOr<Expression> expression = Expression::Parse(check->expression);
-    return expression.ok() && expression->Names().empty() ? "its expression looks at no metric" : "";
   }
   return "";
 }
@@ -575,6 +572,10 @@ class Validator {
       if (!metric->versus.empty()) CheckComparison(stage, *metric, stage.PlaceOf(part + "versus"));
     } else if (const auto* fairness = std::get_if<FairnessRule>(&rule.body)) {
       CheckSlice(fairness->slice, stage.PlaceOf(part + "slice"));
+    } else if (const auto* check = std::get_if<core::CheckRule>(&rule.body)) {
+      const absl::StatusOr<Expression> expression = Expression::Parse(check->expression);
+      if (expression.ok() && expression->Names().empty())
+        Error(code::kNoBound, rule.place, "rule " + Quoted(rule.name) + " names no metric, so it says nothing of the model");
     } else if (std::holds_alternative<MemoryRule>(rule.body)) {
       CheckMemory(stage, rule);
     }

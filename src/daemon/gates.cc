@@ -15,12 +15,19 @@ constexpr Duration kLastingMax{int64_t{366} * 24 * 3'600'000};
 constexpr size_t kTextMax = 1'000;
 constexpr int kOverridesMax = 1'000;
 
+// Two names that look alike on a terminal would be two people.
+absl::Status CheckName(const std::string& by) {
+  const bool is_plain = std::none_of(by.begin(), by.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+  return is_plain ? absl::OkStatus() : absl::InvalidArgumentError("the name of a person has no control characters");
+}
+
 absl::Status CheckRequest(const OverrideRequest& request) {
   const auto is_text = [](const std::string& text) {
     return text.find_first_not_of(" \t\n") != std::string::npos && text.size() <= kTextMax && IsUtf8(text);
   };
   if (!is_text(request.reason)) return absl::InvalidArgumentError("an override needs a reason, in at most 1000 bytes");
   if (!is_text(request.by)) return absl::InvalidArgumentError("an override needs the name of who takes it upon himself");
+  CD4ML_RETURN_IF_ERROR(CheckName(request.by));
   if (request.lasting <= Duration(0) || request.lasting > kLastingMax) {
     return absl::InvalidArgumentError("an override lasts for some time, at most a year");
   }
@@ -72,7 +79,8 @@ absl::StatusOr<core::OverrideRecord> Gates::Prepare(const OverrideRequest& reque
   record.gate = request.gate;
   record.rule = request.rule;
   record.run = run.id;
-  record.by = request.by;
+  record.by = request.by.substr(request.by.find_first_not_of(' '));
+  record.by.erase(record.by.find_last_not_of(' ') + 1);
   record.reason = request.reason;
   record.people = people;
   return record;
@@ -88,6 +96,7 @@ void Gates::OverrideRule(OverrideRequest request, Done<OverrideView> done) {
 
 void Gates::RevokeOverride(int64_t id, std::string by, Done<OverrideView> done) {
   pool_.Post([this, id, by = std::move(by), done = std::move(done)] {
+    if (const absl::Status named = CheckName(by); !named.ok()) return done(named);
     absl::StatusOr<std::optional<core::OverrideRecord>> found = ports_.history.FindOverride(id);
     if (!found.ok()) return done(found.status());
     if (!found->has_value()) return done(absl::NotFoundError("there is no override " + std::to_string(id)));

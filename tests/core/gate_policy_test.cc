@@ -130,6 +130,17 @@ TEST(GatePolicy, AStageThatRunsAfterFailuresWaitsForNothing) {
   EXPECT_EQ(Lacking(cars, StageKind::kModelGate), 0U);
 }
 
+TEST(GatePolicy, IsNotMetByAGateThatThePackageOnlyWaitsFor) {
+  PipelineSpec cars = Cars();
+  Find(cars, "judge").inputs = {{.name = "other", .from = "other-data", .at = "", .place = {}}};
+  Find(cars, "package").needs = {"judge"};
+  EXPECT_EQ(Lacking(cars, StageKind::kModelGate), 1U);
+  EXPECT_EQ(Lacking(cars, StageKind::kDataGate), 0U);
+  Makes(Find(cars, "judge"), "limits", OutputType::kFile);
+  Find(cars, "package").inputs.push_back({.name = "limits", .from = "judge.limits", .at = "", .place = {}});
+  EXPECT_EQ(Lacking(cars, StageKind::kModelGate), 0U) << "the package is made of what the gate has made";
+}
+
 TEST(GatePolicy, IsNotMetByAGateThatLooksAtSomethingElse) {
   PipelineSpec cars = Cars();
   Find(cars, "judge").inputs = {{.name = "other", .from = "other-data", .at = "", .place = {}}};

@@ -257,6 +257,8 @@ TEST(JudgeCheck, KnowsAbsMinAndMax) {
 }
 
 TEST(JudgeCheck, IsAnErrorWhenItCannotBeJudged) {
+  EXPECT_EQ(JudgeExpression("true", {}).outcome, VerdictOutcome::kError) << "it names no metric";
+  EXPECT_EQ(JudgeExpression("1 < 2", {}).outcome, VerdictOutcome::kError);
   const MetricSet metrics = Overall({{"mae", 5}, {"r2", std::nan("")}});
   EXPECT_THAT(JudgeExpression("maee < 3", metrics).message, HasSubstr("did you mean \"mae\"?"));
   EXPECT_THAT(JudgeExpression("r2 > 0 or mae < 9", metrics).message, HasSubstr("\"r2\" is NaN"));

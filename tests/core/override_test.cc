@@ -42,6 +42,7 @@ TEST(InForce, NotWhatWasRevoked) {
 TEST(InForce, TwoPeopleMustSayTheSame) {
   EXPECT_TRUE(InForce({Said("ana", 1, 9)}, 2, At(2)).empty());
   EXPECT_TRUE(InForce({Said("ana", 1, 9), Said("Ana", 1, 9), Said("ana", 2, 9)}, 2, At(3)).empty()) << "one person";
+  EXPECT_TRUE(InForce({Said("ana", 1, 9), Said(" ana", 1, 9), Said("an\ta\x01 ", 1, 9)}, 2, At(2)).empty()) << "spaces do not count";
   EXPECT_TRUE(InForce({Said("ana", 1, 9), Said("bo", 1, 9, "r2")}, 2, At(2)).empty()) << "another rule";
   EXPECT_TRUE(InForce({Said("ana", 1, 3), Said("bo", 4, 9)}, 2, At(5)).empty()) << "never both at once";
 

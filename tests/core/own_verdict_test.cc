@@ -106,6 +106,19 @@ TEST(GreatExpectations, WhatDoesNotSayWhetherItWasMetIsAnError) {
   EXPECT_EQ(OutcomeOf(ReadOwnVerdict(Kind::kGreatExpectations, contradiction)), kFail);
 }
 
+TEST(GreatExpectations, StatisticsThatSayWorseThanIsListedAreAnError) {
+  const auto judge = [](int unmet) {
+    const Value::Map met = {{"success", true}, {"expectation_config", Value::Map{{"type", "expect_a"}}}};
+    const Value::Map statistics = {{"evaluated_expectations", 5}, {"unsuccessful_expectations", unmet}};
+    return ReadOwnVerdict(Kind::kGreatExpectations,
+                          Value::Map{{"success", true}, {"statistics", statistics}, {"results", Value::List{met}}});
+  };
+  EXPECT_EQ(OutcomeOf(judge(0)), kPass) << "it may list only some of those that were met";
+  EXPECT_EQ(OutcomeOf(judge(4)), kError);
+  EXPECT_EQ(judge(4).back().message,
+            "it contradicts itself: it says that there are 4 expectations that were not met, and lists 0");
+}
+
 TEST(Pandera, FailsWithItsFailureCasesInEitherLayout) {
   const Texts wanted = {"fail brand isin(['bmw', 'audi', 'vw']) | 1 failure case | isin(['bmw', 'audi', 'vw'])",
                         "fail column_in_dataframe | 1 failure case | column_in_dataframe",
@@ -175,6 +188,18 @@ TEST(Evidently, SkippedTestsHaveNotPassed) {
   EXPECT_EQ(OutcomeOf(ReadOwnVerdict(Kind::kEvidently, one)), kWarn);
   EXPECT_EQ(OutcomeOf(ReadOwnVerdict(Kind::kEvidently, all)), kError);
   EXPECT_EQ(OutcomeOf(ReadOwnVerdict(Kind::kEvidently, other)), kError);
+}
+
+TEST(Evidently, ASummaryThatSaysWorseThanIsListedIsAnError) {
+  const auto judge = [](Value::Map summary) {
+    const Value::Map test = {{"name", "a"}, {"status", "SUCCESS"}};
+    return OutcomeOf(ReadOwnVerdict(Kind::kEvidently, Value::Map{{"tests", Value::List{test}}, {"summary", std::move(summary)}}));
+  };
+  EXPECT_EQ(judge({{"all_passed", true}, {"total_tests", 1}, {"failed_tests", 0}}), kPass);
+  EXPECT_EQ(judge({}), kPass);
+  EXPECT_EQ(judge({{"all_passed", false}, {"failed_tests", 2}}), kError);
+  EXPECT_EQ(judge({{"all_passed", false}}), kError);
+  EXPECT_EQ(judge({{"total_tests", 2}}), kError);
 }
 
 TEST(OwnVerdict, NeedsNameAndOutcomeOnly) {

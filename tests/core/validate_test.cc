@@ -76,6 +76,18 @@ TEST(Validate, WhatIsInQuarantineIsKnownTooLateForRules) {
   EXPECT_THAT(Messages(pipeline), testing::StartsWith("\"bad\" takes the bad rows of \"clean\", which are known when all rules are judged\n"));
 }
 
+TEST(Validate, RefusesAnExpressionThatNamesNoMetric) {
+  PipelineSpec pipeline;
+  StageSpec gate = Stage("gate");
+  gate.kind = StageKind::kModelGate;
+  gate.rules = {{.name = "r", .body = CheckRule{"1 < 2"}}};
+  pipeline.stages = {gate};
+  const Diagnostics found = Validate(pipeline);
+  ASSERT_FALSE(found.empty());
+  EXPECT_EQ(found[0].code, code::kNoBound);
+  EXPECT_EQ(found[0].severity, Severity::kError);
+}
+
 TEST(Validate, WarnsOfRulesThatEveryTableKeeps) {
   const auto warning = [](RuleBody body) -> std::string {
     PipelineSpec pipeline;
