@@ -2,6 +2,7 @@
 #include "agent/contract.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstring>
@@ -15,13 +16,28 @@
 namespace cd4ml::agent {
 namespace {
 
+// Whether a text may stand in the head of a request: what ends a line there would make another head of it.
+bool HasNoControls(const std::string& text) {
+  return std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; });
+}
+
+// Whether it is a method or the name of a header.
+bool IsToken(const std::string& text) {
+  const auto is_part = [](unsigned char c) { return (std::isalnum(c) != 0) || std::strchr("!#$%&'*+-.^_`|~", c) != nullptr; };
+  return !text.empty() && HasNoControls(text) && std::all_of(text.begin(), text.end(), is_part);
+}
+
 absl::StatusOr<std::map<std::string, std::string>> Headers(const Value& part,
                                                            const std::string& what) {
   std::map<std::string, std::string> headers;
   const Value* map = part.Find("headers");
   if (map == nullptr) return headers;
   if (!map->is_map()) return absl::InvalidArgumentError("headers of " + what + " are not a map");
-  for (const auto& [name, value] : map->map()) headers[name] = ToText(value);
+  for (const auto& [name, value] : map->map()) {
+    headers[name] = ToText(value);
+    if (!IsToken(name)) return absl::InvalidArgumentError("\"" + name + "\" in " + what + " cannot be the name of a header");
+    if (!HasNoControls(headers[name])) return absl::InvalidArgumentError("header " + name + " of " + what + " holds a line break or another control character");
+  }
   return headers;
 }
 
@@ -32,7 +48,10 @@ absl::Status ReadRequest(const Value& value, const std::string& what, HttpReques
   if (path == nullptr || !path->is_string() || !path->string().starts_with("/")) {
     return absl::InvalidArgumentError(what + " needs a path that begins with /");
   }
+  if (!HasNoControls(path->string()) || path->string().find(' ') != std::string::npos)
+    return absl::InvalidArgumentError("the path of " + what + " holds a space or a control character; write it as %20");
   request.method = method != nullptr ? ToText(*method) : "GET";
+  if (!IsToken(request.method)) return absl::InvalidArgumentError("\"" + request.method + "\" in " + what + " is no method");
   request.url = path->string();
   CD4ML_ASSIGN_OR_RETURN(request.headers, Headers(value, what));
   if (const Value* body = value.Find("body")) SetBody(*body, request);

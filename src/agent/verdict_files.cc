@@ -37,11 +37,10 @@ absl::StatusOr<std::vector<core::RuleResult>> ReadVerdictFile(const std::string&
   return results;
 }
 
-std::vector<core::RuleResult> ReadVerdictVariable(const std::string& path) {
-  constexpr VerdictSpec::Kind kKind = VerdictSpec::Kind::kFile;
-  absl::StatusOr<std::vector<core::RuleResult>> results = ReadAs(kKind, path, nullptr);
-  if (results.ok()) return *std::move(results);
-  return {core::UnreadableVerdict(kKind, "$CD4ML_VERDICT", "the file $CD4ML_VERDICT: " + Message(results.status()))};
+absl::StatusOr<std::vector<core::RuleResult>> ReadVerdictVariable(const std::string& path) {
+  absl::StatusOr<std::vector<core::RuleResult>> results = ReadAs(VerdictSpec::Kind::kFile, path, nullptr);
+  if (!results.ok()) return Annotate(results.status(), "the file $CD4ML_VERDICT");
+  return results;
 }
 
 absl::Status ClearVerdictFile(const std::string& dir, const VerdictSpec& spec) {

@@ -19,9 +19,8 @@ using XmlParser = std::function<absl::StatusOr<core::XmlElement>(std::string_vie
 absl::StatusOr<std::vector<core::RuleResult>> ReadVerdictFile(const std::string& dir, const core::VerdictSpec& spec,
                                                               const XmlParser& parse_xml);
 
-// Reads what a command wrote to $CD4ML_VERDICT, in cd4ml's own form. Never fails: what cannot be read is an error
-// result.
-std::vector<core::RuleResult> ReadVerdictVariable(const std::string& path);
+// Reads what a command wrote to $CD4ML_VERDICT, in cd4ml's own form.
+absl::StatusOr<std::vector<core::RuleResult>> ReadVerdictVariable(const std::string& path);
 
 // Removes what lies at the file of `spec` before the command runs, so that only its own verdict is read.
 absl::Status ClearVerdictFile(const std::string& dir, const core::VerdictSpec& spec);

@@ -60,6 +60,15 @@ TEST(Contract, WhatItDoesNotKnowIsNamed) {
   EXPECT_THAT(
       why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "x"}, "response": {}}}})"),
       HasSubstr("begins with /"));
+  const auto why_of = [&why](const std::string& more, const std::string& path = "/x") {
+    return why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": ")" + path + "\"" + more + R"(}, "response": {}}}})");
+  };
+  EXPECT_THAT(why_of(R"(, "method": "FOO BAR")"), HasSubstr("is no method"));
+  EXPECT_THAT(why_of("", R"(/x\r\ny)"), HasSubstr("the path of the request"));
+  EXPECT_THAT(why_of("", "/a b"), HasSubstr("the path of the request"));
+  EXPECT_THAT(why_of(R"(, "headers": {"X": "a\r\nb"})"), HasSubstr("control character"));
+  EXPECT_THAT(why_of(R"(, "headers": {"X Y": "a"})"), HasSubstr("cannot be the name of a header"));
+  EXPECT_EQ(why_of(R"(, "method": "PATCH", "headers": {"X-Y": "a b"})"), "");
   EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"}}}})"),
               HasSubstr("needs a request and a response"));
   EXPECT_THAT(why(R"({"consumer": "w", "interactions": {"a": {"request": {"path": "/x"},

@@ -141,6 +141,25 @@ TEST_F(VerdictTest, WhatACommandWritesToTheVariableAddsToTheRules) {
   }
 }
 
+TEST_F(VerdictTest, WhatACommandWritesToTheVariableCountsAlsoWhereItThenFails) {
+  const auto run = [this](const std::string& json, const std::string& more) {
+    return Run(Gate("echo '" + json + "' > $CD4ML_VERDICT; exit 1", more));
+  };
+  const std::string rules = "    rules: {out: {of: x, rows: {min: 1}}}\n    outputs: {x: {path: x.csv}}\n";
+  const core::Outcome failed = run(Rules("fail"), rules);
+  EXPECT_EQ(failed.reason, core::Reason::kGateRejected) << failed.message;
+  ASSERT_TRUE(failed.verdict);
+  EXPECT_EQ(failed.verdict->rules.back().name, "b");
+  EXPECT_FALSE(Page(failed).empty());
+  // It has failed for another reason than what it has found.
+  EXPECT_EQ(run(Rules("pass"), rules).reason, core::Reason::kExitCode);
+  EXPECT_EQ(run("{\"rules\": [{\"na", rules).reason, core::Reason::kExitCode) << "half a file";
+  EXPECT_EQ(Run(Gate("echo '" + Rules("fail") + "' > $CD4ML_VERDICT; exit 137", rules)).reason, core::Reason::kExitCode);
+  // Beside another verdict, each counts.
+  EXPECT_EQ(run(Rules("fail"), "    verdict: {file: v.json}\n").reason, core::Reason::kGateRejected);
+  EXPECT_EQ(run(Rules("pass"), "    verdict: exit_code\n").reason, core::Reason::kGateRejected);
+}
+
 TEST_F(VerdictTest, EveryVerdictHasAPage) {
   for (const core::Outcome& outcome :
        {Run(Own("true", "exit_code")), Run(Own("echo '<b>&'; exit 3", "exit_code")), Run(Own("true", "{file: v.json}"))}) {

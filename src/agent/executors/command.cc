@@ -102,21 +102,20 @@ class Harvest {
     return Keep(std::move(outcome));
   }
 
-  // Takes the verdict of a command that ended with another code than 0, where the gate says that it has one. Whoever
-  // fails for another reason than what it has found has failed as a stage.
+  // Takes the verdict of a command that ended with another code than 0, where the gate says that it has one, or it has
+  // written one. Whoever fails for another reason than what it has found has failed as a stage.
   void JudgeFailure(core::Outcome& outcome) {
     // What the shell says of a command that it could not execute or find, or that a signal has ended.
     const bool has_run = outcome.exit_code > 0 && outcome.exit_code != 126 && outcome.exit_code != 127 && outcome.exit_code <= 128;
-    if (!stage_.verdict || outcome.reason != Reason::kExitCode || !has_run) return;
-    if (stage_.verdict->kind == core::VerdictSpec::Kind::kExitCode) {
+    if (!core::IsGate(stage_.kind) || outcome.reason != Reason::kExitCode || !has_run) return;
+    bool blocks = Exists(workspace_.verdict_file()) && AddBlocking(ReadVerdictVariable(workspace_.verdict_file()));
+    if (stage_.verdict && stage_.verdict->kind == core::VerdictSpec::Kind::kExitCode) {
       const std::vector<std::string> lines = LastLines(attempt_.paths().log(), core::kOffendingRowsMax);
-      core::AddOwnResults({core::JudgeExitCode(outcome.exit_code, lines)}, results_);
-    } else {
-      absl::StatusOr<std::vector<core::RuleResult>> own = ReadOwn();
-      if (!own.ok() || !core::Blocks(core::Conclude(*own).outcome)) return;
-      core::AddOwnResults(*std::move(own), results_);
+      blocks |= AddBlocking(std::vector<core::RuleResult>{core::JudgeExitCode(outcome.exit_code, lines)});
+    } else if (stage_.verdict) {
+      blocks |= AddBlocking(ReadOwn());
     }
-    TakeVerdict(core::Conclude(results_), outcome);
+    if (blocks) TakeVerdict(core::Conclude(results_), outcome);
   }
 
   // Stores the outputs of an attempt that ended with `outcome`.
@@ -199,12 +198,21 @@ class Harvest {
     }
   }
 
+  // Adds what a command has found, where it could be read and blocks.
+  bool AddBlocking(absl::StatusOr<std::vector<core::RuleResult>> own) {
+    if (!own.ok() || !core::Blocks(core::Conclude(*own).outcome)) return false;
+    core::AddOwnResults(*std::move(own), results_);
+    return true;
+  }
+
   absl::Status Judge(core::Outcome& outcome) {
     for (const core::Rule& rule : stage_.rules) {
       if (!tables_.IsJudgedBefore(rule)) results_.push_back(JudgeOne(rule));
     }
     if (Exists(workspace_.verdict_file())) {
-      core::AddOwnResults(ReadVerdictVariable(workspace_.verdict_file()), results_);
+      absl::StatusOr<std::vector<core::RuleResult>> own = ReadVerdictVariable(workspace_.verdict_file());
+      if (!own.ok()) own = {core::UnreadableVerdict(core::VerdictSpec::Kind::kFile, "$CD4ML_VERDICT", Message(own.status()))};
+      core::AddOwnResults(*std::move(own), results_);
     }
     if (stage_.verdict) {
       absl::StatusOr<std::vector<core::RuleResult>> own = ReadOwn();
