@@ -25,6 +25,15 @@ std::string Named(std::vector<std::string> names) {
   return Join(names, ", ") + (all > kNamesMax ? ", … (" + std::to_string(all) + ")" : "");
 }
 
+std::string Rows(int64_t count) { return std::to_string(count) + (count == 1 ? " row" : " rows"); }
+
+std::string LabelSql(const std::vector<std::string>& values) {
+  if (values.size() == 1) return values[0];
+  std::vector<std::string> parts;
+  for (const std::string& value : values) parts.push_back("replace(replace(" + value + ", '\\', '\\\\'), '/', '\\/')");
+  return "concat_ws('/', " + Join(parts, ", ") + ")";
+}
+
 std::string Shown(const std::optional<std::string>& value) {
   return value ? Clip(*value, kValueMax) : "(empty)";
 }
@@ -151,7 +160,7 @@ absl::StatusOr<std::vector<Row>> QueryGroups(const Case& it, const Grouping& gro
     parts.push_back("coalesce(" + column + ", '(empty)')");
   CD4ML_ASSIGN_OR_RETURN(
       std::vector<Row> rows,
-      it.database.Query("SELECT concat_ws('/', " + Join(parts, ", ") + "), " + counts + " FROM " +
+      it.database.Query("SELECT " + LabelSql(parts) + ", " + counts + " FROM " +
                         from + " WHERE " + std::string(bad) + " IS NULL GROUP BY " +
                         Join(grouping.columns, ", ") + " LIMIT " + std::to_string(kGroupsMax + 1)));
   if (static_cast<int64_t>(rows.size()) > kGroupsMax) {
@@ -187,7 +196,7 @@ core::RuleResult JudgeGroups(const Case& it, const Table& table, const Grouping&
   result.bound = bound + " for each " + grouping.words;
   std::string message = result.observed;
   if (table.bad_rows > 0)
-    message += "; " + std::to_string(table.bad_rows) + " rows do not fit the table and are in none";
+    message += "; " + Rows(table.bad_rows) + (table.bad_rows == 1 ? " does not fit the table and is in none" : " do not fit the table and are in none");
   return Ended(it, std::move(result), failing > 0, std::move(message));
 }
 

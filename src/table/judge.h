@@ -116,6 +116,9 @@ std::string Percent(double share);
 std::string Join(const std::vector<std::string>& texts, std::string_view separator);
 // Returns the first names, and how many there are where that is not all.
 std::string Named(std::vector<std::string> names);
+std::string Rows(int64_t count);   // "1 row", "2 rows".
+// Returns the SQL that names a group by its values, of which no two are named alike: "a/b"; a "/" within one of several is "\/".
+std::string LabelSql(const std::vector<std::string>& values);
 std::string Shown(const std::optional<std::string>& value);
 int64_t Integer(const std::optional<std::string>& text);
 

@@ -257,12 +257,18 @@ class Loader {
                                         record.problem);
     }
     if (first_) header_ = csv_.header.value_or(LooksLikeHeader(record.fields));
+    if (!header_ && !csv_.header) table_.hint = "; line 1 was taken for a row, since a field begins with a digit: csv: {header: true} makes it names";
     CD4ML_RETURN_IF_ERROR(TakeColumns(record.fields));
     bool more = true;
     if (header_) {
       CD4ML_ASSIGN_OR_RETURN(more, reader.Next(record));
     }
     while (more) {
+      // In a table of one column, that is an empty value.
+      for (int64_t line = targets_.size() == 1 ? record.line - record.blank : record.line; line < record.line; ++line) {
+        writer_.BeginRow(line);
+        CD4ML_RETURN_IF_ERROR(writer_.EndRow());
+      }
       CD4ML_RETURN_IF_ERROR(AddRecord(record));
       CD4ML_ASSIGN_OR_RETURN(more, reader.Next(record));
     }
@@ -342,7 +348,7 @@ class Loader {
       }
     }
     if (table_.columns.empty())
-      return absl::InvalidArgumentError("holds no table: " + json_problem_);
+      return absl::InvalidArgumentError("holds no table: " + (json_problem_.empty() ? "its objects are empty" : json_problem_));
     return absl::OkStatus();
   }
 

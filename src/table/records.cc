@@ -82,6 +82,7 @@ void RecordReader::Consume(size_t end) {
 }
 
 absl::StatusOr<bool> RecordReader::Next(Record& record) {
+  record.blank = 0;
   while (true) {
     // A "\r" at the end of what was read may be half a line break.
     if (!ended_ && (at_ >= text_.size() || (text_[at_] == '\r' && at_ + 1 >= text_.size()))) {
@@ -89,6 +90,7 @@ absl::StatusOr<bool> RecordReader::Next(Record& record) {
     } else if (at_ >= text_.size()) {
       return false;
     } else if (AtLineEnd(at_)) {
+      record.blank += skipping_ ? 0 : 1;
       skipping_ = false;
       Consume(at_);
     } else if (skipping_) {

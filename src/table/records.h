@@ -17,6 +17,7 @@ namespace cd4ml::table {
 // Valid until the next call of Next.
 struct Record {
   int64_t line = 0;                      // Of its first character; counts from 1.
+  int64_t blank = 0;                     // Lines right before it that are empty.
   std::string_view raw;                  // Without the line break.
   std::vector<std::string_view> fields;  // Empty where there is a problem.
   std::string problem;

@@ -28,8 +28,8 @@ absl::Status FindGroups(Database& database, const Tables& tables, Scans& scans, 
     CD4ML_RETURN_IF_ERROR(FindBroken(database, tables, scans, table, gate));
     from += std::string(" ANTI JOIN ") + kBrokenTable + " b ON b.file = t.file AND b.line = t.line";
   }
-  return database.Execute(std::string("CREATE OR REPLACE TEMP TABLE ") + kSegments + " AS SELECT concat_ws('/', " +
-                          Join(sql, ", ") + ") AS segment, count(*) AS n FROM " + from + " WHERE " + named +
+  return database.Execute(std::string("CREATE OR REPLACE TEMP TABLE ") + kSegments + " AS SELECT " +
+                          LabelSql(sql) + " AS segment, count(*) AS n FROM " + from + " WHERE " + named +
                           " GROUP BY " + Join(sql, ", "));
 }
 
@@ -71,7 +71,7 @@ absl::StatusOr<bool> AddLost(const Case& it, const core::SegmentsRule& segments,
                            it.database.Query(std::string("SELECT CAST(sum(n) AS BIGINT) FROM ") + kSegments +
                                              " WHERE segment = " + Literal(lost[i])));
     shown.push_back("lost: " + Clip(lost[i], kValueMax) + ", " +
-                    std::to_string(Integer(rows[0][0])) + " rows");
+                    Rows(Integer(rows[0][0])));
   }
   // What is lost comes first: it is what has changed.
   shown.insert(shown.end(), result.rows.begin(), result.rows.end());
@@ -124,7 +124,7 @@ Judged Judge(const Case& it, const core::SegmentsRule& segments) {
                                            enough + " ORDER BY n DESC, segment LIMIT " +
                                            std::to_string(core::kOffendingRowsMax)));
   for (const Row& row : below)
-    result.rows.push_back(Clip(*row[0], kValueMax) + ": " + *row[1] + " rows");
+    result.rows.push_back(Clip(*row[0], kValueMax) + ": " + Rows(Integer(row[1])));
   bool broken = enough_rows == 0 || coverage < segments.coverage_min - kRounding ||
                 (!segments.exclude_below && enough_rows < all);
   std::string message = Join(segments.by, "/") + " of " + segments.of + ": " + result.observed;

@@ -136,7 +136,7 @@ Judged Judge(const Case& it, const core::RowsRule& rows) {
     for (const Row& row : counts) {
       const auto count = static_cast<double>(Integer(row[1]));
       const double outside = Outside(count, rows.rows);
-      groups.push_back({*row[0], outside > 0, outside, *row[1] + " rows"});
+      groups.push_back({*row[0], outside > 0, outside, Rows(Integer(row[1]))});
     }
     return JudgeGroups(it, *table, grouping, std::move(groups),
                        core::FormatBounds(rows.rows, " rows"));
@@ -168,7 +168,7 @@ Judged Judge(const Case& it, const core::ColumnsRule& columns) {
       wrong == 0 ? std::to_string(table->columns.size()) + " columns" : Join(result.rows, ", ");
   result.observed_number = static_cast<double>(wrong);
   result.bound = (columns.exactly ? "exactly " : "at least ") + Named(columns.columns);
-  std::string message = "the columns of " + columns.of + ": " + result.observed;
+  std::string message = "the columns of " + columns.of + ": " + result.observed + (wrong > 0 ? table->hint : "");
   return Ended(it, std::move(result), wrong > 0, std::move(message));
 }
 
@@ -267,7 +267,7 @@ Judged Judge(const Case& it, const core::KeyRule& key) {
     CD4ML_ASSIGN_OR_RETURN(result.rows, OffendingRows(it, *table, bad, "TRUE", columns));
   }
   std::string message = result.observed;
-  if (without > 0) message += "; " + std::to_string(without) + " rows have no key";
+  if (without > 0) message += "; " + Rows(without) + (without == 1 ? " has no key" : " have no key");
   return Ended(it, std::move(result), Exceeds(bad_rows, key.max_bad_share, table->rows),
                std::move(message));
 }

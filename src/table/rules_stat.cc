@@ -127,16 +127,16 @@ struct StatFinding {
   std::string found;
 };
 
-// `then` is null where there is nothing to compare with yet.
+// `then` is null where there is nothing to compare with yet. `may_be_none`: bounds need not be asked of too few samples.
 absl::StatusOr<StatFinding> JudgeStat(const StatRule& stat, const Side& now, const Side* then,
-                                      const std::string& then_words) {
+                                      const std::string& then_words, bool may_be_none) {
   StatFinding finding;
   const bool too_few = now.samples < stat.min_samples;
-  if (!now.value && !too_few) {
+  if (!now.value && (!too_few || (stat.value.is_set() && !may_be_none))) {
     return absl::InvalidArgumentError(
         "there is no " + std::string(MeasureOf(stat.stat).word) + " of " +
         std::to_string(now.samples) + (MeasureOf(stat.stat).of_numbers ? " numbers" : " rows") +
-        "; min_samples says from how many on it is judged");
+        (too_few ? "" : "; min_samples says from how many on it is judged"));
   }
   if (now.value && !std::isfinite(*now.value))
     return absl::InvalidArgumentError("the " + std::string(MeasureOf(stat.stat).word) + " is " +
@@ -149,8 +149,9 @@ absl::StatusOr<StatFinding> JudgeStat(const StatRule& stat, const Side& now, con
   }
   if (then == nullptr) return finding;
   if (too_few || then->samples < stat.min_samples) {
-    finding.found += ", no verdict on the change: " + then_words + " has " + Samples(*then) + ", " +
-                     std::to_string(stat.min_samples) + " are needed (min_samples)";
+    const std::string now_words = stat.window_column.empty() ? "\"" + stat.of + "\"" : "the window";
+    finding.found += ", no verdict on the change: " + (too_few ? now_words + " has " + Samples(now) : then_words + " has " + Samples(*then)) +
+                     ", " + std::to_string(stat.min_samples) + " are needed (min_samples)";
     return finding;
   }
   if (!then->value) {
@@ -206,10 +207,15 @@ absl::StatusOr<std::string> StatView(const Case& it, const Table& table, const S
   std::string window = "TRUE";
   if (!stat.window_column.empty()) {
     CD4ML_ASSIGN_OR_RETURN(const std::string time, table.Column(stat.window_column));
-    CD4ML_ASSIGN_OR_RETURN(const Times times, TimesOf(it, table, stat.window_column, kAnyTime));
+    // One row of a time that is yet to come must not empty the window: it is on neither side, unless all are.
+    CD4ML_ASSIGN_OR_RETURN(const Times times, TimesOf(it, table, stat.window_column, it.now.is_set() ? it.now.ms : kAnyTime));
     left_out = times.left_out;
-    window = "epoch_ms(cd4ml_timestamp(" + time + ")) >= " +
-             std::to_string(times.latest - stat.window_last.count());
+    const int64_t end = times.newest.value_or(times.latest);
+    const std::string ms = "epoch_ms(cd4ml_timestamp(" + time + "))";
+    window = "CASE WHEN " + ms + " <= " + std::to_string(end) + " THEN " + ms + " >= " +
+             std::to_string(end - stat.window_last.count()) + " END";
+    if (times.latest > end)
+      left_out += "; rows of a time that is yet to come, up to " + FormatTime({times.latest}) + ", were left out";
   }
   // What is counted as there is what a profile counts: in a column of numbers, those.
   std::string value = sql;
@@ -279,11 +285,13 @@ Judged Judge(const Case& it, const StatRule& stat) {
   CD4ML_ASSIGN_OR_RETURN(const std::string no_numbers, NoNumbers(stat, rows));
   left_out += no_numbers;
   std::vector<Group> groups;
+  bool has_value = false;
   for (const Row& row : rows) {
     const Side now = ReadSide(row, 1);
+    has_value |= now.value.has_value();
     const Side then = versus_rest ? ReadSide(row, 3) : profile;
     const bool compares = versus_rest || baseline != nullptr;
-    const auto finding = JudgeStat(stat, now, compares ? &then : nullptr, then_words);
+    const auto finding = JudgeStat(stat, now, compares ? &then : nullptr, then_words, grouping.is_set());
     if (!finding.ok() && grouping.is_set())
       return Annotate(finding.status(), grouping.words + " \"" + *row[0] + "\"");
     CD4ML_RETURN_IF_ERROR(finding.status());
@@ -294,6 +302,8 @@ Judged Judge(const Case& it, const StatRule& stat) {
     if (compares) result.baseline_number = then.value;
   }
   if (grouping.is_set()) {
+    if (!has_value && stat.value.is_set())
+      return absl::InvalidArgumentError("there is no " + std::string(MeasureOf(stat.stat).word) + " of any " + grouping.words);
     RuleResult by_group = JudgeGroups(it, *table, grouping, std::move(groups), result.bound);
     by_group.message += left_out;
     return by_group;

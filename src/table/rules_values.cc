@@ -433,7 +433,7 @@ Judged Judge(const Case& it, const core::BalanceRule& balance) {
   std::string message = std::to_string(alone ? 1 : failing) + " of " + std::to_string(rows.size()) +
                         " values of " + balance.column + " are out of balance: " + result.observed;
   if (labelled < table->rows)
-    message += "; " + std::to_string(table->rows - labelled) + " rows have none";
+    message += "; " + Rows(table->rows - labelled) + (table->rows - labelled == 1 ? " has none" : " have none");
   return Ended(it, std::move(result), failing > 0 || alone, std::move(message));
 }
 

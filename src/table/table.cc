@@ -15,7 +15,7 @@ constexpr double kKindShare = 0.9;
 constexpr int64_t kKindRows = 10'000;
 constexpr size_t kKindColumns = 4;   // Looked at by one statement.
 
-// Says what the values of `columns` are, of rows that are spread evenly over the table.
+// Says what the values of `columns` are, of a sample of the rows.
 absl::Status AddKinds(Database& database, const Table& table, const std::vector<std::string>& columns,
                       std::map<std::string, ColumnKind>& kinds) {
   std::string counts;
@@ -60,7 +60,8 @@ ColumnKind KindOfCounts(int64_t values, int64_t numbers, int64_t times, int64_t 
 }
 
 std::string SampleCondition(const Table& table) {
-  return "line % " + std::to_string(1 + table.rows / kKindRows) + " = 0";
+  // Rows may come in a period, which must not be that of the sample.
+  return "hash(line) % " + std::to_string(1 + table.rows / kKindRows) + " = 0";
 }
 
 absl::StatusOr<std::string> Table::Column(const std::string& column) const {
@@ -71,7 +72,7 @@ absl::StatusOr<std::string> Table::Column(const std::string& column) const {
     known += (i == 0 ? "; there are: " : ", ") + columns[i];
   const std::string near = DidYouMean(column, columns);
   return absl::NotFoundError("\"" + name + "\" has no column \"" + column + "\"" +
-                             (near.empty() ? known : near));
+                             (near.empty() ? known : near) + hint);
 }
 
 Native Table::NativeOf(const std::string& column) const {

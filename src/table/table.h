@@ -34,6 +34,7 @@ struct Table {
   std::string row_word = "line";  // What `line` counts: "line" or "row".
   int64_t rows = 0;
   int64_t bad_rows = 0;
+  std::string hint;      // Added where a column is not there.
   bool is_view = false;  // Of files that are read anew by every statement.
 
   // What columns were found to be, so that it is found once. The table does not change.
@@ -70,8 +71,8 @@ std::string CountNans(const std::string& column);
 // Returns the SQL condition of the rows that are counted for that.
 std::string SampleCondition(const Table& table);
 
-// Returns the stated type, otherwise what at least nine in ten values are, of up to 100,000 that
-// are spread evenly over the table.
+// Returns the stated type, otherwise what at least nine in ten values are, of a sample of about
+// 10,000 rows.
 absl::StatusOr<std::map<std::string, ColumnKind>> FindKinds(
     Database& database, const Table& table, const std::vector<std::string>& columns);
 

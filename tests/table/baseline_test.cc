@@ -41,7 +41,7 @@ TEST_F(Lost, SegmentsThatQualifiedBeforeMustQualifyNow) {
   EXPECT_EQ(result.baseline, "cars/7 clean");
   EXPECT_EQ(result.baseline_number, 3);
   EXPECT_THAT(result.rows,
-              ElementsAre("lost: audi/a4, 1 rows", "lost: opel/astra, 0 rows", "audi/a4: 1 rows"));
+              ElementsAre("lost: audi/a4, 1 row", "lost: opel/astra, 0 rows", "audi/a4: 1 row"));
   EXPECT_THAT(result.message, HasSubstr("2 lost of 3: audi/a4, opel/astra"));
   rule_.lost_max = 2;
   EXPECT_EQ(Judge(rule_).outcome, kPass);

@@ -35,7 +35,7 @@ TEST_F(Groups, RowsAreAskedOfEveryGroup) {
   EXPECT_EQ(JudgeBy({"brand"}, core::RowsRule{"t", {2, 60}}).outcome, kPass);
   EXPECT_EQ(JudgeBy({"brand"}, core::RowsRule{"t", {2, 59}}).rows[0], "bmw: 60 rows");
   EXPECT_THAT(JudgeBy({"brand", "model"}, core::RowsRule{"t", {2, 60}}).rows,
-              ElementsAre("lada/(empty): 1 rows", "lada/niva: 1 rows"));
+              ElementsAre("lada/(empty): 1 row", "lada/niva: 1 row"));
 }
 
 TEST_F(Groups, ABadRowOfASmallGroupIsNotLostInTheLargeOne) {
@@ -100,7 +100,7 @@ TEST_F(Groups, RowsThatDoNotFitAreInNoGroupAndAreTold) {
   Table("brand,price\nbmw,1\nbroken\n");
   const RuleResult result = JudgeBy({"brand"}, core::RowsRule{"t", {1, std::nullopt}});
   EXPECT_EQ(result.outcome, kPass);
-  EXPECT_THAT(result.message, HasSubstr("1 rows do not fit the table and are in none"));
+  EXPECT_THAT(result.message, HasSubstr("1 row does not fit the table and is in none"));
   EXPECT_THAT(result.rows, IsEmpty());
 }
 

@@ -55,6 +55,15 @@ TEST_F(LeftOut, AnInstantOfAFileWithTypesIsThatEverywhere) {
   EXPECT_EQ(is("15:46:20").outcome, kPass);
 }
 
+TEST_F(LeftOut, ThePeriodOfTheRowsDoesNotTellWhatAColumnIs) {
+  std::string text = "a,b\n";
+  for (int i = 0; i < 30'000; ++i) text += std::string(i % 4 == 2 ? "1" : "x") + (i % 20 == 2 ? ",n/a\n" : ",1\n");
+  Table(text);
+  const core::TableProfile profile = *engine_->Profile("t");
+  EXPECT_FALSE(profile.columns.at("a").numeric) << "one in four is a number";
+  EXPECT_TRUE(profile.columns.at("b").numeric) << "one in twenty is none";
+}
+
 TEST_F(LeftOut, KeysThatAreTheSameNumberAreTheSame) {
   Parquet("SELECT i::DOUBLE AS id FROM range(3) r(i)");
   Table("id\n1\n2\n", "test");

@@ -99,6 +99,24 @@ TEST_F(Load, TakesOneColumn) {
   EXPECT_EQ(Rows(), 2);
 }
 
+TEST_F(Load, SaysWhereAHeaderWasTakenForARow) {
+  Table("brand,2nd_owner\nbmw,yes\n");
+  EXPECT_THAT(Judge(core::ColumnsRule{"t", true, {"brand", "2nd_owner"}}).message, HasSubstr("line 1 was taken for a row"));
+  EXPECT_THAT(Column("brand", [](core::ColumnRule& rule) { rule.max_nulls = 0; }).message, HasSubstr("csv: {header: true}"));
+  Table("brand,2nd_owner\nbmw,yes\n", "t", {.header = true});
+  EXPECT_EQ(Judge(core::ColumnsRule{"t", true, {"brand", "2nd_owner"}}).outcome, VerdictOutcome::kPass);
+  EXPECT_THAT(Refusal("empty.json", "{}"), HasSubstr("its objects are empty"));
+}
+
+TEST_F(Load, AnEmptyLineOfOneColumnIsAnEmptyValue) {
+  Table("\na\n1\n\n\n3\n\n");
+  EXPECT_EQ(Rows(), 4) << "what follows the last value is no row";
+  const core::RuleResult empty = Column("a", [](core::ColumnRule& rule) { rule.max_nulls = 0; });
+  EXPECT_THAT(empty.rows, ElementsAre("line 4: a = (empty)", "line 5: a = (empty)"));
+  Table("a,b\n1,2\n\n3,4\n");
+  EXPECT_EQ(Rows(), 2);
+}
+
 TEST_F(Load, NamesColumnsByPositionWhereThereIsNoHeader) {
   Table("bmw,2004\naudi,1999\n");
   EXPECT_THAT(Values("column2"), ElementsAre("line 1: column2 = 2004", "line 2: column2 = 1999"));

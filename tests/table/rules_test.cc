@@ -82,7 +82,7 @@ TEST_F(Rules, TypesAreJudgedOnTheText) {
 }
 
 TEST_F(Rules, BoundsAreInclusiveAndWhatIsNoNumberIsOutside) {
-  Table("price\n200\n199.99\n250000\n250001\n\"$5,000\"\n\n\"\"\n");
+  Table("price\n200\n199.99\n250000\n250001\n\"$5,000\"\n\"\"\n");
 
   const RuleResult result = Column("price", [](ColumnRule& rule) { rule.value = {200, 250000}; });
 
@@ -247,7 +247,7 @@ TEST_F(Rules, SegmentsWithEnoughRowsQualify) {
   EXPECT_EQ(result.outcome, kPass);
   EXPECT_EQ(result.observed, "2 of 3 segments qualify, with 62.5% of the rows");
   EXPECT_EQ(result.bound, ">= 2 rows in at least one segment, coverage >= 60%");
-  EXPECT_THAT(result.rows, ElementsAre("vw/golf: 1 rows"));
+  EXPECT_THAT(result.rows, ElementsAre("vw/golf: 1 row"));
   EXPECT_THAT(*engine_->QualifyingSegments(rule), ElementsAre("audi/a4", "bmw/x5"));
 
   rule.coverage_min = 0.63;
@@ -264,6 +264,14 @@ TEST_F(Rules, SegmentsWithEnoughRowsQualify) {
   rule.by = {};
   EXPECT_EQ(Judge(rule).outcome, kError);
   EXPECT_FALSE(engine_->QualifyingSegments(rule).ok());
+}
+
+TEST_F(Rules, NoTwoSegmentsHaveOneName) {
+  Table("a,b\nx/y,z\nx,y/z\nx\\,/\nx,\\/\nx,y\n");
+  EXPECT_THAT(*engine_->QualifyingSegments({.of = "t", .by = {"a", "b"}, .rows_min = 1}),
+              ElementsAre("x/\\\\\\/", "x/y", "x/y\\/z", "x\\/y/z", "x\\\\/\\/"));
+  EXPECT_THAT(*engine_->QualifyingSegments({.of = "t", .by = {"a"}, .rows_min = 1}), ElementsAre("x", "x/y", "x\\"));
+  EXPECT_EQ(Judge({.name = "rule", .by = {"a", "b"}, .body = core::RowsRule{"t", {2, std::nullopt}}, .place = {}}).observed_number, 5);
 }
 
 TEST_F(Rules, DriftIsMeasuredWithTheBinsOfTheBaseline) {

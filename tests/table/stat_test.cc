@@ -118,6 +118,43 @@ TEST_F(Stat, TooFewSamplesGiveNoVerdictOnTheChange) {
   EXPECT_THAT(Judge(rule).message, HasSubstr("no median of the rest"));
 }
 
+TEST_F(Stat, TheMessageNamesTheSideThatHasTooFew) {
+  Days(10, 50);
+  StatRule rule = Lately();
+  rule.window_last = kDay / 2;
+  rule.min_samples = 4;
+  EXPECT_THAT(Judge(rule).message, HasSubstr("the window has n=3, 4 are needed"));
+  rule.window_last = 30 * kDay;
+  EXPECT_THAT(Judge(rule).message, HasSubstr("the rest has n=0, 4 are needed"));
+}
+
+TEST_F(Stat, ARowOfATimeToComeDoesNotEmptyTheWindow) {
+  Days(8, 50, "2062-01-01,70,bmw\n");
+  StatRule rule = Lately();
+  rule.min_samples = 5;
+  engine_->SetNow(*ParseTime("2016-04-07T12:00:00Z"));
+  const RuleResult result = Judge(rule);
+  EXPECT_EQ(result.outcome, kFail);
+  EXPECT_EQ(result.observed, "50 (n=9), 100 in the rest (n=21): -50%") << "on neither side";
+  EXPECT_THAT(result.message, HasSubstr("rows of a time that is yet to come, up to 2062-01-01"));
+  engine_->SetNow(*ParseTime("2010-01-01T00:00:00Z"));
+  EXPECT_THAT(Judge(rule).message, HasSubstr("the window has n=1, 5 are needed")) << "all are to come";
+  engine_->SetNow({});
+}
+
+TEST_F(Stat, ABoundIsNotKeptByNothing) {
+  Table("a,b\n,x\n,x\n,y\n");
+  StatRule rule = Of(Statistic::kMean, {std::nullopt, 0.1});
+  rule.column = "a";
+  rule.min_samples = 5;
+  EXPECT_THAT(Judge(rule).message, HasSubstr("there is no mean of 0 numbers"));
+  EXPECT_EQ(Judge(rule).outcome, kError);
+  const auto by_b = [&] { return Judge({.name = "rule", .by = {"b"}, .body = rule, .place = {}}); };
+  EXPECT_EQ(by_b().outcome, kError) << "no group has one";
+  Table("a,b\n,x\n,x\n0.05,y\n");
+  EXPECT_EQ(by_b().outcome, kPass) << "a small group may have none";
+}
+
 TEST_F(Stat, AFieldThatIsLostFromADateOnIsSeen) {
   std::string text = "seen,price\n";
   for (int day = 10; day < 20; ++day)
@@ -287,7 +324,7 @@ TEST_F(Balance, BoundsTheShareOfEveryValue) {
   EXPECT_EQ(low.bound, ">= 15% of the rows for each value");
   EXPECT_EQ(low.sample_size, 10);
   EXPECT_THAT(low.rows, ElementsAre("maybe: 1 of 10 rows (10%)", "yes: 1 of 10 rows (10%)"));
-  EXPECT_THAT(low.message, HasSubstr("1 rows have none"));
+  EXPECT_THAT(low.message, HasSubstr("1 row has none"));
   EXPECT_THAT(Judge(core::BalanceRule{"t", "sold", {std::nullopt, 0.7}}).rows, ElementsAre("no: 8 of 10 rows (80%)"));
   EXPECT_EQ(Judge(core::BalanceRule{"t", "sold", {0.1, 0.8}}).outcome, kPass);
   EXPECT_THAT(Judge(core::BalanceRule{"t", "sold", {0.1, 0.8}}).rows, IsEmpty());
