@@ -225,7 +225,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const TableEngineOption
   if (api->connect(database->database_, &database->connection_) != kSuccess) {
     return absl::InternalError("the table library gives no connection");
   }
-  // Only of an open database is this heard.
+  // Only of an open database are these heard.
+  CD4ML_RETURN_IF_ERROR(database->Execute("SET TimeZone = 'UTC'"));
   database->disk_max_ = DiskMax(options);
   CD4ML_RETURN_IF_ERROR(database->Execute("SET max_temp_directory_size = '" + std::to_string(database->disk_max_) + "B'"));
   return database;
