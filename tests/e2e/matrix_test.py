@@ -120,7 +120,9 @@ class Cells(MatrixTest):
         shown = self.stack.cli("run", "show", "cars/1")
         self.assertIn("train@forest,12 won: lowest mae of 3 cells", shown)
         self.assertRegex(shown, r"→ train@forest,12 .*train\.depth=12")
-        self.assertIn("takes over train@forest,12: lowest mae of 3 cells", self.stack.cli("run", "logs", "cars/1", "train"))
+        winners = self.stack.cli("run", "logs", "cars/1", "train")
+        self.assertIn("trained train@forest,12", winners)
+        self.assertIn("the log of train@forest,12 of cars/1, which train takes over", winners)
         self.assertIn("trained train@forest,12", self.stack.cli("run", "logs", "cars/1", "train@forest,12"))
         self.assertIn("trained train@forest,8", self.stack.cli("run", "logs", "cars/1", "train@forest,8"))
 
