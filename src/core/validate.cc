@@ -816,7 +816,7 @@ class Validator {
       for (const StageSpec& other : pipeline_.stages) {
         if (other.cells.empty()) continue;
         const auto& own = other.cells.front().cell_params;
-        const auto dimension = std::find_if(own.begin(), own.end(), [&](const auto& one) { return Overlap(name, one.first); });
+        const auto dimension = std::find_if(own.begin(), own.end(), [&param = name](const auto& one) { return Overlap(param, one.first); });
         if (dimension == own.end()) continue;
         Error(code::kConflict, stage.PlaceOf("retrain.params"),
               "parameter " + Quoted(dimension->first) + " is a dimension of the matrix of stage " + Quoted(other.name) +
