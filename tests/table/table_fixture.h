@@ -18,6 +18,18 @@
 
 namespace cd4ml::table {
 
+inline std::unique_ptr<TableEngine>& TheSharedEngine() {
+  static std::unique_ptr<TableEngine> engine;
+  return engine;
+}
+
+// The library's thread-local data, which an engine needs at its end, goes before what is static.
+class SharedEngineEnd : public ::testing::Environment {
+ public:
+  void TearDown() override { TheSharedEngine().reset(); }
+};
+inline ::testing::Environment* const shared_engine_end = ::testing::AddGlobalTestEnvironment(new SharedEngineEnd);
+
 class TableTest : public ::testing::Test {
  protected:
   TableTest() : engine_(SharedEngine()) {
@@ -28,7 +40,7 @@ class TableTest : public ::testing::Test {
 
   // Opening the library is most of a small test's time; a table of the same name is replaced.
   static TableEngine* SharedEngine() {
-    std::unique_ptr<TableEngine>& engine = Shared();
+    std::unique_ptr<TableEngine>& engine = TheSharedEngine();
     if (engine == nullptr) engine = [] {
       const char* stated = std::getenv("CD4ML_DUCKDB");
       auto opened = OpenTableEngine(
@@ -41,10 +53,6 @@ class TableTest : public ::testing::Test {
       return *std::move(opened);
     }();
     return engine.get();
-  }
-  static std::unique_ptr<TableEngine>& Shared() {
-    static std::unique_ptr<TableEngine> engine;
-    return engine;
   }
 
   std::string Write(const std::string& name, std::string_view bytes) {
