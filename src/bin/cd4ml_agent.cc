@@ -105,8 +105,11 @@ absl::StatusOr<agent::AgentConfig> MakeConfig(const Flags& flags) {
 absl::Status Work(const Flags& flags, os::StopSignal& signals, char* const* argv) {
   CD4ML_ASSIGN_OR_RETURN(agent::AgentConfig config, MakeConfig(flags));
   const std::unique_ptr<FileSystem> files = os::MakeFileSystem();
-  CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir + "/spill"));
+  CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<os::DirLock> lock, os::LockDir(flags.state_dir));
+  // Tables that an agent has left there which was killed are nobody's.
+  CD4ML_RETURN_IF_ERROR(files->RemoveAll(flags.state_dir + "/spill"));
+  CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir + "/spill"));
   // Before the first thread of gRPC: the keeper is started by this process and must not inherit one.
   CD4ML_RETURN_IF_ERROR(files->MakeDirs(flags.state_dir + "/keeper"));
   CD4ML_ASSIGN_OR_RETURN(const std::unique_ptr<ProcessRunner> processes,

@@ -103,6 +103,16 @@ class Gates(stack.unittest.TestCase):
         self.register(needs="judge", mae=100)
         self.start(expect=0)
 
+    def test_an_agent_removes_the_tables_that_one_before_it_left_when_it_was_killed(self):
+        left = self.stack.dir / "local" / "spill" / "tables-left"
+        self.stack.kill_agent()
+        left.mkdir()
+        (left / "tables").write_bytes(b"rows")
+
+        self.stack.start_agent()
+
+        stack.wait_for("the tables to go", lambda: not left.exists())
+
     def test_a_policy_that_makes_no_sense_changes_nothing_and_starts_no_daemon(self):
         self.govern()
         self.policy.write_text("format: 1\npolicies: {p: {gates: {train: {}}}}\n")
